@@ -1,0 +1,162 @@
+"""What stores, inboxes and observers promise. Each contract is documented here and only here.
+
+The store contract is proven by :class:`webhook_dedup.testing.StoreContract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from .model import Bid, Claim, Item, Remembers, Settlement
+    from .observe.record import Record
+
+__all__ = ["Clock", "Forgetful", "Inbox", "Observer", "Startable", "Store"]
+
+
+class Clock(Protocol):
+    """A source of time for stores that live in this process."""
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow; deadlines are kept in these."""
+
+
+class Store(Protocol):
+    """Where claims live: one atomic check-and-set per key, and the fenced verbs that end it.
+
+    A key is in one of three states: *held* (under a lease), *done* (remembered for a TTL) or
+    *absent*. A held key whose lease has run out and a done key whose TTL has run out are absent.
+    Nothing is ever stored without an expiry, and nothing live is evicted to make room.
+
+    All times are decided by the store's own clock, never by the caller's.
+
+    Each verb takes a batch. Keys within a batch are distinct and answers come in the order
+    asked; a repeated key raises ``ValueError``, as does an empty or blank one. A verb raises
+    :class:`~webhook_dedup.errors.StoreUnavailable` when the store cannot be reached. Then it may
+    have happened or not: **every verb may be repeated and gives the same answer to the same
+    token**, so the caller asks again.
+
+    Any text is a key: thousands of characters, quotes, NUL, braces, lone surrogates.
+    """
+
+    name: str
+    """What logs and errors call this store, for example ``"redis"``."""
+    remembers: Remembers
+    """What it keeps beside the bare claim."""
+
+    async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
+        """Take each absent key for its bid; say how it stands with the others.
+
+        - absent: held now by the bid's token for its lease. FRESH.
+        - held by the bid's own token: still FRESH, with the lease that is left (this is the
+          repetition of a bid whose answer was lost).
+        - held by another: IN_FLIGHT with the lease left.
+        - done: DUPLICATE with holder, result and first-seen time where remembered, also when the
+          bid's own token completed it (``holder`` then equals the token).
+        - held or done, and both fingerprints are known and differ: MISMATCH.
+        """
+
+    async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
+        """Mark keys done for their TTL, with their results.
+
+        True: the key is done by this token, now or already (a repetition changes nothing).
+        False: another token holds it under a live lease or has finished it, and nothing was
+        changed. A lease that merely ran out does not make it fail: the work is done.
+        The fingerprint and first-seen time of the claim are kept.
+        """
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """Make held keys absent again.
+
+        True: this token does not hold the key any longer and nobody else does. False: another
+        token holds or has finished it, or this token has completed it; nothing was changed.
+        """
+
+    async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
+        """Let held claims live for ``lease`` seconds from now.
+
+        True only if this token holds the key under a live lease. A lease that ran out is lost.
+        """
+
+    async def aclose(self) -> None:
+        """Free what the store opened itself. Clients and engines of the user stay open."""
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A store or inbox that can check its surroundings before the first request."""
+
+    async def start(self) -> None:
+        """Connect, check and prepare (tables, scripts); may be called again.
+
+        Raises:
+            ConfigError: It cannot work as configured; the message says what to change.
+            StoreUnavailable: It cannot be reached now.
+        """
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A store that can forget one key on a person's order."""
+
+    async def forget(self, key: str) -> bool:
+        """Make a key absent, whoever holds or finished it. True if it was held or done."""
+
+
+class Inbox(Protocol):
+    """Where accepted deliveries live until they are settled.
+
+    One idea carries it: **an item is due when its due time is past**. ``put`` sets it one lease
+    ahead, because the accepting process runs the item at once; a crash lets it come due; a retry
+    moves it on. ``begin``, ``renew``, ``retry``, ``defer`` and ``bury`` act only for the token
+    that holds the item and answer False to any other; ``done`` needs no token, since a delivery
+    whose event is done must never run again.
+    """
+
+    durable: bool
+    """Whether items outlive this process."""
+
+    async def put(self, item: Item, lease: float) -> None:
+        """Record an item, held by its token for ``lease`` seconds. Repeating it changes nothing.
+
+        Raises:
+            StoreUnavailable: It could not be recorded; the sender must be asked to retry.
+        """
+
+    async def take(self, limit: int, lease: float) -> Sequence[Item]:
+        """Hand over up to ``limit`` due items, each under a new token for ``lease`` seconds."""
+
+    async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
+        """Keep held items from coming due for ``lease`` seconds from now."""
+
+    async def begin(self, item: Item) -> bool:
+        """Count an attempt. Called before the handler runs and after its claim is FRESH."""
+
+    async def done(self, item: Item) -> None:
+        """Remove an item whose event is done."""
+
+    async def retry(self, item: Item, after: float, error: str) -> bool:
+        """Note a failed attempt and let the item come due in ``after`` seconds."""
+
+    async def defer(self, item: Item, after: float) -> bool:
+        """Let the item come due in ``after`` seconds without counting anything."""
+
+    async def bury(self, item: Item, error: str) -> bool:
+        """Set the item aside as a dead letter, kept for a person."""
+
+    async def next_due(self) -> float | None:
+        """Seconds until the earliest item comes due, 0 if one is; ``None`` if nothing waits."""
+
+    async def aclose(self) -> None:
+        """Free what the inbox opened itself."""
+
+
+class Observer(Protocol):
+    """Receives every record. One that raises is reported once per record and otherwise ignored."""
+
+    def record(self, record: Record) -> None:
+        """Take one record. Called on the event loop: return quickly, do no I/O that blocks."""

@@ -1,0 +1,139 @@
+"""Every error the library raises, under one base.
+
+::
+
+    WebhookDedupError
+    ├── ConfigError             (ValueError)   given at start-up, cannot work
+    │   ├── MissingExtra                       an optional package is not installed
+    │   └── MissingPower                       the store cannot remember what was asked of it
+    ├── StoreError                             a store or an inbox failed
+    │   ├── StoreUnavailable                   not reached, or no answer in time: try again later
+    │   └── SchemaError                        its tables are absent or of another version
+    ├── RejectedDelivery                       an HTTP delivery is refused with a 4xx or 503
+    │   └── SignatureError                     unsigned, wrongly signed or too old
+    ├── InProgress                             another holder runs this key now
+    ├── LeaseLost                              the claim ran out while its handler was running
+    ├── Retry                                  raised by a handler: run me again later
+    └── Discard                                raised by a handler: never run this again
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+__all__ = [
+    "ConfigError",
+    "Discard",
+    "InProgress",
+    "LeaseLost",
+    "MissingExtra",
+    "MissingPower",
+    "RejectedDelivery",
+    "Retry",
+    "SchemaError",
+    "SignatureError",
+    "StoreError",
+    "StoreUnavailable",
+    "WebhookDedupError",
+]
+
+
+class WebhookDedupError(Exception):
+    """Base of every error of this library."""
+
+
+class ConfigError(WebhookDedupError, ValueError):
+    """Something given at start-up cannot work; the message says what to write instead."""
+
+
+class MissingExtra(ConfigError):
+    """An optional package is needed and not installed.
+
+    Args:
+        what: The feature that needs it, for example ``"redis:// stores"``.
+        extra: The extra of this package that brings it, for example ``"redis"``.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} need a package that is not installed; "
+            f"run: pip install 'webhook_dedup[{extra}]'"
+        )
+        self.extra = extra
+
+
+class MissingPower(ConfigError):
+    """A feature needs its store to remember something that this store cannot."""
+
+
+class StoreError(WebhookDedupError):
+    """A store or an inbox failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store was not reached or did not answer in time. The call may be repeated."""
+
+
+class SchemaError(StoreError):
+    """The store's tables are absent, or were made by another version of this library."""
+
+
+class RejectedDelivery(WebhookDedupError):
+    """A delivery is refused before anything is claimed or stored.
+
+    Attributes:
+        status: The HTTP status the sender is told.
+        code: One stable snake_case word for programs.
+        detail: One sentence for people. It never holds secrets or bodies.
+        retry_after: Seconds after which the sender should try again, or ``None``.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class SignatureError(RejectedDelivery):
+    """The signature of a delivery is missing, malformed, wrong or too old (HTTP 401)."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(401, code, detail)
+
+
+class InProgress(WebhookDedupError):
+    """Another holder runs this key now; ask again after ``retry_after`` seconds."""
+
+    def __init__(self, key: str, retry_after: float) -> None:
+        super().__init__(f"{key!a} is being handled elsewhere; try again in {retry_after:.1f} s")
+        self.key = key
+        self.retry_after = retry_after
+
+
+class LeaseLost(WebhookDedupError):
+    """The claim was lost while its handler was running, and the handler was cancelled."""
+
+
+class Retry(WebhookDedupError):  # noqa: N818 - raised by handlers as an instruction
+    """Raised by a handler to be run again.
+
+    Args:
+        reason: Why, for the log.
+        after: Seconds (or a ``timedelta``) to wait; ``None`` follows the policy's back-off.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(reason or "the handler asked for a retry")
+        self.after = after.total_seconds() if isinstance(after, timedelta) else after
+
+
+class Discard(WebhookDedupError):  # noqa: N818 - raised by handlers as an instruction
+    """Raised by a handler to end an event for good: it is remembered as done."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the handler discarded the event")
+        self.reason = str(self)

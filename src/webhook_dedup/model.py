@@ -1,0 +1,215 @@
+"""The values the library passes around: frozen, slotted, free of I/O."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Bid",
+    "Claim",
+    "Delivery",
+    "Event",
+    "Item",
+    "Key",
+    "Outcome",
+    "Remembers",
+    "Settlement",
+    "new_token",
+]
+
+
+class Outcome(enum.Enum):
+    """What a store answers to a bid."""
+
+    FRESH = "fresh"
+    """The bidder holds the key now and must settle it."""
+    IN_FLIGHT = "in_flight"
+    """Another token holds the key under a live lease."""
+    DUPLICATE = "duplicate"
+    """The key is done and still remembered."""
+    MISMATCH = "mismatch"
+    """The key is held or done (see ``Claim.done``) under another fingerprint."""
+
+
+class Remembers(enum.Flag):
+    """What a store keeps beside the bare claim."""
+
+    NOTHING = 0
+    RESULT = enum.auto()
+    """The result given at completion, returned with every later DUPLICATE."""
+    FINGERPRINT = enum.auto()
+    """The fingerprint of the first bid, so that another body under the same id is noticed."""
+    FIRST_SEEN = enum.auto()
+    """When the key was first claimed."""
+    FORGET = enum.auto()
+    """Single done keys, so that one can be forgotten."""
+    ALL = RESULT | FINGERPRINT | FIRST_SEEN | FORGET
+
+
+def new_token(row: str = "") -> str:
+    """Make a token no other claim has. A token made for an inbox row begins with its id.
+
+    Tokens consist of letters, digits, ``-`` and ``.`` only, so stores may embed them in text.
+    """
+    nonce = uuid.uuid4().hex
+    return f"{row}.{nonce}" if row else nonce
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The identity of an event: who deduplicates, for which tenant, which event.
+
+    ``str(key)`` joins the parts with their lengths, so that ``("a", "bc")`` and ``("ab", "c")``
+    never meet.
+    """
+
+    scope: str
+    event_id: str
+    tenant: str = ""
+
+    def __str__(self) -> str:
+        return f"{len(self.scope)}:{self.scope}:{len(self.tenant)}:{self.tenant}:{self.event_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """A request to hold a key.
+
+    Attributes:
+        key: The key as text, up to any length, any characters, not blank.
+        token: Unique to this bid; a bid repeated after a lost reply carries the same one.
+        lease: Seconds the claim lives if its holder goes silent.
+        fingerprint: Digest of what the event says, or ``None`` when bodies are not compared.
+    """
+
+    key: str
+    token: str
+    lease: float
+    fingerprint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A store's answer to a bid. It is the right to run only when ``outcome`` is FRESH.
+
+    Attributes:
+        key: The key that was bid for.
+        token: The token of the bid that this answers.
+        outcome: See :class:`Outcome`.
+        fingerprint: The fingerprint of the bid, kept so that completion can store it.
+        first_seen: Unix time of the key's first claim by the store's clock, if remembered.
+        remaining: Seconds of lease left for a held key, of TTL left for a done one; never negative,
+            0 when a store cannot tell.
+        done: The key is done (DUPLICATE, or MISMATCH with a done event).
+        holder: The token that holds or completed the key, if remembered.
+        result: What the completing holder stored; ``None`` means nothing was stored.
+    """
+
+    key: str
+    token: str
+    outcome: Outcome
+    fingerprint: bytes | None = None
+    first_seen: float | None = None
+    remaining: float = 0.0
+    done: bool = False
+    holder: str | None = None
+    result: bytes | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the bidder holds the key."""
+        return self.outcome is Outcome.FRESH
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A request to mark a held claim done and remember it for ``ttl`` seconds."""
+
+    claim: Claim
+    ttl: float
+    result: bytes | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the claim."""
+        return self.claim.key
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One HTTP arrival, complete enough to be run again in another process.
+
+    Attributes:
+        id: Made by the accepting process; also the inbox row id.
+        source: Name of the source that accepted it.
+        method, path, raw_path, root_path, query_string, scheme, http_version, client, server:
+            As in the ASGI HTTP scope.
+        headers: Raw header pairs in the order they came.
+        body: The exact bytes.
+        received_at: Unix time of arrival.
+        path_params: What outer routers took from the path.
+    """
+
+    id: str
+    source: str
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    received_at: float
+    raw_path: bytes | None = None
+    root_path: str = ""
+    query_string: bytes = b""
+    scheme: str = "http"
+    http_version: str = "1.1"
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None] | None = None
+    path_params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a delivery announces.
+
+    Attributes:
+        key: Its identity, or ``None`` when the policy runs deliveries that have no id.
+        source: Name of the source, or the qualified name of the decorated function.
+        id: The provider's event id.
+        type: The provider's event type, if it names one.
+        occurred_at: Unix time the provider says the event happened, if it says so.
+        fingerprint: Digest of the exact body.
+        delivery: The arrival that brought it; ``None`` outside HTTP.
+    """
+
+    key: Key | None
+    source: str
+    id: str
+    type: str | None = None
+    occurred_at: float | None = None
+    fingerprint: bytes | None = None
+    delivery: Delivery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An accepted delivery in an inbox, held by whoever knows ``token``.
+
+    Attributes:
+        id: Made by the caller of ``put``; the delivery's id.
+        token: Fencing token of the present holder.
+        delivery: What was accepted.
+        attempts: Handler runs begun so far.
+        deferred: Whether a deferral to another holder was already recorded.
+        errors: One line for each failed attempt, oldest first.
+    """
+
+    id: str
+    token: str
+    delivery: Delivery
+    attempts: int = 0
+    deferred: bool = False
+    errors: tuple[str, ...] = ()

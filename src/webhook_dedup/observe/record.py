@@ -1,0 +1,96 @@
+"""One stream of records feeds logs, metrics and everything else that watches."""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass, field
+
+__all__ = ["Kind", "Reason", "Record"]
+
+
+class Kind(str, enum.Enum):
+    """What happened."""
+
+    RECEIVED = "received"
+    """A delivery was verified, identified and accepted."""
+    REJECTED = "rejected"
+    """A request was refused with a 4xx or 503 and left no trace."""
+    SKIPPED = "skipped"
+    """A decision not to run, with its reason."""
+    DEFERRED = "deferred"
+    """The event waits: another holder runs it, or the store is away. Not counted as an attempt."""
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRIED = "retried"
+    """A failed event will run again after ``delay`` seconds."""
+    BURIED = "buried"
+    """A delivery used up its attempts, or was refused for good, and is kept for a person."""
+    RECOVERED = "recovered"
+    """This same delivery had completed before a crash and only needed closing."""
+    LEASE_LOST = "lease_lost"
+    STORE_ERROR = "store_error"
+    ESCALATED = "escalated"
+
+
+class Reason(str, enum.Enum):
+    """Why an event was not run."""
+
+    DUPLICATE = "duplicate"
+    IN_FLIGHT = "in_flight"
+    BODY_CHANGED = "body_changed"
+    """A duplicate whose body differs from the first."""
+    SELF_SENT = "self_sent"
+    FILTERED = "filtered"
+    LOCKED = "locked"
+    ALREADY_DONE = "already_done"
+    OVER_BUDGET = "over_budget"
+    DISCARDED = "discarded"
+    """The handler raised ``Discard``."""
+    STORE_AWAY = "store_away"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that happened. Fields that do not apply are ``None``.
+
+    Attributes:
+        kind: What happened.
+        source: Name of the source, or the qualified name of the decorated function.
+        event_id: The provider's event id.
+        event_type: The provider's event type.
+        tenant: The tenant, if the source has tenants.
+        delivery_id: The id this library gave to the HTTP arrival.
+        reason: Why, for skips, deferrals and rejections (there: the rejection's code).
+        detail: One sentence for people; never a secret, never a body.
+        status: HTTP status told to the sender (rejected) or given by the handler (failed).
+        first_seen: Unix time of the event's first claim.
+        age: Seconds since ``first_seen``.
+        original: State of the original of a skipped copy: ``"done"`` or ``"in_flight"``.
+        attempt: Which run of the handler this was, from 1.
+        delay: Seconds until the next try.
+        duration: Seconds the handler ran.
+        error: The exception behind it, for tracebacks.
+        warning: The record tells of something a person should look at.
+        at: Unix time of the record.
+    """
+
+    kind: Kind
+    source: str
+    event_id: str | None = None
+    event_type: str | None = None
+    tenant: str | None = None
+    delivery_id: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    status: int | None = None
+    first_seen: float | None = None
+    age: float | None = None
+    original: str | None = None
+    attempt: int | None = None
+    delay: float | None = None
+    duration: float | None = None
+    error: BaseException | None = None
+    warning: bool = False
+    at: float = field(default_factory=time.time)

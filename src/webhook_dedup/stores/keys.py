@@ -1,0 +1,34 @@
+"""What every store asks of the keys of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+__all__ = ["check_keys", "digest", "printable"]
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Refuse blank keys and keys that stand twice in one batch.
+
+    Raises:
+        ValueError: Names the key.
+    """
+    seen: set[str] = set()
+    for key in keys:
+        if not key or key.isspace():
+            raise ValueError(f"a key must not be blank: {key!a}")
+        if key in seen:
+            raise ValueError(f"a key stands twice in one batch: {key[:200]!a}")
+        seen.add(key)
+
+
+def digest(key: str) -> bytes:
+    """Return the 16-byte BLAKE2b digest of a key, lone surrogates included."""
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def printable(key: str, limit: int = 400) -> str:
+    """Return a key as text that any database column takes, cut to ``limit`` characters."""
+    text = key[:limit].encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\x00")[:limit]

@@ -1,0 +1,156 @@
+"""Claims in this process's memory: exact, fast, gone when the process ends."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..clock import SystemClock
+from ..contracts import Clock
+from ..model import Bid, Claim, Outcome, Remembers, Settlement
+from .keys import check_keys
+
+__all__ = ["MemoryStore"]
+
+_SWEEP_PER_CALL = 64
+
+
+@dataclass(slots=True)
+class _Entry:
+    token: str
+    expires_at: float  # on the monotonic clock
+    first_seen: float
+    fingerprint: bytes | None
+    done: bool = False
+    result: bytes | None = None
+
+
+class MemoryStore:
+    """Keeps claims in a dictionary. For one process: tests, demos, single-worker apps.
+
+    Args:
+        clock: Time source; tests pass :class:`webhook_dedup.testing.FakeClock`.
+    """
+
+    name = "memory"
+    remembers = Remembers.ALL
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._entries: dict[str, _Entry] = {}
+        # (expiry, key) of every write. A pair whose entry has moved on is stale and skipped.
+        self._expiries: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        """Return how many keys are kept, expired ones not yet swept included."""
+        return len(self._entries)
+
+    async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
+        check_keys(bid.key for bid in bids)
+        now = self._clock.monotonic()
+        self._sweep(now, len(bids))
+        return [self._claim(bid, now) for bid in bids]
+
+    def _claim(self, bid: Bid, now: float) -> Claim:
+        entry = self._live(bid.key, now)
+        if entry is None:
+            entry = _Entry(bid.token, now + bid.lease, self._clock.time(), bid.fingerprint)
+            self._write(bid.key, entry)
+        return Claim(
+            key=bid.key,
+            token=bid.token,
+            outcome=_outcome(entry, bid),
+            fingerprint=bid.fingerprint,
+            first_seen=entry.first_seen,
+            remaining=entry.expires_at - now,
+            done=entry.done,
+            holder=entry.token,
+            result=entry.result,
+        )
+
+    async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
+        check_keys(settlement.key for settlement in done)
+        now = self._clock.monotonic()
+        return [self._complete(settlement, now) for settlement in done]
+
+    def _complete(self, settlement: Settlement, now: float) -> bool:
+        claim = settlement.claim
+        entry = self._live(claim.key, now)
+        if entry is not None and entry.token != claim.token:
+            return False
+        if entry is None or not entry.done:
+            first_seen = claim.first_seen if claim.first_seen is not None else self._clock.time()
+            self._write(
+                claim.key,
+                _Entry(
+                    token=claim.token,
+                    expires_at=now + settlement.ttl,
+                    first_seen=first_seen,
+                    fingerprint=claim.fingerprint,
+                    done=True,
+                    result=settlement.result,
+                ),
+            )
+        return True
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        check_keys(claim.key for claim in claims)
+        now = self._clock.monotonic()
+        return [self._release(claim, now) for claim in claims]
+
+    def _release(self, claim: Claim, now: float) -> bool:
+        entry = self._live(claim.key, now)
+        if entry is None:
+            return True
+        if entry.token != claim.token or entry.done:
+            return False
+        del self._entries[claim.key]
+        return True
+
+    async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
+        check_keys(claim.key for claim in claims)
+        now = self._clock.monotonic()
+        return [self._renew(claim, lease, now) for claim in claims]
+
+    def _renew(self, claim: Claim, lease: float, now: float) -> bool:
+        entry = self._live(claim.key, now)
+        if entry is None or entry.done or entry.token != claim.token:
+            return False
+        entry.expires_at = now + lease
+        heapq.heappush(self._expiries, (entry.expires_at, claim.key))
+        return True
+
+    async def forget(self, key: str) -> bool:
+        return self._entries.pop(key, None) is not None
+
+    async def aclose(self) -> None:
+        self._entries.clear()
+        self._expiries.clear()
+
+    def _live(self, key: str, now: float) -> _Entry | None:
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry.expires_at > now else None
+
+    def _write(self, key: str, entry: _Entry) -> None:
+        self._entries[key] = entry
+        heapq.heappush(self._expiries, (entry.expires_at, key))
+
+    def _sweep(self, now: float, arriving: int) -> None:
+        """Drop what has expired, a bounded share a call, at least two for each new key."""
+        for _ in range(max(_SWEEP_PER_CALL, 2 * arriving)):
+            if not self._expiries or self._expiries[0][0] > now:
+                return
+            _, key = heapq.heappop(self._expiries)
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires_at <= now:
+                del self._entries[key]
+
+
+def _outcome(entry: _Entry, bid: Bid) -> Outcome:
+    if entry.token == bid.token and not entry.done:
+        return Outcome.FRESH
+    known = entry.fingerprint is not None and bid.fingerprint is not None
+    if known and entry.fingerprint != bid.fingerprint:
+        return Outcome.MISMATCH
+    return Outcome.DUPLICATE if entry.done else Outcome.IN_FLIGHT
