@@ -118,7 +118,7 @@ class LeaseLost(WebhookDedupError):
     """The claim was lost while its handler was running, and the handler was cancelled."""
 
 
-class Retry(WebhookDedupError):  # noqa: N818 - raised by handlers as an instruction
+class Retry(WebhookDedupError):
     """Raised by a handler to be run again.
 
     Args:
@@ -131,7 +131,7 @@ class Retry(WebhookDedupError):  # noqa: N818 - raised by handlers as an instruc
         self.after = after.total_seconds() if isinstance(after, timedelta) else after
 
 
-class Discard(WebhookDedupError):  # noqa: N818 - raised by handlers as an instruction
+class Discard(WebhookDedupError):
     """Raised by a handler to end an event for good: it is remembered as done."""
 
     def __init__(self, reason: str = "") -> None:
