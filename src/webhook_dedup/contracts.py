@@ -143,7 +143,11 @@ class Inbox(Protocol):
         """Note a failed attempt and let the item come due in ``after`` seconds."""
 
     async def defer(self, item: Item, after: float) -> bool:
-        """Let the item come due in ``after`` seconds without counting anything."""
+        """Let the item come due in ``after`` seconds, marked ``deferred``.
+
+        An attempt begun since it was put or taken is not counted. The token stays good until the
+        item is taken again, so a deferral may be changed.
+        """
 
     async def bury(self, item: Item, error: str) -> bool:
         """Set the item aside as a dead letter, kept for a person."""

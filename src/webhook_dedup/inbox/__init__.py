@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""Where accepted deliveries live until they are settled."""
+
+from .memory import MemoryInbox
+
+__all__ = ["MemoryInbox"]

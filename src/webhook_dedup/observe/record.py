@@ -5,8 +5,11 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Kind", "Reason", "Record"]
+from webhook_dedup.model import Claim, Event, Outcome
+
+__all__ = ["Kind", "Reason", "Record", "about", "skip"]
 
 
 class Kind(str, enum.Enum):
@@ -94,3 +97,35 @@ class Record:
     error: BaseException | None = None
     warning: bool = False
     at: float = field(default_factory=time.time)
+
+
+def about(kind: Kind, event: Event, **fields: Any) -> Record:
+    """Make a record of something that happened to an event."""
+    return Record(
+        kind,
+        event.source,
+        event_id=event.id,
+        event_type=event.type,
+        tenant=(event.key.tenant or None) if event.key else None,
+        delivery_id=event.delivery.id if event.delivery else None,
+        **fields,
+    )
+
+
+def skip(kind: Kind, event: Event, claim: Claim, **fields: Any) -> Record:
+    """Make a record of a copy that is not run because of an earlier claim."""
+    now = time.time()
+    if claim.outcome is Outcome.MISMATCH:
+        reason = Reason.BODY_CHANGED
+    else:
+        reason = Reason.DUPLICATE if claim.done else Reason.IN_FLIGHT
+    return about(
+        kind,
+        event,
+        reason=reason.value,
+        first_seen=claim.first_seen,
+        age=max(0.0, now - claim.first_seen) if claim.first_seen is not None else None,
+        original="done" if claim.done else "in_flight",
+        at=now,
+        **fields,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ..clock import SystemClock
 from ..contracts import Clock
@@ -24,6 +25,7 @@ class _Entry:
     fingerprint: bytes | None
     done: bool = False
     result: bytes | None = None
+    queued_at: float = inf  # when the sweep looks at it; never later than it expires
 
 
 class MemoryStore:
@@ -39,8 +41,8 @@ class MemoryStore:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._entries: dict[str, _Entry] = {}
-        # (expiry, key) of every write. A pair whose entry has moved on is stale and skipped.
-        self._expiries: list[tuple[float, str]] = []
+        # (queued_at, key). An entry has one pair; a pair that its entry does not know is stale.
+        self._queue: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         """Return how many keys are kept, expired ones not yet swept included."""
@@ -56,7 +58,8 @@ class MemoryStore:
         entry = self._live(bid.key, now)
         if entry is None:
             entry = _Entry(bid.token, now + bid.lease, self._clock.time(), bid.fingerprint)
-            self._write(bid.key, entry)
+            self._entries[bid.key] = entry
+            self._enqueue(bid.key, entry)
         return Claim(
             key=bid.key,
             token=bid.token,
@@ -77,21 +80,16 @@ class MemoryStore:
     def _complete(self, settlement: Settlement, now: float) -> bool:
         claim = settlement.claim
         entry = self._live(claim.key, now)
-        if entry is not None and entry.token != claim.token:
-            return False
-        if entry is None or not entry.done:
+        if entry is None:
             first_seen = claim.first_seen if claim.first_seen is not None else self._clock.time()
-            self._write(
-                claim.key,
-                _Entry(
-                    token=claim.token,
-                    expires_at=now + settlement.ttl,
-                    first_seen=first_seen,
-                    fingerprint=claim.fingerprint,
-                    done=True,
-                    result=settlement.result,
-                ),
-            )
+            entry = _Entry(claim.token, now, first_seen, claim.fingerprint)
+            self._entries[claim.key] = entry
+        elif entry.token != claim.token:
+            return False
+        if not entry.done:
+            entry.done, entry.result = True, settlement.result
+            entry.expires_at = now + settlement.ttl
+            self._enqueue(claim.key, entry)
         return True
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
@@ -118,33 +116,42 @@ class MemoryStore:
         if entry is None or entry.done or entry.token != claim.token:
             return False
         entry.expires_at = now + lease
-        heapq.heappush(self._expiries, (entry.expires_at, claim.key))
+        self._enqueue(claim.key, entry)
         return True
 
     async def forget(self, key: str) -> bool:
-        return self._entries.pop(key, None) is not None
+        live = self._live(key, self._clock.monotonic())
+        self._entries.pop(key, None)
+        return live is not None
 
     async def aclose(self) -> None:
         self._entries.clear()
-        self._expiries.clear()
+        self._queue.clear()
 
     def _live(self, key: str, now: float) -> _Entry | None:
         entry = self._entries.get(key)
         return entry if entry is not None and entry.expires_at > now else None
 
-    def _write(self, key: str, entry: _Entry) -> None:
-        self._entries[key] = entry
-        heapq.heappush(self._expiries, (entry.expires_at, key))
+    def _enqueue(self, key: str, entry: _Entry) -> None:
+        """Have the sweep look at an entry when it expires, or earlier if it already will."""
+        if entry.expires_at < entry.queued_at:
+            entry.queued_at = entry.expires_at
+            heapq.heappush(self._queue, (entry.queued_at, key))
 
     def _sweep(self, now: float, arriving: int) -> None:
-        """Drop what has expired, a bounded share a call, at least two for each new key."""
-        for _ in range(max(_SWEEP_PER_CALL, 2 * arriving)):
-            if not self._expiries or self._expiries[0][0] > now:
+        """Drop what has expired, a bounded share a call but more than arrives."""
+        for _ in range(max(_SWEEP_PER_CALL, 3 * arriving)):
+            if not self._queue or self._queue[0][0] > now:
                 return
-            _, key = heapq.heappop(self._expiries)
+            queued_at, key = heapq.heappop(self._queue)
             entry = self._entries.get(key)
-            if entry is not None and entry.expires_at <= now:
+            if entry is None or entry.queued_at != queued_at:
+                continue
+            if entry.expires_at <= now:
                 del self._entries[key]
+            else:
+                entry.queued_at = inf
+                self._enqueue(key, entry)
 
 
 def _outcome(entry: _Entry, bid: Bid) -> Outcome:

@@ -1,0 +1,56 @@
+"""Try the installed wheel where nothing but its own dependencies is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.metadata import distributions
+
+import webhook_dedup
+from webhook_dedup.errors import MissingExtra
+from webhook_dedup.model import Bid, Outcome, Settlement
+from webhook_dedup.stores import open_store
+
+ALONE = {"webhook_dedup", "jmespath", "python_multipart", "pip", "setuptools"}
+
+
+def check(holds: bool, what: str) -> None:
+    print("ok  " if holds else "FAIL", what)
+    if not holds:
+        sys.exit(1)
+
+
+async def round_trip() -> tuple[Outcome, Outcome]:
+    store = open_store("memory://")
+    [first] = await store.claim([Bid("key", "token-1", 30.0)])
+    await store.complete([Settlement(first, 60.0)])
+    [second] = await store.claim([Bid("key", "token-2", 30.0)])
+    await store.aclose()
+    return first.outcome, second.outcome
+
+
+def missing(url: str) -> str:
+    try:
+        open_store(url)
+    except MissingExtra as error:
+        return str(error)
+    return "no error"
+
+
+def main() -> None:
+    installed = {each.metadata["Name"].replace("-", "_").lower() for each in distributions()}
+    check(installed <= ALONE, f"nothing else is installed: {sorted(installed)}")
+    check(bool(webhook_dedup.__version__), f"webhook_dedup {webhook_dedup.__version__} imports")
+    answers = asyncio.run(round_trip())
+    check(answers == (Outcome.FRESH, Outcome.DUPLICATE), "the memory store tells a duplicate")
+    for url, extra in {
+        "redis://localhost": "redis",
+        "sqlite:///hooks.db": "sqlite",
+        "postgresql://localhost/hooks": "postgres",
+        "bloom://": "bloom",
+    }.items():
+        check(f"pip install 'webhook_dedup[{extra}]'" in missing(url), f"{url} names its extra")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+PYTHON ?= python3
+STORE ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+WITH_SERVER := $(BIN)/python -m tests.servers
+DEMO := $(BIN)/webhook-dedup demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format wheel-smoke clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY)  ## Send one event five times; STORE=sqlite, redis, postgres, memory, bloom or a URL
+	@case '$(STORE)' in \
+	  ''|sqlite) $(DEMO) ;; \
+	  redis|postgres) $(WITH_SERVER) '$(STORE)' -- $(DEMO) --store '{url}' ;; \
+	  memory|bloom) $(DEMO) --store '$(STORE)://' ;; \
+	  *) $(DEMO) --store '$(STORE)' ;; \
+	esac
+
+test: $(READY)  ## Run the tests on a real Redis and a real PostgreSQL
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+lint: $(READY)  ## Check style, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel-smoke: $(READY)  ## Build the wheel and try it alone in an empty environment
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist
+	$(PYTHON) -m venv --clear build/smoke
+	build/smoke/bin/pip install --quiet dist/*.whl
+	cd build && smoke/bin/python -I ../.ci/wheel_smoke.py
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv build dist
+
+# Groups of dependencies (PEP 735) need pip 25.1. The stamp comes last, so that a broken set-up is
+# made again.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@

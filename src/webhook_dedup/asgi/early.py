@@ -1,0 +1,47 @@
+"""Acknowledge, then handle: ``ack="first"`` and ``ack="claimed"``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import RejectedDelivery
+from ..model import Claim, Delivery, Event
+from .exchange import Exchange
+from .responses import acknowledge, acknowledge_claimed
+
+__all__ = ["respond_claimed", "respond_first"]
+
+
+async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) -> None:
+    """Record, acknowledge, then claim and run."""
+    dedup = exchange.dedup
+    item = dedup.item(delivery)
+    await dedup.runner.accept(item)
+    try:
+        await acknowledge(exchange.send, exchange.preset)
+    finally:
+        # Accepted is accepted, even if the acknowledgement did not get through.
+        run = dedup.runner.run(item, dedup.job(exchange.route, event, delivery))
+    # Awaited so that servers drain it and test clients see it; a cancellation stops here.
+    await asyncio.wait([run])
+
+
+async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) -> None:
+    """Record and claim, acknowledge with what the claim said, then run."""
+    dedup = exchange.dedup
+    item = dedup.item(delivery)
+    job = dedup.job(exchange.route, event, delivery)
+    await dedup.runner.accept(item)
+    claimed: tuple[Claim, float] | None = None
+    try:
+        claim, sent = await exchange.claim(job, item.id)
+        claimed = None if claim is None else (claim, sent)
+        duplicate = claim is not None and not claim.fresh
+        await acknowledge_claimed(exchange.send, exchange.preset, duplicate=duplicate)
+    except RejectedDelivery:
+        await dedup.inbox.done(item)  # the sender was told to come again
+        raise
+    except BaseException:
+        dedup.runner.run(item, job, claimed)
+        raise
+    await asyncio.wait([dedup.runner.run(item, job, claimed)])

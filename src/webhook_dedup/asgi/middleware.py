@@ -1,0 +1,168 @@
+"""The middleware: finds the source of a request, hands it to a responder, lives with the app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from ..contracts import Inbox, Observer, Store
+from ..dedup import Dedup
+from ..errors import ConfigError
+from ..model import Delivery, Event
+from ..policy import Policy
+from ..source import Source
+from .exchange import Exchange
+from .responder import respond
+from .responses import StatusOnly
+from .scopes import BodyOnce, scope_of
+from .types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["WebhookDedup"]
+
+logger = logging.getLogger("webhook_dedup")
+
+
+class WebhookDedup:
+    """ASGI middleware that runs each webhook event once, behind a fast acknowledgement.
+
+    Add it last, so that it is outermost::
+
+        app.add_middleware(
+            WebhookDedup,
+            store="sqlite:///webhooks.db",
+            sources=[Source("stripe", path="/webhooks/stripe", secret=SECRET)],
+        )
+
+    Requests that no source matches pass through untouched.
+
+    Args:
+        app: The app that handles events.
+        store: A store or its URL; see :func:`webhook_dedup.stores.open_store`.
+        sources: The senders to listen to.
+        inbox: Where accepted deliveries live; in memory by default.
+        observers: Take every record, beside the log.
+        policy: In force where a source has none of its own.
+        dedup: A :class:`Dedup` of your own in place of all of these.
+
+    Raises:
+        ConfigError: Something does not fit; the message says what to write instead.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store | str | None = None,
+        sources: Iterable[Source] = (),
+        inbox: Inbox | None = None,
+        observers: Iterable[Observer] = (),
+        policy: Policy | None = None,
+        dedup: Dedup | None = None,
+    ) -> None:
+        if (store is None) == (dedup is None):
+            raise ConfigError("give WebhookDedup either store=… and sources=…, or dedup=…")
+        if dedup is None:
+            if store is None:
+                raise AssertionError("checked above")
+            dedup = Dedup(store, sources=sources, inbox=inbox, observers=observers, policy=policy)
+        self.app = app
+        self.dedup = dedup
+        self._outer_app: Any = None
+        self._lifespan_seen = False
+        dedup.bind(self._perform)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            route = self.dedup.routes.find(scope)
+            if route is None:
+                return await self.app(scope, receive, send)
+            self._outer_app = scope.get("app", self._outer_app)
+            if not self.dedup.running:
+                await self._start_late()
+            return await respond(Exchange(self.dedup, self.app, route, scope, receive, send))
+        if scope["type"] == "lifespan":
+            return await self._lifespan(scope, receive, send)
+        return await self.app(scope, receive, send)
+
+    async def _perform(self, delivery: Delivery, event: Event) -> int:
+        """Run the app for a delivery that was acknowledged, and return its status."""
+        scope = scope_of(delivery, event, self._outer_app, self.dedup.state)
+        response = StatusOnly()
+        await self.app(scope, BodyOnce(delivery.body), response)
+        if response.status is None:
+            raise RuntimeError("the app returned without a response")
+        return response.status
+
+    async def _start_late(self) -> None:
+        if not self._lifespan_seen:
+            logger.warning(
+                "WebhookDedup sees no lifespan and starts with the first request; nothing will "
+                "drain it. Put 'async with dedup:' into the lifespan of the outermost app"
+            )
+        await self.dedup.start()
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start before the app does, drain before it stops."""
+        self._lifespan_seen = True
+        self._outer_app = scope.get("app")
+        lifespan = _Lifespan(self.dedup, receive, send)
+        try:
+            if await lifespan.start():
+                scope_state = scope.get("state")
+                if scope_state is not None:
+                    self.dedup.state = scope_state
+                await self._run_lifespan(scope, lifespan)
+        finally:
+            await self.dedup.stop()
+
+    async def _run_lifespan(self, scope: Scope, lifespan: _Lifespan) -> None:
+        try:
+            await self.app(scope, lifespan.receive, lifespan.send)
+        except Exception:
+            if lifespan.answered:
+                raise
+            # The app knows no lifespan. This middleware does, so the server must not give up.
+            logger.debug("the app does not support lifespan", exc_info=True)
+        if not lifespan.answered:
+            await lifespan.stand_in()
+
+
+class _Lifespan:
+    """The lifespan channel between the server and the app, with this middleware in between."""
+
+    def __init__(self, dedup: Dedup, receive: Receive, send: Send) -> None:
+        self._dedup = dedup
+        self._receive = receive
+        self._send = send
+        self._startup: Message | None = None
+        self.answered = False
+
+    async def start(self) -> bool:
+        self._startup = await self._receive()
+        try:
+            await self._dedup.start()
+        except Exception as exc:
+            await self._send({"type": "lifespan.startup.failed", "message": str(exc)})
+            raise
+        return True
+
+    async def receive(self) -> Message:
+        if self._startup is not None:
+            message, self._startup = self._startup, None
+            return message
+        message = await self._receive()
+        if message["type"] == "lifespan.shutdown":
+            await self._dedup.stop()
+        return message
+
+    async def send(self, message: Message) -> None:
+        self.answered = True
+        await self._send(message)
+
+    async def stand_in(self) -> None:
+        """Speak the protocol for an app that does not."""
+        await self._send({"type": "lifespan.startup.complete"})
+        await self._receive()
+        await self._dedup.stop()
+        await self._send({"type": "lifespan.shutdown.complete"})

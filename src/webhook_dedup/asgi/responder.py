@@ -1,0 +1,65 @@
+"""One request of one source, from its first byte to its answer."""
+
+from __future__ import annotations
+
+from ..errors import RejectedDelivery
+from ..model import Delivery, Event
+from ..observe.record import Kind, Record, about, skip
+from .early import respond_claimed, respond_first
+from .exchange import Exchange
+from .handled import respond_handled
+from .responses import acknowledge, refuse
+from .scopes import ClientLeft, delivery_of, read_body
+
+__all__ = ["respond"]
+
+_BY_ACK = {"first": respond_first, "claimed": respond_claimed, "handled": respond_handled}
+
+
+async def respond(exchange: Exchange) -> None:
+    """Check a delivery, then acknowledge and run it in the order of its source's ``ack``."""
+    try:
+        delivery, event = await _read(exchange)
+        if _is_known_done(exchange, event):
+            await acknowledge(exchange.send, exchange.preset)
+        else:
+            await _BY_ACK[exchange.route.source.ack](exchange, delivery, event)
+    except RejectedDelivery as rejection:
+        _record_rejected(exchange, rejection.code, rejection.detail, rejection.status)
+        await refuse(exchange.send, rejection)
+    except ClientLeft:
+        detail = "the client hung up before its body was complete"
+        _record_rejected(exchange, "client_left", detail, None)
+
+
+async def _read(exchange: Exchange) -> tuple[Delivery, Event]:
+    """Read, verify and identify a delivery. Nothing of a refused one is kept."""
+    route = exchange.route
+    body = await read_body(exchange.receive, exchange.scope["headers"], route.max_body)
+    delivery = delivery_of(exchange.scope, route.source.name, body)
+    event = route.read(delivery, now=delivery.received_at)
+    if route.late(event):
+        detail = "the event is older than events are remembered; it is run all the same"
+        reason, warning = "after_window", True
+    else:
+        detail, reason, warning = None, None, False
+    record = about(Kind.RECEIVED, event, reason=reason, detail=detail, warning=warning)
+    exchange.dedup.record(record)
+    return delivery, event
+
+
+def _record_rejected(exchange: Exchange, code: str, detail: str, status: int | None) -> None:
+    name = exchange.route.source.name
+    exchange.dedup.record(Record(Kind.REJECTED, name, reason=code, detail=detail, status=status))
+
+
+def _is_known_done(exchange: Exchange, event: Event) -> bool:
+    """Whether this process knows the event to be done, so that no I/O is needed to skip it."""
+    seen = exchange.dedup.seen
+    if seen is None or event.key is None or exchange.policy.observe_only:
+        return False
+    claim = seen.peek(str(event.key), event.fingerprint)
+    if claim is None or exchange.refuses(claim):
+        return False
+    exchange.dedup.record(skip(Kind.SKIPPED, event, claim))
+    return True

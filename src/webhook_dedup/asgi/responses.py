@@ -1,0 +1,128 @@
+"""What senders are told, and the first response kept for those who ask again."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ..errors import RejectedDelivery
+from ..providers import Preset
+from .types import Message, Send
+
+__all__ = [
+    "Captured",
+    "StatusOnly",
+    "acknowledge",
+    "acknowledge_claimed",
+    "is_last",
+    "refuse",
+    "replay",
+    "respond",
+]
+
+Headers = list[tuple[bytes, bytes]]
+
+LARGEST_RESULT = 64 * 1024
+# Never replayed: they belong to one connection or one client.
+_UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding", b"keep-alive"})
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    """Send a complete response."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _respond_json(send: Send, status: int, content: Any, headers: Headers) -> None:
+    body = json.dumps(content).encode()
+    await respond(send, status, body, [(b"content-type", b"application/json"), *headers])
+
+
+async def acknowledge(send: Send, preset: Preset) -> None:
+    """Send the acknowledgement a provider understands."""
+    headers = [(b"content-type", preset.ack_content_type.encode())] if preset.ack_body else []
+    await respond(send, preset.ack_status, preset.ack_body, headers)
+
+
+async def acknowledge_claimed(send: Send, preset: Preset, *, duplicate: bool) -> None:
+    """Acknowledge, and say whether the event was known."""
+    content = {"received": True, "duplicate": duplicate}
+    await _respond_json(send, preset.ack_status, content, [])
+
+
+async def refuse(send: Send, rejection: RejectedDelivery) -> None:
+    """Tell a sender what was wrong, as JSON."""
+    headers: Headers = []
+    content: dict[str, object] = {"error": rejection.code, "detail": rejection.detail}
+    if rejection.retry_after is not None:
+        after = max(1, math.ceil(rejection.retry_after))
+        headers.append((b"retry-after", str(after).encode()))
+    await _respond_json(send, rejection.status, content, headers)
+
+
+def is_last(message: Message) -> bool:
+    """Whether a message ends its response."""
+    kind = message["type"]
+    if kind == "http.response.body":
+        return not message.get("more_body", False)
+    return bool(kind == "http.response.pathsend")
+
+
+class StatusOnly:
+    """A ``send`` for runs nobody listens to: consumes the response and keeps its status."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+
+
+class Captured:
+    """A response on its way out, kept for later copies of the event while it is small enough."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._headers: Headers = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def note(self, message: Message) -> None:
+        """Take in one message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._headers = [
+                (bytes(name), bytes(value))
+                for name, value in message.get("headers", ())
+                if name.lower() not in _UNKEPT and name.lower() != b"content-length"
+            ]
+        elif message["type"] == "http.response.body":
+            chunk = message.get("body", b"")
+            self._size += len(chunk)
+            if self._size <= LARGEST_RESULT:
+                self._chunks.append(chunk)
+        elif message["type"] == "http.response.pathsend":
+            self._size = LARGEST_RESULT + 1  # a file the server sends by itself
+
+    def encode(self) -> bytes | None:
+        """Return the response as bytes, or ``None`` when it is too large to keep.
+
+        One line of JSON, the status and the headers, is followed by the exact body.
+        """
+        if self._size > LARGEST_RESULT:
+            return None
+        headers = [
+            [name.decode("latin-1"), value.decode("latin-1")] for name, value in self._headers
+        ]
+        return json.dumps([self.status, headers]).encode() + b"\n" + b"".join(self._chunks)
+
+
+async def replay(send: Send, result: bytes) -> None:
+    """Send a response that :meth:`Captured.encode` kept, marked ``Idempotent-Replayed``."""
+    head, _, body = result.partition(b"\n")
+    status, pairs = json.loads(head)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+    await respond(send, status, body, [*headers, (b"idempotent-replayed", b"true")])

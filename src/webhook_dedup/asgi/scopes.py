@@ -1,0 +1,157 @@
+"""From a request to a delivery, and back to a request that an app can run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any, Protocol
+
+from ..errors import RejectedDelivery
+from ..model import Delivery, Event
+from .types import Message, Receive, Scope
+
+__all__ = [
+    "BodyOnce",
+    "ClientLeft",
+    "delivery_of",
+    "event_of",
+    "read_body",
+    "scope_of",
+    "with_event",
+]
+
+_EVENT = "webhook_dedup.event"
+
+
+class _HasScope(Protocol):
+    @property
+    def scope(self) -> Any: ...
+
+
+class ClientLeft(Exception):
+    """The client hung up before its body was complete."""
+
+
+def event_of(request: _HasScope) -> Event:
+    """Return the event that a handler was called for.
+
+    Args:
+        request: The handler's Starlette or FastAPI request, or anything with an ASGI ``scope``.
+
+    Raises:
+        LookupError: No source of the middleware matched this request.
+    """
+    event: Event | None = request.scope.get(_EVENT)
+    if event is None:
+        raise LookupError("this request was not accepted by WebhookDedup: no source matches it")
+    return event
+
+
+async def read_body(receive: Receive, headers: Any, limit: int) -> bytes:
+    """Read a request's body up to ``limit`` bytes.
+
+    Raises:
+        RejectedDelivery: It is larger (413).
+        ClientLeft: It ended before it was complete.
+    """
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > limit:
+            raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> RejectedDelivery:
+    return RejectedDelivery(413, "body_too_large", f"the body is larger than {limit} bytes")
+
+
+def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
+    """Keep everything of a request that a later run needs."""
+    client = scope.get("client")
+    server = scope.get("server")
+    return Delivery(
+        id=uuid.uuid4().hex,
+        source=source,
+        method=scope["method"],
+        path=scope["path"],
+        headers=tuple((bytes(name), bytes(value)) for name, value in scope["headers"]),
+        body=body,
+        received_at=time.time(),
+        raw_path=scope.get("raw_path"),
+        root_path=scope.get("root_path", ""),
+        query_string=scope.get("query_string", b""),
+        scheme=scope.get("scheme", "http"),
+        http_version=scope.get("http_version", "1.1"),
+        client=None if client is None else (client[0], client[1]),
+        server=None if server is None else (server[0], server[1]),
+        path_params=dict(scope.get("path_params", {})),
+    )
+
+
+def scope_of(delivery: Delivery, event: Event, app: Any, state: dict[str, Any]) -> Scope:
+    """Build the request that an app runs after the acknowledgement, the first time and again.
+
+    It holds nothing of what outer middlewares added: what they opened is closed by then.
+    """
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": delivery.http_version,
+        "method": delivery.method,
+        "scheme": delivery.scheme,
+        "path": delivery.path,
+        "raw_path": delivery.raw_path,
+        "query_string": delivery.query_string,
+        "root_path": delivery.root_path,
+        "headers": list(delivery.headers),
+        "client": delivery.client,
+        "server": delivery.server,
+        "state": dict(state),
+        "extensions": {},
+        _EVENT: event,
+    }
+    if app is not None:
+        scope["app"] = app
+    if delivery.path_params:
+        scope["path_params"] = dict(delivery.path_params)
+    return scope
+
+
+def with_event(scope: Scope, event: Event) -> Scope:
+    """Return a copy of a live request's scope that knows its event."""
+    return {**scope, _EVENT: event}
+
+
+class BodyOnce:
+    """A ``receive`` that gives a body that was already read, then what comes after it.
+
+    Args:
+        body: The exact bytes.
+        then: The live request's ``receive``, which tells of the client's departure; without one
+            the call blocks, since there is no client any more.
+    """
+
+    def __init__(self, body: bytes, then: Receive | None = None) -> None:
+        self._body: bytes | None = body
+        self._then = then
+
+    async def __call__(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if self._then is not None:
+            return await self._then()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("the future above never ends")  # pragma: no cover

@@ -1,0 +1,223 @@
+"""The one object behind middleware and decorators: it ties the rooms together, starts, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from .coalesce import Coalescer
+from .contracts import Inbox, Observer, Startable, Store
+from .engine import Engine
+from .errors import ConfigError, MissingPower
+from .inbox import MemoryInbox
+from .model import Delivery, Event, Item, Remembers
+from .observe.log import LogObserver
+from .observe.recorder import Recorder
+from .policy import Policy
+from .runner import Job, Runner
+from .source import Route, Routes, Source
+from .stores import SeenCache, open_store
+
+__all__ = ["Dedup"]
+
+logger = logging.getLogger("webhook_dedup")
+
+Perform = Callable[[Delivery, Event], Awaitable[object]]
+"""Runs the app for a delivery; returns its HTTP status."""
+
+
+class Dedup:
+    """Everything that deduplicates in one process, for one event loop at a time.
+
+    Build it yourself when the middleware shares it with decorators; otherwise the middleware
+    builds one. ``async with dedup:`` starts and drains it where no lifespan does.
+
+    Args:
+        store: A store, or a URL (see :func:`webhook_dedup.stores.open_store`). A store made from a
+            URL is closed with this object, one that was passed in stays open.
+        sources: The senders the middleware listens to.
+        inbox: Where accepted deliveries live until they are settled; in memory by default.
+        observers: Take every record, beside the log.
+        policy: In force where a source has none of its own.
+        seen_cache: How many keys known done are remembered in this process for at most a minute,
+            so that their duplicates cost no I/O; 0 turns it off.
+
+    Raises:
+        ConfigError: Something does not fit; the message says what to write instead.
+    """
+
+    def __init__(
+        self,
+        store: Store | str,
+        *,
+        sources: Iterable[Source] = (),
+        inbox: Inbox | None = None,
+        observers: Iterable[Observer] = (),
+        policy: Policy | None = None,
+        seen_cache: int = 10_000,
+    ) -> None:
+        self._url = store if isinstance(store, str) else None
+        self.store = open_store(store) if isinstance(store, str) else _checked(store)
+        self.policy = policy or Policy()
+        self.routes = Routes(sources, self.policy)
+        self.record = Recorder((LogObserver(), *observers))
+        self.inbox: Inbox = inbox or MemoryInbox()
+        self.state: dict[str, Any] = {}
+        self.seen: SeenCache | None = None
+        self.engine: Engine
+        self.runner: Runner
+        self._seen_size = seen_cache
+        self._perform: Perform = _no_app
+        self._running_on: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._used = False
+        self._check_powers()
+
+    def bind(self, perform: Perform) -> None:
+        """Tell how a delivery is run. The middleware does this."""
+        self._perform = perform
+
+    @property
+    def running(self) -> bool:
+        """Whether it is started on the present event loop."""
+        return self._running_on is asyncio.get_running_loop()
+
+    async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Connect and check the store, then begin to run what comes due. May be called again.
+
+        Raises:
+            ConfigError: The store cannot work as configured.
+            StoreUnavailable: It cannot be reached.
+        """
+        if self.running:
+            return
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting.get_loop() is not loop:
+            self._starting = asyncio.ensure_future(self._start())
+        try:
+            await asyncio.shield(self._starting)
+        finally:
+            self._starting = None
+
+    async def _start(self) -> None:
+        if self._url is not None and self._used:
+            # It was closed, or belongs to an event loop that has ended.
+            self.store = open_store(self._url)
+        self._used = True
+        store = self.store
+        if self._seen_size:
+            store = self.seen = SeenCache(self.store, size=self._seen_size)
+        if isinstance(store, Startable):
+            await store.start()
+        self.engine = Engine(Coalescer(store), self.record)
+        self.runner = Runner(self.engine, self.inbox, self._job, self.record, self.policy)
+        self._warn()
+        self.runner.start()
+        self._running_on = asyncio.get_running_loop()
+
+    async def stop(self) -> None:
+        """Let running handlers end, cancel and release what does not, close what was opened."""
+        if not self.running:
+            return
+        self._running_on = None
+        timeout = self.policy.drain_timeout
+        await self.runner.drain(timeout)
+        await self.engine.drain(timeout)
+        if isinstance(self.inbox, MemoryInbox) and len(self.inbox):
+            logger.warning(
+                "%d accepted events were not finished and end with this process", len(self.inbox)
+            )
+        if self._url is not None:
+            await self.store.aclose()
+
+    def item(self, delivery: Delivery) -> Item:
+        """Make the inbox item of a new delivery."""
+        return Item(delivery.id, f"{delivery.id}.0", delivery)
+
+    def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
+        """Make the job that runs an event."""
+        return Job(event, route.policy, route.ttl, lambda: self._perform(delivery, event))
+
+    def _job(self, item: Item) -> Job:
+        delivery = item.delivery
+        route = self.routes.by_name.get(delivery.source)
+        if route is None:
+            raise ConfigError(
+                f"delivery {item.id} came from source {delivery.source!r}, which is not configured"
+            )
+        return self.job(route, route.read(delivery), delivery)
+
+    def _check_powers(self) -> None:
+        for route in self.routes.by_name.values():
+            if route.policy.on_mismatch == "reject":
+                need(self.store, Remembers.FINGERPRINT, "on_mismatch='reject'")
+
+    def _warn(self) -> None:
+        """Say once, at start-up, what could surprise."""
+        routes = self.routes.by_name.values()
+        unsigned = [route.source.name for route in routes if not route.source.signed]
+        if unsigned:
+            logger.warning(
+                "unsigned sources, anyone can send to them: %s; give each a secret=…",
+                ", ".join(unsigned),
+            )
+        early = [route.source.name for route in routes if route.source.ack != "handled"]
+        if early and not self.inbox.durable:
+            logger.warning(
+                "accepted events of %s are kept in memory until they are handled and are lost if "
+                "this process dies; use ack='handled' to acknowledge after the handler",
+                ", ".join(early),
+            )
+        for route in routes:
+            horizon = route.source.preset.horizon
+            if route.ttl < horizon:
+                logger.warning(
+                    "source %s remembers events for %.0f s, but %s retries for %.0f s; "
+                    "raise ttl or a late retry runs twice",
+                    route.source.name,
+                    route.ttl,
+                    route.source.preset.title,
+                    horizon,
+                )
+
+
+def need(store: Store, power: Remembers, what: str) -> None:
+    """Refuse a feature whose store cannot remember what it needs.
+
+    Raises:
+        MissingPower: Names the store and the missing power.
+    """
+    missing = power & ~store.remembers
+    if missing:
+        raise MissingPower(
+            f"{what} needs a store that remembers {missing.name.lower() if missing.name else what}"
+            f"; {store.name} does not. Use memory://, sqlite://, postgresql:// or redis://"
+        )
+
+
+def _checked(store: Store) -> Store:
+    verbs = ("claim", "complete", "release", "renew", "aclose")
+    if not all(callable(getattr(store, verb, None)) for verb in verbs):
+        raise ConfigError(
+            f"a store is a URL or an object with the verbs {', '.join(verbs)}; got {store!r}"
+        )
+    return store
+
+
+async def _no_app(_: Delivery, event: Event) -> object:
+    raise ConfigError(f"nothing runs event {event.id!r}: no middleware is bound to this Dedup")

@@ -1,0 +1,244 @@
+"""Claim, run under a renewed lease, settle. Both doors, middleware and decorator, come here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+from .coalesce import Coalescer
+from .errors import LeaseLost, StoreError
+from .lease import LeaseKeeper
+from .model import Bid, Claim, Event, Settlement
+from .observe.record import Kind, about
+from .observe.recorder import Recorder
+
+__all__ = ["Engine", "Run", "call"]
+
+T = TypeVar("T")
+
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 5.0
+THREADS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How one run of a handler ended.
+
+    Attributes:
+        value: What the handler returned, when ``error`` is ``None``.
+        error: What it raised; :class:`LeaseLost` when it was cancelled because its claim was lost,
+            ``TimeoutError`` when it was cancelled because it took too long.
+        duration: Seconds it ran.
+        cancelled: The caller was cancelled meanwhile. It must settle the claim by what ``error``
+            says, as always, and then raise ``CancelledError``.
+    """
+
+    value: Any
+    error: BaseException | None
+    duration: float
+    cancelled: bool = False
+
+
+class Engine:
+    """Runs handlers under claims and settles the claims.
+
+    Args:
+        store: Where claims are made.
+        record: Takes a record of each store failure that a settlement meets.
+    """
+
+    def __init__(self, store: Coalescer, record: Recorder) -> None:
+        self.store = store
+        self._record = record
+        self._keeper: LeaseKeeper[Claim] = LeaseKeeper(store.renew, lambda claim: claim.key)
+        self._settling: set[asyncio.Task[bool | None]] = set()
+        self._draining = asyncio.Event()
+
+    async def claim(self, bid: Bid) -> tuple[Claim, float]:
+        """Bid for a key. Return the claim and the monotonic time at which the bid was sent."""
+        sent = monotonic()
+        return await self.store.claim(bid), sent
+
+    async def run(
+        self,
+        work: Callable[[], Awaitable[T]],
+        claim: Claim | None,
+        *,
+        lease: float,
+        sent: float,
+        timeout: float | None = None,
+    ) -> Run:
+        """Run ``work`` to its true end, while the lease of ``claim`` is renewed.
+
+        The claim is not settled here: the caller judges the run, then completes or releases.
+
+        Args:
+            work: Called once. It is cancelled when the claim is lost or the time is up; a thread
+                it waits for keeps its lease renewed until the thread has ended.
+            claim: A FRESH claim, or ``None`` to run without one.
+            lease: Seconds of the claim's lease.
+            sent: Monotonic time at which the bid was sent.
+            timeout: Seconds the work may take.
+        """
+        began = monotonic()
+        task = asyncio.ensure_future(_started(work))
+        if claim is None:
+            timed_out, cancelled = await _end(task, timeout)
+            lost = False
+        else:
+            with self._keeper.hold(claim, lease, task.cancel, sent=sent) as held:
+                timed_out, cancelled = await _end(task, timeout)
+            lost = held.lost
+        error = _error_of(task, timed_out=timed_out, lost=lost)
+        value = task.result() if error is None else None
+        return Run(value, error, monotonic() - began, cancelled)
+
+    async def complete(
+        self,
+        event: Event,
+        claim: Claim,
+        ttl: float,
+        result: bytes | None = None,
+        *,
+        patience: float | None = None,
+    ) -> bool | None:
+        """Mark a claim done, asking again for as long as the store is away.
+
+        Args:
+            event: What the claim is for.
+            claim: The held claim.
+            ttl: Seconds to remember it.
+            result: What duplicates are answered with.
+            patience: Seconds to wait for it here, ``None`` for as long as it takes. What is not
+                settled by then goes on in the background until drain.
+
+        Returns:
+            True when this claim is done, False when another token holds or finished the key,
+            ``None`` when the store has not said.
+        """
+        settlement = Settlement(claim, ttl, result)
+        return await self._settle(self._until_complete(event, settlement), patience)
+
+    async def release(self, event: Event, claim: Claim) -> bool | None:
+        """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
+
+        Returns:
+            As :meth:`complete`.
+        """
+        return await self._settle(self._release(event, claim), None)
+
+    async def drain(self, timeout: float) -> None:
+        """Stop asking stores that are away, wait for what is under way, stop renewing."""
+        self._draining.set()
+        if self._settling:
+            await asyncio.wait(list(self._settling), timeout=timeout)
+        await self._keeper.aclose()
+        await self.store.drain()
+        self._draining = asyncio.Event()
+
+    async def _settle(
+        self, settling: Awaitable[bool | None], patience: float | None
+    ) -> bool | None:
+        # A task of its own, because the caller may be cancelled and the settlement must not be.
+        task = asyncio.ensure_future(_started(lambda: settling))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        done, _ = await asyncio.wait([task], timeout=patience)
+        return task.result() if done else None
+
+    async def _until_complete(self, event: Event, settlement: Settlement) -> bool | None:
+        draining = self._draining
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self.store.complete(settlement)
+            except StoreError as exc:
+                self._tell(event, exc)
+            if draining.is_set():
+                return None
+            try:
+                await asyncio.wait_for(draining.wait(), wait)
+            except asyncio.TimeoutError:
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _release(self, event: Event, claim: Claim) -> bool | None:
+        try:
+            return await self.store.release(claim)
+        except StoreError as exc:
+            self._tell(event, exc)
+            return None
+
+    def _tell(self, event: Event, exc: StoreError) -> None:
+        self._record(about(Kind.STORE_ERROR, event, detail=f"{self.store.store.name}: {exc}"))
+
+
+async def _started(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+async def _end(task: asyncio.Task[Any], timeout: float | None) -> tuple[bool, bool]:
+    """Wait for the true end of a task, cancelling it when the time is up or the caller is.
+
+    A task that outlives its cancellation, because a thread of its runs on, is waited for.
+
+    Returns:
+        Whether the time was up, and whether the caller was cancelled.
+    """
+    timed_out = False
+    try:
+        done, _ = await asyncio.wait([task], timeout=timeout)
+        if not done:
+            timed_out = task.cancel()
+            await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await _outlast(task)
+        return timed_out, True
+    return timed_out, False
+
+
+def _error_of(task: asyncio.Task[Any], *, timed_out: bool, lost: bool) -> BaseException | None:
+    """Say what ended a task, ``None`` when it returned in spite of everything."""
+    if not task.cancelled() and task.exception() is None:
+        return None
+    if lost:
+        return LeaseLost("the claim ran out while its handler was running")
+    if timed_out:
+        return TimeoutError("the handler took longer than its handler_timeout")
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+
+async def _outlast(future: asyncio.Future[Any]) -> None:
+    """Wait for a future however often the waiter is cancelled."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="webhook_dedup")
+
+
+async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a handler: an ``async def`` here, a plain ``def`` in a thread.
+
+    A thread cannot be stopped. When this call is cancelled, it ends only after the thread has, and
+    then with what the thread returned or raised: its effects have happened.
+    """
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    bound = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+    future = asyncio.get_running_loop().run_in_executor(_threads(), bound)
+    await _outlast(future)
+    value = future.result()
+    return await value if inspect.isawaitable(value) else value

@@ -1,0 +1,181 @@
+"""What a source or a decorator may choose, with defaults that lose nothing."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
+
+from .errors import ConfigError
+
+__all__ = ["Ack", "Duration", "Policy", "Retries", "check_choice", "seconds"]
+
+Duration = float | int | timedelta
+"""Seconds, or a ``timedelta``."""
+
+Ack = Literal["first", "claimed", "handled"]
+"""When the sender gets its 200: once recorded, once claimed, or once handled."""
+
+OnMissingId = Literal["reject", "process", "hash_body"]
+OnMismatch = Literal["skip", "reject"]
+OnStoreError = Literal["defer", "reject", "process"]
+
+DAY = 86_400.0
+DEFAULT_TTL = 2 * DAY
+LONGEST = 36_525 * DAY
+
+
+def seconds(value: object, name: str, *, zero: bool = False) -> float:
+    """Return a duration as float seconds, converted with ``total_seconds()``.
+
+    Raises:
+        ConfigError: It is no duration, not finite, or not positive (``zero`` admits 0).
+    """
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    else:
+        raise ConfigError(f"{name} must be seconds or a timedelta, got {value!r}")
+    if not (0 < number < LONGEST or (zero and number == 0)):
+        least = "at least 0" if zero else "greater than 0"
+        raise ConfigError(
+            f"{name} must be {least} seconds and finite, got {value!r}; "
+            f"write for example {name}=30 or {name}=timedelta(hours=48)"
+        )
+    return number
+
+
+def check_choice(value: object, choices: object, name: str) -> None:
+    """Refuse a value that is none of a ``Literal``'s.
+
+    Raises:
+        ConfigError: Names the value and the choices.
+    """
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def check_count(value: object, name: str) -> None:
+    """Refuse what is not a whole number of 1 or more.
+
+    Raises:
+        ConfigError: Names the value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a whole number, 1 or more, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a failing event is run, and how long between runs.
+
+    The wait before run ``n + 1`` is ``initial * factor ** (n - 1)`` seconds, at most ``maximum``,
+    made up to ``jitter`` (a share of it) shorter at random so that failures do not come back in
+    step.
+
+    Attributes:
+        attempts: Runs in all, the first one included.
+        initial: Seconds before the second run.
+        factor: Growth of the wait from run to run.
+        maximum: Longest wait in seconds.
+        jitter: Share of the wait that is left to chance, 0 to 1.
+    """
+
+    attempts: int = 8
+    initial: float = 1.0
+    factor: float = 2.0
+    maximum: float = 3600.0
+    jitter: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_count(self.attempts, "retries attempts")
+        if self.factor < 1:
+            raise ConfigError(f"retries factor must be 1 or more, got {self.factor!r}")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigError(f"retries jitter must lie between 0 and 1, got {self.jitter!r}")
+        seconds(self.initial, "retries initial", zero=True)
+        seconds(self.maximum, "retries maximum", zero=True)
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after run ``attempt`` (from 1) failed."""
+        # The exponent is bounded so that a huge attempt count cannot overflow a float.
+        wait = min(self.initial * self.factor ** min(attempt - 1, 64), self.maximum)
+        return wait * (1 - self.jitter * random.random())  # noqa: S311 - spreads load, no secret
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Policy:
+    """How events of a source, or calls of a decorated function, are treated.
+
+    Durations are given as seconds or a ``timedelta``, and read back as float seconds.
+
+    Attributes:
+        ttl: How long a done event is remembered. ``None``: 48 hours, or the preset's retry horizon
+            plus a margin when that is longer.
+        lease: How long a claim lives if its holder goes silent. Renewed while the handler runs,
+            so it bounds recovery after a crash, not the handler.
+        on_missing_id: A delivery without an event id is rejected (400), processed without
+            deduplication, or identified by a hash of its body.
+        on_mismatch: A known id with another body is skipped as a duplicate (several providers
+            count attempts inside the body) or rejected.
+        on_store_error: A claim the store cannot answer now is deferred until it can (rejected with
+            503 where nothing keeps the delivery), rejected, or processed without a claim.
+        max_body: Largest body accepted, in bytes.
+        max_in_flight: Handlers of this process running at once.
+        handler_timeout: Seconds after which a handler is cancelled and counted as failed.
+        retries: Attempts and back-off for events that were acknowledged before their handler ran.
+        drain_timeout: Seconds that shutdown waits for running handlers.
+        observe_only: Record duplicates but run them all the same.
+    """
+
+    ttl: float | None
+    lease: float
+    on_missing_id: OnMissingId
+    on_mismatch: OnMismatch
+    on_store_error: OnStoreError
+    max_body: int
+    max_in_flight: int
+    handler_timeout: float | None
+    retries: Retries
+    drain_timeout: float
+    observe_only: bool
+
+    def __init__(
+        self,
+        *,
+        ttl: Duration | None = None,
+        lease: Duration = 30.0,
+        on_missing_id: OnMissingId = "reject",
+        on_mismatch: OnMismatch = "skip",
+        on_store_error: OnStoreError = "defer",
+        max_body: int = 1 << 20,
+        max_in_flight: int = 256,
+        handler_timeout: Duration | None = None,
+        retries: Retries | None = None,
+        drain_timeout: Duration = 20.0,
+        observe_only: bool = False,
+    ) -> None:
+        check_choice(on_missing_id, OnMissingId, "on_missing_id")
+        check_choice(on_mismatch, OnMismatch, "on_mismatch")
+        check_choice(on_store_error, OnStoreError, "on_store_error")
+        check_count(max_body, "max_body")
+        check_count(max_in_flight, "max_in_flight")
+        timeout = None if handler_timeout is None else seconds(handler_timeout, "handler_timeout")
+        fields = {
+            "ttl": None if ttl is None else seconds(ttl, "ttl"),
+            "lease": seconds(lease, "lease"),
+            "on_missing_id": on_missing_id,
+            "on_mismatch": on_mismatch,
+            "on_store_error": on_store_error,
+            "max_body": max_body,
+            "max_in_flight": max_in_flight,
+            "handler_timeout": timeout,
+            "retries": retries or Retries(),
+            "drain_timeout": seconds(drain_timeout, "drain_timeout", zero=True),
+            "observe_only": observe_only,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)

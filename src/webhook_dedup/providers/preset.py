@@ -1,0 +1,66 @@
+"""What is known about one provider."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from ..policy import Ack
+from .schemes import SignatureScheme
+
+__all__ = ["Preset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A provider's facts as a row.
+
+    Expressions are ``"header:Name"``, ``"form:field"`` or a JMESPath into the JSON body.
+
+    Attributes:
+        name: What users write in ``Source("…")``.
+        title: The provider's own name.
+        event_id: Expression for the event's id; ``None`` means that the user must give one.
+        event_type: Expression for the kind of event.
+        occurred_at: Expression for the event's own time (unix seconds or RFC 3339).
+        subject: Expression for what the event is about: a thread, an account.
+        scheme: How it signs; ``None`` if it does not.
+        secret_optional: Deliveries may come unsigned, so that a source without a secret is allowed.
+        secret_format: What its secret looks like, one line for people.
+        horizon: Seconds for which it retries by itself; 0 if it does not, or if nobody knows.
+        replay: Seconds for which a person can have it send an event again; 0 as above.
+        remember: Suggested TTL in seconds.
+        ack: Default order of acknowledgement and handler.
+        ack_status: Status that it takes for success.
+        ack_body: Body of the acknowledgement.
+        ack_content_type: Content type of that body.
+        retry_status: Status that makes it send the delivery again.
+        max_body: Bytes of its largest delivery where that exceeds the policy's default.
+        docs: Where it documents its webhooks.
+        checked: When the facts were last compared with the documentation.
+        unverified: Facts for which no first-hand source was read.
+        notes: What a user should know about the id or the signature.
+    """
+
+    name: str
+    title: str
+    event_id: str | None
+    checked: dt.date
+    event_type: str | None = None
+    occurred_at: str | None = None
+    subject: str | None = None
+    scheme: SignatureScheme | None = None
+    secret_optional: bool = False
+    secret_format: str = ""
+    horizon: float = 0
+    replay: float = 0
+    remember: float = 48 * 3600
+    ack: Ack = "first"
+    ack_status: int = 200
+    ack_body: bytes = b'{"received": true}'
+    ack_content_type: str = "application/json"
+    retry_status: int = 503
+    max_body: int | None = None
+    docs: str = ""
+    unverified: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,290 @@
+"""One configured sender: what the user writes, and what it compiles to."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigError, RejectedDelivery
+from .model import Delivery, Event, Key
+from .policy import DEFAULT_TTL, Ack, Policy, check_choice
+from .providers import (
+    Expression,
+    Parsed,
+    Preset,
+    SignatureScheme,
+    compile_extractor,
+    compile_lenient,
+    compile_time,
+    find_preset,
+    load_secrets,
+)
+from .providers.schemes import Secrets
+
+__all__ = ["Route", "Routes", "Source"]
+
+_PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_TTL_MARGIN = 1.25
+
+
+class Source:
+    """One sender of webhooks.
+
+    Args:
+        preset: Name of a provider, or a :class:`Preset` of your own.
+        path: Where its deliveries arrive, below the app's ``root_path``. ``{name}`` stands for one
+            path segment; ``{tenant}`` also becomes part of the event's key.
+        name: Distinguishes several sources of one preset; defaults to the preset's name. It is
+            part of the key, so renaming a source forgets its events.
+        secret: The signing secret, or several while one is being rotated.
+        verify: ``False`` accepts unsigned deliveries of a preset that signs.
+        signature: A signature scheme in place of the preset's.
+        event_id: Where the event id is, in place of the preset's: ``"header:Name"``,
+            ``"form:field"``, a JMESPath into the JSON body, or a function of the parsed request.
+        event_type: Where the event type is, in the same notation.
+        ack: When the sender gets its 200, in place of the preset's default.
+        methods: HTTP methods that carry deliveries; others pass through to the app.
+        policy: How events are treated, in place of the policy given to the middleware.
+
+    Raises:
+        ConfigError: Something does not fit; the message says what to write instead.
+    """
+
+    def __init__(
+        self,
+        preset: str | Preset,
+        *,
+        path: str,
+        name: str | None = None,
+        secret: Secrets | None = None,
+        verify: bool = True,
+        signature: SignatureScheme | None = None,
+        event_id: Expression | None = None,
+        event_type: Expression | None = None,
+        ack: Ack | None = None,
+        methods: Iterable[str] = ("POST",),
+        policy: Policy | None = None,
+    ) -> None:
+        self.preset = preset if isinstance(preset, Preset) else find_preset(preset)
+        self.name = name if name is not None else self.preset.name
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"source name {self.name!r} must be 1 to 64 letters, digits, '_', '.' or '-'"
+            )
+        self.path = path
+        self.pattern = _compile_path(path, self.name)
+        self.ack: Ack = ack or self.preset.ack
+        check_choice(self.ack, Ack, "ack")
+        self.methods = frozenset(method.upper() for method in methods)
+        self.policy = policy
+        self._scheme = signature or self.preset.scheme
+        self._secrets = self._load(secret, verify=verify)
+        self._event_id = compile_extractor(self._id_expression(event_id))
+        kind = event_type or self.preset.event_type
+        self._event_type = compile_lenient(kind) if kind else None
+        occurred_at = self.preset.occurred_at
+        self._occurred_at = compile_time(occurred_at) if occurred_at else None
+
+    def __repr__(self) -> str:
+        return f"Source({self.preset.name!r}, name={self.name!r}, path={self.path!r})"
+
+    @property
+    def scope(self) -> str:
+        """Who deduplicates: the first part of every key of this source."""
+        return f"webhook:{self.name}"
+
+    @property
+    def signed(self) -> bool:
+        """Whether deliveries must be signed."""
+        return bool(self._secrets)
+
+    def verify(self, parsed: Parsed, now: float) -> None:
+        """Check the signature over the raw bytes.
+
+        Raises:
+            SignatureError: It is missing, malformed, wrong or too old.
+        """
+        if self._secrets and self._scheme is not None:
+            self._scheme.verify(parsed, self._secrets, now)
+
+    def identify(self, parsed: Parsed, delivery: Delivery, tenant: str, policy: Policy) -> Event:
+        """Say which event a verified delivery announces.
+
+        Raises:
+            RejectedDelivery: It has no event id and the policy rejects that, or the id is unusable.
+        """
+        event_id = self._event_id(parsed)
+        if event_id is None:
+            event_id = _stand_in(delivery, policy)
+        keyless = event_id is None
+        return Event(
+            key=None if event_id is None else Key(self.scope, event_id, tenant),
+            source=self.name,
+            id=delivery.id if event_id is None else event_id,
+            type=self._event_type(parsed) if self._event_type else None,
+            occurred_at=self._occurred_at(parsed) if self._occurred_at else None,
+            fingerprint=None if keyless else _fingerprint(delivery.body),
+            delivery=delivery,
+        )
+
+    def _load(self, secret: Secrets | None, *, verify: bool) -> tuple[bytes, ...]:
+        if secret is not None and not verify:
+            raise ConfigError(f"source {self.name!r} has a secret and verify=False; drop one")
+        if secret is None:
+            if verify and self._scheme is not None and not self.preset.secret_optional:
+                raise ConfigError(
+                    f"source {self.name!r} needs secret=… ({self.preset.secret_format}), "
+                    "or an explicit verify=False to accept unsigned deliveries"
+                )
+            return ()
+        if self._scheme is None:
+            raise ConfigError(
+                f"{self.preset.title} does not sign its deliveries, so source {self.name!r} "
+                "takes no secret; pass signature=… if yours are signed"
+            )
+        return load_secrets(self._scheme, secret)
+
+    def _id_expression(self, event_id: Expression | None) -> Expression:
+        expression = event_id if event_id is not None else self.preset.event_id
+        if expression is None:
+            raise ConfigError(
+                f"source {self.name!r} needs event_id=…: 'header:X-Event-Id', 'form:field', "
+                "a JMESPath into the JSON body such as 'id', or a function"
+            )
+        return expression
+
+
+def _stand_in(delivery: Delivery, policy: Policy) -> str | None:
+    """Answer for a delivery without an event id, by policy."""
+    if policy.on_missing_id == "reject":
+        raise RejectedDelivery(
+            400, "missing_event_id", "the delivery has no event id where this source has its ids"
+        )
+    if policy.on_missing_id == "process":
+        return None
+    return f"sha256:{hashlib.sha256(delivery.body).hexdigest()}"
+
+
+def _fingerprint(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _compile_path(path: str, name: str) -> re.Pattern[str]:
+    if not path.startswith("/"):
+        raise ConfigError(f"path of source {name!r} must begin with '/', got {path!r}")
+    parts = _PLACEHOLDER.split(path)
+    literal, names = parts[::2], parts[1::2]
+    if any("{" in part or "}" in part for part in literal) or len(set(names)) != len(names):
+        raise ConfigError(
+            f"path of source {name!r} may hold placeholders such as '{{tenant}}', each once; "
+            f"got {path!r}"
+        )
+    regex = re.escape(literal[0])
+    for placeholder, text in zip(names, literal[1:], strict=True):
+        regex += f"(?P<{placeholder}>[^/]+){re.escape(text)}"
+    return re.compile(regex)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A source together with the policy in force for it.
+
+    Attributes:
+        source: The source.
+        policy: Its own policy, or the one given to the middleware.
+        ttl: Seconds its events are remembered.
+        max_body: Largest body accepted, in bytes.
+    """
+
+    source: Source
+    policy: Policy
+    ttl: float
+    max_body: int
+
+    def read(self, delivery: Delivery, *, now: float | None = None) -> Event:
+        """Verify (where ``now`` is given) and identify a delivery.
+
+        Raises:
+            RejectedDelivery: It is refused.
+        """
+        parsed = Parsed(delivery.headers, delivery.body, method=delivery.method)
+        if now is not None:
+            self.source.verify(parsed, now)
+        return self.source.identify(parsed, delivery, self.tenant_of(delivery), self.policy)
+
+    def tenant_of(self, delivery: Delivery) -> str:
+        """Return the tenant that the path of a delivery names."""
+        path = route_path({"path": delivery.path, "root_path": delivery.root_path})
+        match = self.source.pattern.fullmatch(path)
+        return match.groupdict().get("tenant", "") if match else ""
+
+    def late(self, event: Event) -> bool:
+        """Whether an event is older than events are remembered: its first copy may be forgotten."""
+        return event.occurred_at is not None and event.occurred_at < time.time() - self.ttl
+
+
+class Routes:
+    """Finds the source a request belongs to.
+
+    Args:
+        sources: All sources of one middleware.
+        policy: In force where a source has none of its own.
+
+    Raises:
+        ConfigError: Two sources share a name, or a path and a method.
+    """
+
+    def __init__(self, sources: Iterable[Source], policy: Policy) -> None:
+        self.by_name: dict[str, Route] = {}
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._patterns: list[Route] = []
+        for source in sources:
+            self._add(_route(source, source.policy or policy))
+
+    def _add(self, route: Route) -> None:
+        source = route.source
+        if source.name in self.by_name:
+            raise ConfigError(f"two sources are named {source.name!r}; give one another name=…")
+        self.by_name[source.name] = route
+        if source.pattern.groups:
+            self._patterns.append(route)
+            return
+        for method in source.methods:
+            other = self._exact.setdefault((method, source.path), route)
+            if other is not route:
+                raise ConfigError(
+                    f"sources {other.source.name!r} and {source.name!r} share {source.path!r}; "
+                    "give each a path of its own"
+                )
+
+    def find(self, scope: Mapping[str, Any]) -> Route | None:
+        """Return the route of an HTTP scope, or ``None`` when no source matches."""
+        path = route_path(scope)
+        method = scope["method"]
+        route = self._exact.get((method, path))
+        if route is None:
+            for candidate in self._patterns:
+                source = candidate.source
+                if method in source.methods and source.pattern.fullmatch(path):
+                    return candidate
+        return route
+
+
+def route_path(scope: Mapping[str, Any]) -> str:
+    """Return the path of an HTTP scope below its ``root_path``."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path
+
+
+def _route(source: Source, policy: Policy) -> Route:
+    preset = source.preset
+    ttl = policy.ttl or max(DEFAULT_TTL, preset.horizon * _TTL_MARGIN, preset.remember)
+    return Route(source, policy, ttl, max(policy.max_body, preset.max_body or 0))

@@ -1,0 +1,250 @@
+"""Redis clients from URLs, and what is asked of a client the user brings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+import redis
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import ConnectionError as DriverConnectionError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
+
+from ...errors import ConfigError
+from .wire import Client
+
+__all__ = ["Address", "check_client", "close_client", "describe", "open_client"]
+
+_FORMS = (
+    "redis://[user:password@]host[:port][/db], rediss://… (TLS), unix:///path, "
+    "redis+sentinel://host:port[,host2:port2]/service[/db] or redis+cluster://host:port[,…]"
+)
+_DRIVER_SCHEME = {
+    "redis": "redis",
+    "valkey": "redis",
+    "rediss": "rediss",
+    "valkeys": "rediss",
+    "unix": "unix",
+}
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+_SENTINEL_PORT = 26379
+_REDIS_PORT = 6379
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL taken apart; only ``login`` is secret."""
+
+    scheme: str
+    shape: str  # "", "sentinel" or "cluster"
+    login: str
+    hosts: tuple[tuple[str, int], ...]
+    path: str
+    query: dict[str, str]
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Take a URL apart.
+
+        Raises:
+            ConfigError: It is none of the known forms; the message shows no part of it that
+                could be a password.
+        """
+        name, found, rest = url.partition("://")
+        kind, _, shape = name.lower().partition("+")
+        known = kind in _DRIVER_SCHEME and shape in {"", "sentinel", "cluster"}
+        if not found or not known or (kind == "unix" and shape):
+            raise ConfigError(f"not a Redis URL: {name[:20]!a}://…; write {_FORMS}")
+        rest, _, query = rest.partition("?")
+        login, _, place = rest.rpartition("@")
+        hosts, slash, path = place.partition("/")
+        return cls(
+            scheme=_DRIVER_SCHEME[kind],
+            shape=shape,
+            login=login,
+            hosts=() if kind == "unix" else _hosts(hosts, shape),
+            path=slash + path,
+            query=dict(parse_qsl(query, keep_blank_values=True)),
+        )
+
+    def driver_url(self, path: str) -> str:
+        """Return the URL of the first host alone, as redis-py reads it."""
+        login = f"{self.login}@" if self.login else ""
+        place = ":".join(map(str, self.hosts[0])) if self.hosts else ""
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{self.scheme}://{login}{place}{path}{query}"
+
+
+def open_client(address: Address, *, timeout: float, connections: int, **options: Any) -> Client:
+    """Build a client; it connects with its first command.
+
+    Raises:
+        ConfigError: The URL or an option cannot work.
+    """
+    builders: dict[str, Callable[[Address, dict[str, Any]], Client]] = {
+        "": _standalone,
+        "sentinel": _by_sentinel,
+        "cluster": _cluster,
+    }
+    settings = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "health_check_interval": 30,
+        # Twice the bound of the store: a cancelled call gives its turn back a moment before
+        # its connection, and a full pool raises.
+        "max_connections": 2 * connections,
+        **options,
+    }
+    try:
+        return builders[address.shape](address, settings)
+    except (TypeError, ValueError, RedisError, RedisClusterException) as error:
+        raise ConfigError(f"a Redis option cannot be used: {error}") from error
+
+
+def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
+    if address.scheme != "unix":
+        _database(address.path.lstrip("/"))
+        settings = {"socket_keepalive": True, **settings}
+    parsed = parse_url(address.driver_url(address.path))
+    pool = ConnectionPool(**{"retry": _retry(), **settings, **parsed})
+    _try_options(pool)
+    return Redis.from_pool(pool)
+
+
+def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
+    service, _, database = address.path.lstrip("/").partition("/")
+    if not service:
+        raise ConfigError("the URL names no service; write redis+sentinel://host:port/service[/db]")
+    settings = {"socket_keepalive": True, "retry": _retry(), **settings}
+    settings.update(_driver_options(address, f"/{_database(database)}"))
+    sentinel_login = {
+        name: settings.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in settings
+    }
+    secure = address.scheme == "rediss"
+    manager = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+        address.hosts,
+        sentinel_kwargs={
+            "socket_timeout": settings["socket_timeout"],
+            "socket_connect_timeout": settings["socket_connect_timeout"],
+            "retry": Retry(NoBackoff(), 0),  # there are other sentinels to ask
+            "ssl": secure,
+            **sentinel_login,
+            **settings.pop("sentinel_kwargs", {}),
+        },
+    )
+    kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
+    client: Redis = manager.master_for(unquote(service), connection_class=kind, **settings)
+    _try_options(client.connection_pool)
+    return client
+
+
+def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
+    if address.path.strip("/") not in {"", "0"}:
+        raise ConfigError("a Redis Cluster has only database 0; leave the path of the URL empty")
+    nodes = [ClusterNode(host.strip("[]"), port) for host, port in address.hosts]
+    settings = {"retry": _retry(), **settings, **_driver_options(address, "")}
+    settings["ssl"] = address.scheme == "rediss"
+    return RedisCluster(startup_nodes=nodes, **settings)
+
+
+def _try_options(pool: ConnectionPool) -> None:
+    """Build a connection that connects to nothing, to notice an unknown option now."""
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def _driver_options(address: Address, path: str) -> dict[str, Any]:
+    """Return login, database and query as redis-py's keyword arguments, without the host."""
+    options: dict[str, Any] = dict(parse_url(address.driver_url(path)))
+    for name in ("host", "port", "connection_class"):
+        options.pop(name, None)
+    return options
+
+
+def _retry() -> Retry:
+    # Every verb may be repeated, so a broken connection is tried again at once. A server that
+    # does not answer is not: the caller is told after one time-out, not after several.
+    return Retry(
+        ExponentialBackoff(cap=0.5, base=0.05),
+        2,
+        supported_errors=(DriverConnectionError, ReadOnlyError),
+    )
+
+
+def _hosts(text: str, shape: str) -> tuple[tuple[str, int], ...]:
+    default = _SENTINEL_PORT if shape == "sentinel" else _REDIS_PORT
+    hosts = []
+    for part in (text or "localhost").split(","):
+        match = _HOST.fullmatch(part)
+        if match is None or not 0 < int(match["port"] or default) < 2**16:
+            # Not shown: an unescaped "/" in a password makes the password look like a host.
+            raise ConfigError(
+                "the Redis URL has no valid host and port (percent-encode special characters "
+                f"in the password); write {_FORMS}"
+            )
+        hosts.append((match["host"], int(match["port"] or default)))
+    if len(hosts) > 1 and not shape:
+        raise ConfigError(
+            "several hosts in one Redis URL: write redis+sentinel://… or redis+cluster://…"
+        )
+    return tuple(hosts)
+
+
+def _database(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"the database in a Redis URL is a number, not {text!a}")
+    return int(text or 0)
+
+
+def check_client(client: object) -> None:
+    """Refuse what is no asyncio client of redis-py.
+
+    Raises:
+        ConfigError: It says what to pass instead.
+    """
+    if isinstance(client, (Redis, RedisCluster)):
+        return
+    if isinstance(client, (redis.Redis, redis.RedisCluster)):
+        raise ConfigError(
+            f"RedisStore needs an asyncio client, and {type(client).__name__} of redis is a "
+            "blocking one: pass redis.asyncio.Redis(…) or use RedisStore.from_url(…)"
+        )
+    raise ConfigError(
+        f"RedisStore needs a redis.asyncio.Redis or RedisCluster, not {type(client).__name__}; "
+        "for a URL write RedisStore.from_url(…)"
+    )
+
+
+def describe(client: Client) -> str:
+    """Say where a client connects to, without its login."""
+    if isinstance(client, RedisCluster):
+        return f"Redis Cluster {','.join(client.nodes_manager.startup_nodes)}"
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        return f"Redis service {pool.service_name}"
+    options = pool.connection_kwargs
+    place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return f"Redis {place}/{options.get('db', 0)}"
+
+
+async def close_client(client: Client) -> None:
+    """Close a client that this library opened."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()

@@ -1,0 +1,101 @@
+"""What redis-py raises, in this library's words and with what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from types import TracebackType
+
+from redis import exceptions as driver
+
+from ...errors import StoreError, StoreUnavailable
+
+__all__ = ["OldServer", "Translating", "translate"]
+
+_FAULTS = (driver.RedisError, driver.RedisClusterException, OSError, asyncio.TimeoutError)
+
+# redis-py strips the code from errors it has a class for, and a script buries it in its text.
+_CODE = re.compile(r"(?:^|[ :-])([A-Z]{3,})(?= )")
+_CODE_OF_CLASS: tuple[tuple[type[Exception], str], ...] = (
+    (driver.AuthenticationError, "NOAUTH"),
+    (driver.AuthorizationError, "NOPERM"),
+    (driver.NoPermissionError, "NOPERM"),
+    (driver.AuthenticationWrongNumberOfArgsError, "NOAUTH"),
+    (driver.OutOfMemoryError, "OOM"),
+    (driver.ReadOnlyError, "READONLY"),
+    (driver.ClusterCrossSlotError, "CROSSSLOT"),
+    (driver.MovedError, "MOVED"),
+    (driver.AskError, "MOVED"),
+)
+_AWAY: dict[str, str] = {
+    "OOM": "is full: free memory or raise maxmemory",
+    "READONLY": "is a read-only replica: connect to the primary, or wait for the fail-over",
+    "MISCONF": "refuses writes because it cannot save to disk",
+    "NOREPLICAS": "refuses writes because too few replicas are connected",
+    "MASTERDOWN": "has lost its primary",
+    "LOADING": "is still loading its data",
+    "CLUSTERDOWN": "is a cluster that is down",
+    "TRYAGAIN": "is a cluster that is moving this key",
+    "BUSY": "is busy with a long script",
+}
+_WRONG: dict[str, str] = {
+    "NOAUTH": "refuses the login: check user name and password",
+    "WRONGPASS": "refuses the login: check user name and password",
+    "NOPERM": (
+        "forbids this user a command: allow +set +get +del +pttl +pexpire +time +eval +evalsha "
+        "on the keys of the prefix"
+    ),
+    "MOVED": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
+    "CROSSSLOT": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
+}
+
+
+class OldServer(StoreError):
+    """The server is older than 7 and does not know ``SET … NX GET``."""
+
+
+class Translating:
+    """A context in which what redis-py raises becomes a :class:`StoreError` naming the server."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, _FAULTS):
+            raise translate(error, self._where) from error
+
+
+def translate(error: Exception, where: str) -> StoreError:
+    """Say what an error of redis-py means for a store."""
+    code = _code(error)
+    if code in _WRONG:
+        return StoreError(f"{where} {_WRONG[code]} ({error})")
+    if code in _AWAY:
+        return StoreUnavailable(f"{where} {_AWAY[code]} ({error})")
+    if not isinstance(error, driver.RedisError):
+        return StoreUnavailable(f"{where} cannot be reached: {error}")
+    if isinstance(error, (driver.TimeoutError, driver.ConnectionError, driver.ClusterError)):
+        return StoreUnavailable(f"{where} cannot be reached: {error}")
+    if "syntax error" in str(error):
+        return OldServer(f"{where} does not know a command's form: {error}")
+    return StoreError(f"{where} answered: {error}")
+
+
+def _code(error: Exception) -> str | None:
+    for kind, code in _CODE_OF_CLASS:
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, driver.ResponseError):
+        codes = [code for code in _CODE.findall(str(error)) if code in _AWAY or code in _WRONG]
+        return codes[0] if codes else None
+    return None

@@ -1,0 +1,269 @@
+"""The store itself: the verbs of the contract, one command or one script each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import ConfigError, StoreError, StoreUnavailable
+from ...model import Bid, Claim, Remembers, Settlement
+from ..exact import Entry, answer
+from ..keys import check_keys
+from .connect import Address, check_client, close_client, describe, open_client
+from .faults import OldServer
+from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW, Script
+from .values import (
+    fingerprint_field,
+    held_value,
+    milliseconds,
+    parse,
+    redis_key,
+    result_tail,
+    token_field,
+)
+from .wire import Call, Client, Wire
+
+__all__ = ["RedisStore"]
+
+_logger = logging.getLogger("webhook_dedup")
+
+
+class RedisStore:
+    """Keeps claims in Redis (6.2 or newer) or Valkey: alone, behind Sentinel, or a Cluster.
+
+    Args:
+        client: An asyncio client of redis-py. It stays the caller's: it is never closed here,
+            and its own time-outs and retries apply.
+        prefix: What every key in Redis begins with.
+        connections: How many commands may be under way at once; the rest wait their turn.
+
+    Raises:
+        ConfigError: The client is a blocking one, or none of redis-py's.
+    """
+
+    name = "redis"
+    remembers = Remembers.ALL
+
+    def __init__(
+        self, client: Client, *, prefix: str = "webhook_dedup:", connections: int = 8
+    ) -> None:
+        check_client(client)
+        self._client = client
+        self._owned = False
+        self._prefix = prefix
+        self._where = describe(client)
+        self._wire = Wire(client, self._where, connections)
+        self._knows_set_nx_get = True  # until the server says otherwise
+        self._starting: asyncio.Task[None] | None = None
+        self._started = False
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str | None = None,
+        timeout: float = 5.0,
+        connections: int = 8,
+        **options: Any,
+    ) -> RedisStore:
+        """Build a store with a client of its own.
+
+        Args:
+            url: ``redis://``, ``rediss://`` (TLS), ``unix://``, ``redis+sentinel://host:port
+                [,host2:port2]/service[/db]`` or ``redis+cluster://host:port[,…]``; ``valkey``
+                and ``valkeys`` mean the same as ``redis`` and ``rediss``. Options of redis-py
+                may follow as a query, as may ``prefix``.
+            prefix: What every key in Redis begins with.
+            timeout: Seconds to wait for a connection or an answer.
+            connections: How many commands may be under way at once.
+            options: Passed to redis-py, for example ``ssl_ca_certs`` (with Sentinel also
+                ``sentinel_username`` and ``sentinel_password``).
+
+        Raises:
+            ConfigError: The URL or an option cannot work.
+        """
+        address = Address.parse(url)
+        prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
+        client = open_client(address, timeout=timeout, connections=connections, **options)
+        store = cls(client, prefix=prefix, connections=connections)
+        store._owned = True
+        return store
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._where}>"
+
+    async def start(self) -> None:
+        try:
+            await self._ready()
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise ConfigError(str(error)) from error
+
+    async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
+        check_keys(bid.key for bid in bids)
+        await self._ready()
+        if len(bids) == 1:
+            claim = await self._claim_at_once(bids[0])
+            if claim is not None:
+                return [claim]
+        return await self._claim_by_script(bids)
+
+    async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
+        check_keys(settlement.key for settlement in done)
+        return await self._settle(
+            COMPLETE,
+            [settlement.key for settlement in done],
+            [_completion(settlement) for settlement in done],
+        )
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        check_keys(claim.key for claim in claims)
+        return await self._settle(
+            RELEASE,
+            [claim.key for claim in claims],
+            [(token_field(claim.token),) for claim in claims],
+        )
+
+    async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
+        check_keys(claim.key for claim in claims)
+        expiry = milliseconds(lease)
+        return await self._settle(
+            RENEW,
+            [claim.key for claim in claims],
+            [(token_field(claim.token), expiry) for claim in claims],
+        )
+
+    async def forget(self, key: str) -> bool:
+        check_keys([key])
+        await self._ready()
+        return await self._wire.delete(redis_key(self._prefix, key))
+
+    async def aclose(self) -> None:
+        if self._owned:
+            await close_client(self._client)
+
+    async def _ready(self) -> None:
+        if self._started:
+            return
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._check())
+            self._starting.add_done_callback(self._note_start)
+        # Shielded: a cancelled caller does not fail the others who wait for the same start.
+        await asyncio.shield(self._starting)
+
+    def _note_start(self, starting: asyncio.Task[None]) -> None:
+        self._starting = None
+        self._started = not starting.cancelled() and starting.exception() is None
+
+    async def _check(self) -> None:
+        """Log in, try the scripts on a key nobody holds, look for a policy that evicts."""
+        probe = Call(f"{self._prefix}start".encode("utf-8", "surrogatepass"), ("-",))
+        await self._wire.run(RELEASE, [probe])
+        try:
+            servers = await self._wire.info()
+        except StoreUnavailable:
+            raise
+        except StoreError:  # INFO is forbidden to this user; nothing depends on it
+            return
+        for server in servers:
+            self._warn_of_eviction(server)
+
+    def _warn_of_eviction(self, server: dict[str, Any]) -> None:
+        policy = server.get("maxmemory_policy", "noeviction")
+        if server.get("maxmemory") and policy != "noeviction":
+            _logger.warning(
+                "%s evicts keys when it is full (maxmemory-policy %s): an evicted claim makes its "
+                "event run twice; set maxmemory-policy noeviction",
+                self._where,
+                policy,
+            )
+
+    async def _claim_at_once(self, bid: Bid) -> Claim | None:
+        """Claim with one plain command, or answer ``None`` when only the script can tell."""
+        first_seen = self._wire.clock.now()
+        if first_seen is None or not self._knows_set_nx_get:
+            return None
+        try:
+            found = await self._wire.set_new(
+                redis_key(self._prefix, bid.key),
+                held_value(bid.token, first_seen, bid.fingerprint),
+                milliseconds(bid.lease),
+            )
+        except OldServer:
+            self._knows_set_nx_get = False
+            return None
+        if found is None:
+            return _fresh(bid, round(first_seen, 3))
+        entry = self._parse(bid.key, found)
+        # How much is left of a lease is not written in the value; of a TTL it is.
+        return answer(entry, bid, min(first_seen, entry.expires_at)) if entry.done else None
+
+    async def _claim_by_script(self, bids: Sequence[Bid]) -> list[Claim]:
+        arguments: list[tuple[str | bytes | int, ...]] = [
+            (token_field(bid.token), fingerprint_field(bid.fingerprint), milliseconds(bid.lease))
+            for bid in bids
+        ]
+        found = await self._run(CLAIM, [bid.key for bid in bids], arguments)
+        return [self._script_answer(bid, each) for bid, each in zip(bids, found, strict=True)]
+
+    def _script_answer(self, bid: Bid, found: Any) -> Claim:
+        if isinstance(found, bytes):
+            return _fresh(bid, int(found) / 1000)
+        value, left = found
+        entry = self._parse(bid.key, value)
+        entry.expires_at = max(0, left) / 1000
+        return answer(entry, bid, now=0.0)
+
+    async def _settle(
+        self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]
+    ) -> list[bool]:
+        await self._ready()
+        return [answer > 0 for answer in await self._run(script, keys, arguments)]
+
+    async def _run(
+        self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]
+    ) -> list[Any]:
+        if not keys:
+            return []
+        calls = [
+            Call(redis_key(self._prefix, key), given)
+            for key, given in zip(keys, arguments, strict=True)
+        ]
+        answers = await self._wire.run(script, calls)
+        for key, each in zip(keys, answers, strict=True):
+            if each == FOREIGN:
+                raise self._foreign(key)
+        return answers
+
+    def _parse(self, key: str, value: bytes) -> Entry:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise self._foreign(key) from error
+
+    def _foreign(self, key: str) -> StoreError:
+        name = redis_key(self._prefix, key)
+        return StoreError(
+            f"{self._where}: the key {name!r} holds something this library did not write; "
+            "give the store a prefix of its own"
+        )
+
+
+def _completion(settlement: Settlement) -> tuple[str | bytes | int, ...]:
+    claim = settlement.claim
+    return (
+        token_field(claim.token),
+        "" if claim.first_seen is None else round(claim.first_seen * 1000),
+        fingerprint_field(claim.fingerprint),
+        milliseconds(settlement.ttl),
+        result_tail(settlement.result),
+    )
+
+
+def _fresh(bid: Bid, first_seen: float) -> Claim:
+    entry = Entry(bid.token, bid.lease, first_seen, bid.fingerprint)
+    return answer(entry, bid, now=0.0)

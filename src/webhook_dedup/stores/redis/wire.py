@@ -1,0 +1,149 @@
+"""Commands and scripts on their way to Redis and back: one place that knows redis-py's habits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.client import NEVER_DECODE
+from redis.exceptions import ClusterCrossSlotError, NoScriptError
+
+from .faults import Translating, translate
+from .scripts import Script
+
+__all__ = ["Call", "Client", "ServerClock", "Wire"]
+
+Client = Redis | RedisCluster
+
+_KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
+_RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One key of a script's run, with its arguments."""
+
+    key: bytes
+    arguments: tuple[str | bytes | int, ...]
+
+
+class ServerClock:
+    """The server's wall clock, reckoned from this process's monotonic one."""
+
+    _TRUSTED_FOR = 60.0
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+        self._learned_at: float | None = None
+
+    def learn(self, server_time: float, sent: float, received: float) -> None:
+        """Note what time it was on the server between two moments of this process."""
+        self._offset = server_time - (sent + received) / 2
+        self._learned_at = received
+
+    def now(self) -> float | None:
+        """Unix time on the server, or ``None`` when it must be asked again."""
+        now = time.monotonic()
+        if self._learned_at is None or now - self._learned_at > self._TRUSTED_FOR:
+            return None
+        return now + self._offset
+
+
+class Wire:
+    """Sends to one client, with a bounded number of commands under way.
+
+    The bound is kept here and not in the pool: redis-py's default pool raises when it is full,
+    and its blocking one lets late comers overtake.
+    """
+
+    def __init__(self, client: Client, where: str, connections: int) -> None:
+        self.clock = ServerClock()
+        self._client = client
+        self._translating = Translating(where)
+        self._where = where
+        self._turns = asyncio.Semaphore(connections)
+        self._one_key_per_script = isinstance(client, RedisCluster)
+
+    async def set_new(self, key: bytes, value: str, expiry: int) -> bytes | None:
+        """Set an absent key; return what an existing one holds."""
+        with self._translating:
+            found: bytes | None = await self._send(
+                "SET", key, value, "NX", "GET", "PX", expiry, get=True
+            )
+        return found
+
+    async def delete(self, key: bytes) -> bool:
+        """Delete a key; say whether it was there."""
+        with self._translating:
+            return bool(await self._send("DEL", key))
+
+    async def info(self) -> list[dict[str, Any]]:
+        """Return what the server, or each primary of a cluster, says of itself."""
+        with self._translating:
+            if isinstance(self._client, RedisCluster):
+                answer = await self._client.info(target_nodes=RedisCluster.PRIMARIES)
+                return [answer] if "redis_version" in answer else list(answer.values())
+            return [await self._client.info()]
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        """Run a script for every call; return one answer each, in the order of the calls."""
+        with self._translating:
+            sent = time.monotonic()
+            replies = await self._replies(script, calls)
+            received = time.monotonic()
+        self.clock.learn(int(replies[-1][-1]) / 1000, sent, received)
+        return [answer for reply in replies for answer in reply[:-1]]
+
+    async def _replies(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
+        if len(calls) > 1 and self._one_key_per_script:
+            return await self._pipeline(script, calls)
+        try:
+            return [
+                await self._evaluate(script, calls[start : start + _KEYS_PER_SCRIPT])
+                for start in range(0, len(calls), _KEYS_PER_SCRIPT)
+            ]
+        except ClusterCrossSlotError:
+            if len(calls) == 1:
+                raise
+            # A cluster that looks like one server, as some hosted ones do.
+            self._one_key_per_script = True
+            return await self._pipeline(script, calls)
+
+    async def _evaluate(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        rest = _rest(calls)
+        try:
+            reply: list[Any] = await self._send("EVALSHA", script.sha, *rest)
+        except NoScriptError:
+            # EVAL also leaves the script with this server, for the next time.
+            reply = await self._send("EVAL", script.text, *rest)
+        return reply
+
+    async def _pipeline(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
+        async with self._turns:
+            pipeline = self._client.pipeline(transaction=False)
+            for call in calls:
+                pipeline.execute_command("EVALSHA", script.sha, *_rest([call]), **_RAW)
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        for position, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[position] = await self._evaluate(script, [calls[position]])
+            elif isinstance(reply, Exception):
+                raise translate(reply, self._where) from reply
+        return replies
+
+    async def _send(self, *command: str | bytes | int, **options: Any) -> Any:
+        async with self._turns:
+            return await self._client.execute_command(*command, **_RAW, **options)
+
+
+def _rest(calls: Sequence[Call]) -> list[str | bytes | int]:
+    """Lay out what follows a script's name: the number of keys, the keys, the arguments."""
+    rest: list[str | bytes | int] = [len(calls)]
+    rest += [call.key for call in calls]
+    for call in calls:
+        rest += call.arguments
+    return rest

@@ -1,0 +1,170 @@
+"""The few places where SQLite and Postgres differ."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    LargeBinary,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    extract,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import TypeEngine
+
+from ...errors import ConfigError
+from ..keys import digest as digest_of
+
+__all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "dialect_of"]
+
+Insert = postgresql.Insert | sqlite.Insert
+Rows = Sequence[Mapping[str, Any]]
+Pairs = Sequence[tuple[bytes, str]]
+Asked = Mapping[str, TypeEngine[Any]]
+Values = Callable[[Mapping[str, ColumnElement[Any]]], dict[str, ColumnElement[Any]]]
+
+
+class Dialect(Protocol):
+    """How a batch of rows becomes one statement, and what time it is there."""
+
+    name: str
+    now: ColumnElement[float]
+    """The database's clock as Unix time, read anew wherever it stands in a statement."""
+    abandons: bool
+    """Whether a statement may be abandoned on the client while it waits."""
+
+    def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
+        """Insert the rows asked; ``values`` makes table columns of what is asked."""
+
+    def rows(self, rows: Rows) -> Any:
+        """Return the parameters of :meth:`insert`."""
+
+    def among(self, table: Table) -> ColumnElement[bool]:
+        """Match the digests of the parameter ``digests``."""
+
+    def held(self, table: Table) -> ColumnElement[bool]:
+        """Match pairs of digest and token, given by :meth:`pairs`."""
+
+    def pairs(self, held: Pairs) -> dict[str, Any]:
+        """Return the parameters of :meth:`held`."""
+
+    def exclusively(self, engine: AsyncEngine, name: str) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction that no other process is in at the same time under this name."""
+
+
+class Postgres:
+    """Rows go as one array a column: the statement's text, and so its plan, is always the same."""
+
+    name = "postgres"
+    now: ColumnElement[float] = cast(extract("epoch", func.clock_timestamp()), Double)
+    abandons = True
+
+    def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
+        source = _unnest(asked)
+        columns = values(dict(source.c.items()))
+        # Sorted, because two batches that lock their rows in different orders deadlock.
+        chosen = select(*columns.values()).order_by(source.c["digest"])
+        return postgresql.insert(table).from_select(list(columns), chosen)
+
+    def rows(self, rows: Rows) -> Any:
+        return {f"{name}s": [row[name] for row in rows] for name in rows[0]}
+
+    def among(self, table: Table) -> ColumnElement[bool]:
+        digests = bindparam("digests", type_=postgresql.ARRAY(LargeBinary))
+        return table.c.digest == any_(digests)
+
+    def held(self, table: Table) -> ColumnElement[bool]:
+        source = _unnest({"digest": LargeBinary(), "token": Text()})
+        return tuple_(table.c.digest, table.c.token).in_(select(source))
+
+    def pairs(self, held: Pairs) -> dict[str, Any]:
+        return {
+            "digests": [digest for digest, _ in held],
+            "tokens": [token for _, token in held],
+        }
+
+    @asynccontextmanager
+    async def exclusively(self, engine: AsyncEngine, name: str) -> AsyncIterator[AsyncConnection]:
+        lock = int.from_bytes(digest_of(name)[:8], "big", signed=True)
+        async with engine.connect() as connection:
+            # A stricter level would read from before the lock was granted.
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                await connection.execute(select(func.pg_advisory_xact_lock(lock)))
+                yield connection
+
+
+class Sqlite:
+    """Rows go as one row of parameters each; there is only one writer, so nothing deadlocks."""
+
+    name = "sqlite"
+    now: ColumnElement[float] = literal_column("((julianday('now') - 2440587.5) * 86400.0)", Double)
+    abandons = False  # the statement runs on in its thread, and holds its lock
+
+    def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
+        columns = values({name: bindparam(name, type_=type_) for name, type_ in asked.items()})
+        return sqlite.insert(table).values(columns)
+
+    def rows(self, rows: Rows) -> Any:
+        return rows
+
+    def among(self, table: Table) -> ColumnElement[bool]:
+        return table.c.digest.in_(bindparam("digests", expanding=True))
+
+    def held(self, table: Table) -> ColumnElement[bool]:
+        return tuple_(table.c.digest, table.c.token).in_(bindparam("held", expanding=True))
+
+    def pairs(self, held: Pairs) -> dict[str, Any]:
+        return {"held": held}
+
+    @asynccontextmanager
+    async def exclusively(
+        self,
+        engine: AsyncEngine,
+        name: str,  # noqa: ARG002  # the whole file is locked
+    ) -> AsyncIterator[AsyncConnection]:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                await connection.exec_driver_sql("ROLLBACK")
+                raise
+            await connection.exec_driver_sql("COMMIT")
+
+
+def dialect_of(engine: AsyncEngine) -> Dialect:
+    """Return the dialect of an engine.
+
+    Raises:
+        ConfigError: It is neither SQLite nor Postgres, or a database that only lives in memory.
+    """
+    name = engine.dialect.name
+    if name == "postgresql":
+        return Postgres()
+    if name == "sqlite":
+        return Sqlite()
+    raise ConfigError(f"{name} is not supported: use sqlite:///file.db or postgresql://…")
+
+
+def _unnest(asked: Asked) -> TableValuedAlias:
+    # Named unlike the columns: SQLAlchemy keeps those names for what an UPDATE sets.
+    arrays = [bindparam(f"{name}s", type_=postgresql.ARRAY(kind)) for name, kind in asked.items()]
+    columns = [column(name, kind) for name, kind in asked.items()]
+    return func.unnest(*arrays).table_valued(*columns).render_derived(name="asked")

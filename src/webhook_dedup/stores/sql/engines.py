@@ -1,0 +1,144 @@
+"""Makes engines of URLs, set up for claims: one durable statement at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ...errors import ConfigError, MissingExtra
+
+__all__ = ["open_engine", "refuse_memory"]
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_POSTGRES_CONNECTIONS = 5
+# What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
+_ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
+
+
+def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
+    """Return an engine for a URL, and the time-out the URL or else the caller gives.
+
+    The engine connects when it is used.
+
+    Raises:
+        ConfigError: The URL cannot be used; the message says what to write instead.
+        MissingExtra: The driver is not installed.
+    """
+    url = _parsed(text)
+    refuse_memory(url)
+    if "timeout" in url.query:
+        timeout = _number(url, "timeout")
+        url = url.difference_update_query(["timeout"])
+    options = _OPTIONS[url.drivername](url, timeout)
+    try:
+        engine = create_async_engine(isolation_level="AUTOCOMMIT", **options)
+    except ImportError as exc:
+        raise _missing(url) from exc
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    return engine, timeout
+
+
+def refuse_memory(url: URL) -> None:
+    """Refuse SQLite databases that every connection would have for itself."""
+    in_memory = url.database in {None, "", ":memory:"} or "memory" in url.query.get("mode", "")
+    if url.get_backend_name() == "sqlite" and (in_memory or ":memory:" in str(url.database)):
+        raise ConfigError(
+            "SQLite in memory keeps nothing beyond one connection: write memory:// instead, "
+            "or sqlite:///file.db"
+        )
+
+
+def _parsed(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError as exc:
+        raise ConfigError(
+            "not a URL: write sqlite:///file.db or postgresql://user@host/db"
+        ) from exc
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise ConfigError(
+            f"{url.drivername}:// is not supported: use sqlite:///file.db, "
+            "postgresql://… (asyncpg) or postgresql+psycopg://…"
+        )
+    return url.set(drivername=driver)
+
+
+def _number(url: URL, name: str) -> float:
+    try:
+        return float(str(url.query[name]))
+    except ValueError as exc:
+        raise ConfigError(f"{name}= in the URL must be a number: {url.query[name]!r}") from exc
+
+
+def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
+    return {
+        "url": url,
+        # One writer is all SQLite admits; a second connection would only wait in the file's lock.
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_timeout": timeout,
+        "pool_reset_on_return": None,
+        "connect_args": {"timeout": timeout},
+    }
+
+
+def _asyncpg_options(url: URL, timeout: float) -> dict[str, Any]:
+    """Hand the URL itself to asyncpg, which knows ``sslmode`` and its kin; SQLAlchemy does not."""
+    query = dict(url.query)
+    counts = {name: int(_number(url, name)) for name in _ASYNCPG_COUNTS if query.pop(name, None)}
+    if "ssl" in query:
+        query["sslmode"] = query.pop("ssl")
+    dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+    return {
+        "url": "postgresql+asyncpg://",
+        **_pool(timeout),
+        "connect_args": {"dsn": dsn, "timeout": timeout, **counts},
+    }
+
+
+def _psycopg_options(url: URL, timeout: float) -> dict[str, Any]:
+    return {"url": url, **_pool(timeout), "connect_args": {"connect_timeout": max(2, int(timeout))}}
+
+
+def _pool(timeout: float) -> dict[str, Any]:
+    return {
+        "pool_size": _POSTGRES_CONNECTIONS,
+        "max_overflow": 0,
+        "pool_timeout": timeout,
+    }
+
+
+_OPTIONS = {
+    "sqlite+aiosqlite": _sqlite_options,
+    "postgresql+asyncpg": _asyncpg_options,
+    "postgresql+psycopg": _psycopg_options,
+}
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
+    cursor.close()
+
+
+def _missing(url: URL) -> ConfigError:
+    if url.drivername == "postgresql+psycopg":
+        return ConfigError(
+            "postgresql+psycopg:// needs psycopg; run: pip install 'psycopg[binary]'"
+        )
+    if url.get_backend_name() == "sqlite":
+        return MissingExtra("sqlite:// stores", "sqlite")
+    return MissingExtra("postgresql:// stores", "postgres")

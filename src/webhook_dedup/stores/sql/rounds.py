@@ -1,0 +1,74 @@
+"""How a verb comes to an answer for every key of its batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Executable
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ...errors import StoreUnavailable
+from ..keys import digest
+from .verbs import Keyed, Verb
+
+__all__ = ["settle"]
+
+Asked = TypeVar("Asked", bound=Keyed)
+Answer = TypeVar("Answer")
+
+_ROUNDS = 20
+
+
+async def settle(
+    verb: Verb[Asked, Answer],
+    read: Executable,
+    batch: Sequence[Asked],
+    connection: AsyncConnection,
+) -> list[Answer]:
+    """Write what may be written, read what could not be, and ask again for what was neither.
+
+    A key is neither when it comes free between the two statements.
+    """
+    pending = {digest(asked.key): asked for asked in batch}
+    order = list(pending)
+    answers: dict[bytes, Answer] = {}
+    for _ in range(_ROUNDS):
+        answers.update(await _write(verb, pending, connection))
+        pending = _unanswered(pending, answers)
+        if pending:
+            answers.update(await _read(verb, read, pending, connection))
+            pending = _unanswered(pending, answers)
+        if not pending:
+            return [answers[key] for key in order]
+    raise StoreUnavailable("keys kept changing hands while they were asked for; ask again")
+
+
+async def _write(
+    verb: Verb[Asked, Answer], pending: dict[bytes, Asked], connection: AsyncConnection
+) -> dict[bytes, Answer]:
+    parameters = verb.parameters(pending.values())
+    sent = time.monotonic()
+    rows = (await connection.execute(verb.statement, parameters)).all()
+    waited = time.monotonic() - sent
+    return _decided((row.digest, verb.own(pending[row.digest], row, waited)) for row in rows)
+
+
+async def _read(
+    verb: Verb[Asked, Answer],
+    read: Executable,
+    pending: dict[bytes, Asked],
+    connection: AsyncConnection,
+) -> dict[bytes, Answer]:
+    rows = (await connection.execute(read, {"digests": list(pending)})).all()
+    live = {row.digest: row for row in rows if row.left > 0}
+    return _decided((key, verb.other(asked, live.get(key))) for key, asked in pending.items())
+
+
+def _decided(judged: Iterable[tuple[bytes, Answer | None]]) -> dict[bytes, Answer]:
+    return {key: answer for key, answer in judged if answer is not None}
+
+
+def _unanswered(pending: dict[bytes, Asked], answers: dict[bytes, Answer]) -> dict[bytes, Asked]:
+    return {key: asked for key, asked in pending.items() if key not in answers}

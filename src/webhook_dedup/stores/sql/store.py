@@ -1,0 +1,178 @@
+"""The store of claims in a SQL database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
+from ...model import Bid, Claim, Remembers, Settlement
+from ..keys import check_keys, digest
+from .connections import Connections
+from .dialects import dialect_of
+from .engines import open_engine, refuse_memory
+from .rounds import settle
+from .schema import Schema
+from .statements import SWEPT_AT_ONCE, Statements
+from .sweeper import Sweeper
+from .verbs import Keyed, Verb, claiming, completing, releasing, renewing
+
+__all__ = ["SqlStore"]
+
+Asked = TypeVar("Asked", bound=Keyed)
+Answer = TypeVar("Answer")
+
+_TABLE = "webhook_dedup_claims"
+_TIMEOUT = 10.0
+_SWEEP_EVERY = 60.0
+_PAUSE_BETWEEN_SWEEPS = 0.05
+_KEYS_AT_ONCE = 1_000
+
+
+class SqlStore:
+    """Keeps claims in one table of SQLite or Postgres.
+
+    Each verb is one multi-row statement in a transaction of its own, followed by a read of the
+    keys it could not write. Calls that meet a conflict or a connection that has died are repeated
+    within ``timeout``.
+
+    Args:
+        engine: The user's own engine; it stays open. Its isolation level makes no difference.
+        create: Make the tables at start-up if they are absent.
+        table: Name of the table, with the database schema before a dot if need be.
+        timeout: Seconds to wait for the database before ``StoreUnavailable`` is raised. With an
+            SQLite engine of the user's, its own busy timeout decides.
+        sweep_every: Seconds between sweeps of expired rows, give or take a quarter.
+
+    Raises:
+        ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
+    """
+
+    remembers = Remembers.ALL
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        create: bool = True,
+        table: str = _TABLE,
+        timeout: float = _TIMEOUT,
+        sweep_every: float = _SWEEP_EVERY,
+    ) -> None:
+        refuse_memory(engine.url)
+        self._dialect = dialect_of(engine)
+        self.name = self._dialect.name
+        self._engine = engine
+        self._owned = False
+        self._create = create
+        self._schema = Schema(table)
+        self._statements = Statements(self._schema.claims, self._dialect)
+        autocommitting = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connections = Connections(autocommitting, self._dialect, timeout)
+        self._starting = asyncio.Lock()
+        self._started = False
+        self._sweeper = Sweeper(self.purge, sweep_every)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        create: bool = True,
+        table: str = _TABLE,
+        timeout: float = _TIMEOUT,
+        sweep_every: float = _SWEEP_EVERY,
+    ) -> SqlStore:
+        """Open a store with an engine of its own, which :meth:`aclose` disposes of.
+
+        ``sqlite:///file.db``, ``postgresql://user@host/database`` (asyncpg, with libpq's
+        parameters such as ``sslmode``) or ``postgresql+psycopg://…``. A ``timeout`` in the query
+        goes before the argument.
+
+        Raises:
+            ConfigError: The URL cannot be used; the message says what to write instead.
+            MissingExtra: The driver is not installed.
+        """
+        engine, timeout = open_engine(url, timeout)
+        store = cls(engine, create=create, table=table, timeout=timeout, sweep_every=sweep_every)
+        store._own(timeout)
+        return store
+
+    def _own(self, timeout: float) -> None:
+        # An engine of ours commits by itself: nothing need be set at each checkout.
+        self._connections = Connections(self._engine, self._dialect, timeout)
+        self._owned = True
+
+    async def start(self) -> None:
+        async with self._starting:
+            if self._started:
+                return
+            try:
+                await self._connections.bounded(self._prepare)
+            except (StoreUnavailable, SchemaError):
+                raise
+            except StoreError as exc:
+                raise ConfigError(str(exc)) from exc
+            self._started = True
+            self._sweeper.start()
+
+    async def _prepare(self) -> None:
+        await self._schema.prepare(self._engine, self._dialect, create=self._create)
+
+    async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
+        return await self._settle(claiming(self._statements, self._dialect), bids)
+
+    async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
+        return await self._settle(completing(self._statements, self._dialect), done)
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        return await self._settle(releasing(self._statements, self._dialect), claims)
+
+    async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
+        return await self._settle(renewing(self._statements, self._dialect, lease), claims)
+
+    async def forget(self, key: str) -> bool:
+        async def forget(connection: AsyncConnection) -> bool:
+            result = await connection.execute(self._statements.forget, {"digests": [digest(key)]})
+            return bool(result.scalar())
+
+        await self._start_once()
+        return await self._connections.work(forget)
+
+    async def purge(self) -> int:
+        """Delete the expired rows now, some at a time; return how many there were."""
+        await self._start_once()
+        total = 0
+        while True:
+            swept = await self._connections.work(self._sweep)
+            total += swept
+            if swept < SWEPT_AT_ONCE:
+                return total
+            await asyncio.sleep(_PAUSE_BETWEEN_SWEEPS)
+
+    async def _sweep(self, connection: AsyncConnection) -> int:
+        return (await connection.execute(self._statements.sweep)).rowcount
+
+    async def aclose(self) -> None:
+        await self._sweeper.stop()
+        self._started = False
+        if self._owned:
+            await self._engine.dispose()
+
+    async def _start_once(self) -> None:
+        if not self._started:
+            await self.start()
+
+    async def _settle(self, verb: Verb[Asked, Answer], batch: Sequence[Asked]) -> list[Answer]:
+        check_keys(asked.key for asked in batch)
+        await self._start_once()
+        answers: list[Answer] = []
+        for start in range(0, len(batch), _KEYS_AT_ONCE):
+            part = batch[start : start + _KEYS_AT_ONCE]
+            work = partial(settle, verb, self._statements.read, part)
+            answers += await self._connections.work(work)
+        return answers

@@ -1,0 +1,160 @@
+"""The fenced verbs: what each writes, and what the rows that it meets mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Executable
+
+from ...model import Bid, Claim, Outcome, Settlement
+from ..keys import digest, printable
+from .dialects import Dialect
+from .statements import Statements
+
+__all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing"]
+
+
+class Keyed(Protocol):
+    """What a verb is asked about."""
+
+    @property
+    def key(self) -> str:
+        """The key as text."""
+
+
+Asked = TypeVar("Asked", bound=Keyed)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Verb(Generic[Asked, Answer]):
+    """What is particular to one verb. A judgement of ``None`` means: only asking again can tell.
+
+    Attributes:
+        statement: Writes the keys that it may and returns their rows.
+        parameters: Makes the statement's parameters of a batch.
+        own: Judges a row that the statement wrote up to so many seconds ago.
+        other: Judges the live row that the statement left alone, or that there is none.
+    """
+
+    statement: Executable
+    parameters: Callable[[Iterable[Asked]], Any]
+    own: Callable[[Asked, Any, float], Answer | None]
+    other: Callable[[Asked, Any | None], Answer | None]
+
+
+def claiming(statements: Statements, dialect: Dialect) -> Verb[Bid, Claim]:
+    """Take what is absent or has expired."""
+
+    def parameters(bids: Iterable[Bid]) -> Any:
+        return dialect.rows([_identity(bid) | {"lease": bid.lease} for bid in bids])
+
+    return Verb(statements.claim, parameters, _taken, _not_taken)
+
+
+def completing(statements: Statements, dialect: Dialect) -> Verb[Settlement, bool]:
+    """Mark done what the token holds, or what nobody holds."""
+
+    def parameters(batch: Iterable[Settlement]) -> Any:
+        return dialect.rows([_settled(settlement) for settlement in batch])
+
+    return Verb(statements.complete, parameters, lambda *_: True, _not_completed)
+
+
+def releasing(statements: Statements, dialect: Dialect) -> Verb[Claim, bool]:
+    """Delete what the token holds."""
+
+    def parameters(claims: Iterable[Claim]) -> Any:
+        return dialect.pairs(_pairs(claims))
+
+    return Verb(statements.release, parameters, lambda *_: True, _not_released)
+
+
+def renewing(statements: Statements, dialect: Dialect, lease: float) -> Verb[Claim, bool]:
+    """Prolong what the token holds under a live lease."""
+
+    def parameters(claims: Iterable[Claim]) -> Any:
+        return dialect.pairs(_pairs(claims)) | {"lease": lease}
+
+    return Verb(statements.renew, parameters, lambda *_: True, lambda *_: False)
+
+
+def _taken(bid: Bid, row: Any, waited: float) -> Claim | None:
+    # The statement may have waited for another row after it wrote this one; a lease that ran
+    # out meanwhile is anybody's as soon as the statement ends.
+    left = row.left - waited
+    if left <= 0:
+        return None
+    return Claim(
+        key=bid.key,
+        token=bid.token,
+        outcome=Outcome.FRESH,
+        fingerprint=bid.fingerprint,
+        first_seen=row.first_seen,
+        remaining=left,
+        holder=bid.token,
+    )
+
+
+def _not_taken(bid: Bid, row: Any | None) -> Claim | None:
+    if row is None:
+        return None
+    return Claim(
+        key=bid.key,
+        token=bid.token,
+        outcome=_outcome(bid, row),
+        fingerprint=bid.fingerprint,
+        first_seen=row.first_seen,
+        remaining=row.left,
+        done=row.done,
+        holder=row.token,
+        result=row.result,
+    )
+
+
+def _outcome(bid: Bid, row: Any) -> Outcome:
+    if _holds(bid, row):
+        return Outcome.FRESH
+    known = row.fingerprint is not None and bid.fingerprint is not None
+    if known and row.fingerprint != bid.fingerprint:
+        return Outcome.MISMATCH
+    return Outcome.DUPLICATE if row.done else Outcome.IN_FLIGHT
+
+
+def _not_completed(settlement: Settlement, row: Any | None) -> bool | None:
+    if row is None or _holds(settlement.claim, row):
+        return None
+    return bool(row.token == settlement.claim.token)
+
+
+def _not_released(claim: Claim, row: Any | None) -> bool | None:
+    if row is None:
+        return True
+    return None if _holds(claim, row) else False
+
+
+def _holds(asked: Bid | Claim, row: Any) -> bool:
+    return row.token == asked.token and not row.done
+
+
+def _identity(asked: Bid | Claim) -> dict[str, Any]:
+    return {
+        "digest": digest(asked.key),
+        "key": printable(asked.key),
+        "token": asked.token,
+        "fingerprint": asked.fingerprint,
+    }
+
+
+def _settled(settlement: Settlement) -> dict[str, Any]:
+    return _identity(settlement.claim) | {
+        "result": settlement.result,
+        "first_seen": settlement.claim.first_seen,
+        "ttl": settlement.ttl,
+    }
+
+
+def _pairs(claims: Iterable[Claim]) -> list[tuple[bytes, str]]:
+    return [(digest(claim.key), claim.token) for claim in claims]

@@ -1,0 +1,76 @@
+"""What the end of a run means for its event."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from .engine import Run
+from .errors import Discard, InProgress, Retry
+
+__all__ = ["Ending", "Verdict", "judge", "succeeded"]
+
+# Statuses below 500 after which the same request may succeed later: moved, not deployed yet,
+# timed out, in conflict, too early, too many.
+_RETRIABLE = frozenset({404, 405, 408, 409, 425, 429})
+
+
+class Ending(enum.Enum):
+    """What becomes of an event after a run."""
+
+    DONE = "done"
+    RETRY = "retry"
+    WAIT = "wait"
+    """Run again without counting the attempt."""
+    BURY = "bury"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A run, judged.
+
+    Attributes:
+        ending: What becomes of the event.
+        detail: Why, in one line without secrets.
+        after: Seconds until the next run, ``None`` follows the policy's back-off.
+        status: The handler's HTTP status, if it had one.
+        error: What the handler raised.
+    """
+
+    ending: Ending
+    detail: str = ""
+    after: float | None = None
+    status: int | None = None
+    error: BaseException | None = None
+
+
+def succeeded(status: int) -> bool:
+    """Whether an HTTP status means that the event is done."""
+    return 200 <= status < 300  # noqa: PLR2004 - the 2xx class
+
+
+def judge(run: Run) -> Verdict:
+    """Judge a run by what it raised or, for HTTP handlers, by the status it returned.
+
+    2xx is done; 3xx, 404, 405, 408, 409, 425, 429 and 5xx are tried again; other 4xx are kept for
+    a person. An exception fails even after a 2xx.
+    """
+    error = run.error
+    if error is None:
+        return _judge_status(run.value) if isinstance(run.value, int) else Verdict(Ending.DONE)
+    if isinstance(error, Discard):
+        return Verdict(Ending.DISCARD, error.reason)
+    if isinstance(error, Retry):
+        return Verdict(Ending.RETRY, str(error), error.after)
+    if isinstance(error, InProgress):
+        return Verdict(Ending.WAIT, str(error), error.retry_after)
+    return Verdict(Ending.RETRY, f"{type(error).__name__}: {error}"[:500], error=error)
+
+
+def _judge_status(status: int) -> Verdict:
+    if succeeded(status):
+        return Verdict(Ending.DONE, status=status)
+    final = 400 <= status < 500 and status not in _RETRIABLE  # noqa: PLR2004 - the 4xx class
+    ending = Ending.BURY if final else Ending.RETRY
+    return Verdict(ending, f"the handler answered {status}", status=status)

@@ -1,0 +1,145 @@
+"""Fixtures that hand real servers to tests. A server that cannot be had fails the run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+import redis
+
+from .binaries import Binary, ServerMissing, postgres_binary, redis_binaries
+from .redis_groups import RedisCluster, RedisSentinel
+from .servers import PostgresServer, RedisServer
+
+GIVEN_REDIS = os.environ.get("WEBHOOK_DEDUP_TEST_REDIS_URL")
+GIVEN_POSTGRES = os.environ.get("WEBHOOK_DEDUP_TEST_POSTGRES_URL")
+
+
+@dataclass(frozen=True)
+class RedisChoice:
+    """A Redis the tests run on: one that is given by its URL, or one to be started."""
+
+    binary: Binary | None = None
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return f"redis-{self.binary.series}" if self.binary else "redis-given"
+
+
+def redis_choices() -> list[RedisChoice]:
+    """Every Redis to test on; a given one takes the place of the machine's, not of 6.2."""
+    binaries = redis_binaries()
+    if GIVEN_REDIS is None:
+        return [RedisChoice(binary) for binary in binaries]
+    return [RedisChoice(binaries[0]), RedisChoice(url=GIVEN_REDIS)]
+
+
+def pytest_report_header() -> str:
+    try:
+        return "servers: " + ", ".join([*map(_redis_version, redis_choices()), _postgres_version()])
+    except (ServerMissing, OSError, redis.RedisError, asyncpg.PostgresError) as error:
+        pytest.exit(f"a server that the tests need cannot be had: {error}", returncode=4)
+
+
+def _redis_version(choice: RedisChoice) -> str:
+    if choice.binary:
+        return f"redis {choice.binary.version} ({choice.binary.origin})"
+    with redis.Redis.from_url(choice.url) as client:
+        return f"redis {client.info('server')['redis_version']} (given)"
+
+
+def _postgres_version() -> str:
+    if GIVEN_POSTGRES:
+        version = _in_thread(_query(GIVEN_POSTGRES, "SHOW server_version"))
+        return f"postgres {version} (given)"
+    binary = postgres_binary()
+    return f"postgres {binary.version} ({binary.origin})"
+
+
+@pytest.fixture(scope="session", params=redis_choices(), ids=str)
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A Redis shared by the session, one after the other of every series.
+
+    Tests keep apart by prefixes of their own; none flushes it or changes its configuration.
+    """
+    choice: RedisChoice = request.param
+    if choice.url:
+        yield choice.url
+        return
+    with RedisServer(choice.binary) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session", params=redis_binaries(), ids=lambda b: f"redis-{b.series}")
+def redis_binary(request: pytest.FixtureRequest) -> Binary:
+    """Every Redis there is, for tests that start one with options of their own."""
+    return request.param
+
+
+@pytest.fixture
+def redis_server(redis_binary: Binary) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which it may kill, freeze and reconfigure."""
+    with RedisServer(redis_binary) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_cluster(redis_binary: Binary) -> Iterator[RedisCluster]:
+    """A Redis Cluster of three masters, shared by the tests of a module."""
+    with RedisCluster(redis_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def redis_sentinel(redis_binary: Binary) -> Iterator[RedisSentinel]:
+    """A Redis master under a sentinel, shared by the tests of a module."""
+    with RedisSentinel(redis_binary) as group:
+        yield group
+
+
+@pytest.fixture(scope="session")
+def postgres_session_url() -> Iterator[str]:
+    """The PostgreSQL shared by the session; tests ask for ``postgres_url`` instead."""
+    if GIVEN_POSTGRES:
+        yield GIVEN_POSTGRES
+        return
+    with PostgresServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(postgres_session_url: str) -> Iterator[str]:
+    """A fresh database, dropped after the test: ``postgresql://user@host:port/database``."""
+    name = f"test_{uuid.uuid4().hex}"
+    _in_thread(_query(postgres_session_url, f"CREATE DATABASE {name}"))
+    yield urlunsplit(urlsplit(postgres_session_url)._replace(path=f"/{name}"))
+    _in_thread(_query(postgres_session_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own, which it may kill, freeze and reconfigure."""
+    with PostgresServer() as server:
+        yield server
+
+
+async def _query(url: str, sql: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+def _in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine away from the event loop that pytest-asyncio has set in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

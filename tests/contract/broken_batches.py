@@ -1,0 +1,231 @@
+"""Stores with one fault each in keys, fingerprints and batches."""
+
+import unicodedata
+from dataclasses import replace
+
+from webhook_dedup.model import Outcome
+from webhook_dedup.stores.keys import check_keys
+from webhook_dedup.stores.memory import MemoryStore
+
+from .faults import caught_by
+
+
+class RewritesKeys(MemoryStore):
+    """Keeps keys under another name."""
+
+    def rewrite(self, key):
+        raise NotImplementedError
+
+    def _claim(self, bid, now):
+        answer = super()._claim(replace(bid, key=self.rewrite(bid.key)), now)
+        return replace(answer, key=bid.key)
+
+    def _complete(self, settlement, now):
+        claim = replace(settlement.claim, key=self.rewrite(settlement.key))
+        return super()._complete(replace(settlement, claim=claim), now)
+
+    def _release(self, claim, now):
+        return super()._release(replace(claim, key=self.rewrite(claim.key)), now)
+
+    def _renew(self, claim, lease, now):
+        return super()._renew(replace(claim, key=self.rewrite(claim.key)), lease, now)
+
+
+@caught_by("x")
+class CutsKeys(RewritesKeys):
+    """Keeps 255 characters of a key."""
+
+    def rewrite(self, key):
+        return key[:255]
+
+
+@caught_by("x")
+class FoldsCase(RewritesKeys):
+    """Compares keys without regard to case."""
+
+    def rewrite(self, key):
+        return key.casefold()
+
+
+@caught_by("x")
+class StripsKeys(RewritesKeys):
+    """Compares keys without the spaces at their ends."""
+
+    def rewrite(self, key):
+        return key.strip()
+
+
+@caught_by("x")
+class Normalises(RewritesKeys):
+    """Compares keys in their normal form."""
+
+    def rewrite(self, key):
+        return unicodedata.normalize("NFC", key)
+
+
+@caught_by("x")
+class ReplacesSurrogates(RewritesKeys):
+    """Encodes keys with replacements."""
+
+    def rewrite(self, key):
+        return key.encode("utf-8", "replace").decode()
+
+
+@caught_by("x")
+class EscapesSurrogates(RewritesKeys):
+    """Encodes keys with escapes that other keys may contain."""
+
+    def rewrite(self, key):
+        return key.encode("utf-8", "backslashreplace").decode()
+
+
+@caught_by("x")
+class EndsAtNUL(RewritesKeys):
+    """Ends keys at a NUL."""
+
+    def rewrite(self, key):
+        return key.partition("\0")[0]
+
+
+@caught_by("x")
+class EncodesStrictly(RewritesKeys):
+    """Fails on text that is not valid UTF-8."""
+
+    def rewrite(self, key):
+        return key.encode().decode()
+
+
+@caught_by("x")
+class RefusesLongKeys(RewritesKeys):
+    """Fails on keys beyond the limit of an index."""
+
+    def rewrite(self, key):
+        if len(key) > 2_000:
+            raise OverflowError
+        return key
+
+
+@caught_by("x")
+class AnswersInKeyOrder(MemoryStore):
+    """Sorts a batch and answers in that order."""
+
+    async def claim(self, bids):
+        return await super().claim(sorted(bids, key=lambda bid: bid.key))
+
+
+@caught_by("x")
+class SettlesInKeyOrder(MemoryStore):
+    """Sorts the batches of the other verbs and answers in that order."""
+
+    async def complete(self, done):
+        return await super().complete(sorted(done, key=lambda each: each.key))
+
+    async def release(self, claims):
+        return await super().release(sorted(claims, key=lambda each: each.key))
+
+    async def renew(self, claims, lease):
+        return await super().renew(sorted(claims, key=lambda each: each.key), lease)
+
+
+@caught_by("x")
+class FailsOnEmptyBatches(MemoryStore):
+    """Builds a statement without rows."""
+
+    async def claim(self, bids):
+        _ = bids[0]
+        return await super().claim(bids)
+
+
+@caught_by("x")
+class SharesTheFirstLease(MemoryStore):
+    """Takes the lease of the first bid for all."""
+
+    async def claim(self, bids):
+        return await super().claim([replace(bid, lease=bids[0].lease) for bid in bids])
+
+
+@caught_by("x")
+class SharesTheFirstSettlement(MemoryStore):
+    """Takes the TTL of the first settlement for all."""
+
+    async def complete(self, done):
+        return await super().complete([replace(each, ttl=done[0].ttl) for each in done])
+
+
+@caught_by("x")
+class CutsBatches(MemoryStore):
+    """Serves the first 100 keys of a batch."""
+
+    async def claim(self, bids):
+        return await super().claim(bids[:100])
+
+
+@caught_by("x")
+class ClaimsWhileChecking(MemoryStore):
+    """Finds a faulty key after it has claimed those before it."""
+
+    async def claim(self, bids):
+        answers = []
+        for at, bid in enumerate(bids):
+            check_keys(each.key for each in bids[: at + 1])
+            answers.extend(await super().claim([bid]))
+        return answers
+
+
+@caught_by("x")
+class ReleasesWhileChecking(MemoryStore):
+    """Finds a faulty key after it has released those before it."""
+
+    async def release(self, claims):
+        answers = []
+        for at, claim in enumerate(claims):
+            check_keys(each.key for each in claims[: at + 1])
+            answers.extend(await super().release([claim]))
+        return answers
+
+
+@caught_by("x")
+class TakesBlankKeys(MemoryStore):
+    """Takes a key without text for a key."""
+
+    async def claim(self, bids):
+        return [self._claim(bid, self._clock.monotonic()) for bid in bids]
+
+
+@caught_by("x")
+class ComparesUnknownFingerprints(MemoryStore):
+    """Takes a missing fingerprint for one that differs."""
+
+    def _claim(self, bid, now):
+        answer = super()._claim(bid, now)
+        differs = self._entries[bid.key].fingerprint != bid.fingerprint
+        return replace(answer, outcome=Outcome.MISMATCH) if differs else answer
+
+
+@caught_by("x")
+class ComparesHalfAFingerprint(MemoryStore):
+    """Compares the first bytes only."""
+
+    def _claim(self, bid, now):
+        return super()._claim(
+            replace(bid, fingerprint=bid.fingerprint and bid.fingerprint[:8]), now
+        )
+
+
+@caught_by("x")
+class KeepsTheLastFingerprint(MemoryStore):
+    """Writes the fingerprint of a refused bid."""
+
+    def _claim(self, bid, now):
+        answer = super()._claim(bid, now)
+        self._entries[bid.key].fingerprint = bid.fingerprint
+        return answer
+
+
+@caught_by("x")
+class CallsEveryMismatchDone(MemoryStore):
+    """Does not tell a held key from a done one when the body differs."""
+
+    def _claim(self, bid, now):
+        answer = super()._claim(bid, now)
+        return replace(answer, done=answer.done or answer.outcome is Outcome.MISMATCH)

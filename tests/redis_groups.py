@@ -1,0 +1,114 @@
+"""Several Redis processes that make one whole: a Cluster, and a Sentinel with its master."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from .binaries import Binary
+from .ports import HOST
+from .servers import RedisServer, wait_until
+
+SLOTS = 16_384
+
+
+class _Group:
+    """Servers that start and stop together."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self, stack: ExitStack) -> None:
+        raise NotImplementedError
+
+
+class RedisCluster(_Group):
+    """Masters that share the slots between them."""
+
+    def __init__(self, binary: Binary | None = None, *, size: int = 3) -> None:
+        super().__init__()
+        self.nodes = [RedisServer(binary, cluster_enabled=True) for _ in range(size)]
+
+    @property
+    def url(self) -> str:
+        """The address of one node, ``redis://host:port``; clients find the others."""
+        return f"redis://{HOST}:{self.nodes[0].port}"
+
+    def _start(self, stack: ExitStack) -> None:
+        for node in self.nodes:
+            stack.enter_context(node)
+        for index, node in enumerate(self.nodes):
+            with node.client() as client:
+                slots = range(index, SLOTS, len(self.nodes))
+                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+                for other in self.nodes[:index]:
+                    client.execute_command("CLUSTER", "MEET", HOST, other.port)
+        wait_until(lambda: all(map(self._is_whole, self.nodes)), what="the Redis Cluster")
+
+    def _is_whole(self, node: RedisServer) -> bool:
+        with node.client() as client:
+            state = str(client.execute_command("CLUSTER", "INFO"))
+        return "cluster_state:ok" in state and f"cluster_known_nodes:{len(self.nodes)}" in state
+
+
+class Sentinel(RedisServer):
+    """The sentinel process alone; it keeps what it knows in its configuration file."""
+
+    name = "sentinel"
+
+    def __init__(self, binary: Binary | None, watching: RedisServer, service: str) -> None:
+        super().__init__(binary)
+        self._service = service
+        self._configuration = self.directory / "sentinel.conf"
+        self._configuration.write_text(
+            f"port {self.port}\nbind {HOST}\ndir {self.directory}\n"
+            f"sentinel monitor {service} {HOST} {watching.port} 1\n"
+            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel failover-timeout {service} 2000\n"
+        )
+
+    def _command(self) -> list[str]:
+        return [str(self.binary.path), str(self._configuration), "--sentinel"]
+
+
+class RedisSentinel(_Group):
+    """One master, its replicas, and one sentinel that watches them.
+
+    Attributes:
+        service: The name under which the sentinel knows the master.
+        master, replicas, sentinel: The servers, each to be killed or frozen by a test.
+    """
+
+    service = "main"
+
+    def __init__(self, binary: Binary | None = None, *, replicas: int = 0) -> None:
+        super().__init__()
+        self.master = RedisServer(binary)
+        follow = ("--replicaof", f"{HOST} {self.master.port}", "--repl-diskless-sync-delay", "0")
+        self.replicas = [RedisServer(binary, args=follow) for _ in range(replicas)]
+        self.sentinel = Sentinel(binary, self.master, self.service)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the sentinel."""
+        return HOST, self.sentinel.port
+
+    def _start(self, stack: ExitStack) -> None:
+        for server in (self.master, *self.replicas, self.sentinel):
+            stack.enter_context(server)
+        wait_until(self._is_whole, what="the Redis Sentinel")
+
+    def _is_whole(self) -> bool:
+        with self.master.client() as master, self.sentinel.client() as sentinel:
+            connected = master.info("replication")["connected_slaves"]
+            known = sentinel.info("sentinel")["master0"]
+        return connected == len(self.replicas) == known["slaves"] and known["status"] == "ok"
