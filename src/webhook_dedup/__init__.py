@@ -5,6 +5,7 @@ function. See the README for the guarantees.
 """
 
 from .asgi import WebhookDedup, event_of
+from .decorator import deduplicate
 from .dedup import Dedup
 from .errors import (
     ConfigError,
@@ -39,6 +40,7 @@ __all__ = [
     "StoreUnavailable",
     "WebhookDedup",
     "WebhookDedupError",
+    "deduplicate",
     "event_of",
     "open_store",
 ]

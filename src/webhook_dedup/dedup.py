@@ -25,7 +25,7 @@ __all__ = ["Dedup"]
 
 logger = logging.getLogger("webhook_dedup")
 
-Perform = Callable[[Delivery, Event], Awaitable[object]]
+Perform = Callable[[Delivery, Event], Awaitable[int]]
 """Runs the app for a delivery; returns its HTTP status."""
 
 
@@ -219,5 +219,5 @@ def _checked(store: Store) -> Store:
     return store
 
 
-async def _no_app(_: Delivery, event: Event) -> object:
+async def _no_app(_: Delivery, event: Event) -> int:
     raise ConfigError(f"nothing runs event {event.id!r}: no middleware is bound to this Dedup")

@@ -6,6 +6,7 @@ import enum
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Outcome",
     "Remembers",
     "Settlement",
+    "fingerprint_of",
     "new_token",
 ]
 
@@ -57,6 +59,11 @@ def new_token(row: str = "") -> str:
     """
     nonce = uuid.uuid4().hex
     return f"{row}.{nonce}" if row else nonce
+
+
+def fingerprint_of(body: bytes) -> bytes:
+    """Return the 16-byte BLAKE2b digest by which two bodies are compared."""
+    return blake2b(body, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

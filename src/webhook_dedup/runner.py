@@ -39,13 +39,13 @@ class Job:
         event: The event the item's delivery announces.
         policy: How it is treated.
         ttl: Seconds the event is remembered once done.
-        work: Runs the handler; returns its HTTP status, or anything else for plain success.
+        work: Runs the handler and returns its HTTP status.
     """
 
     event: Event
     policy: Policy
     ttl: float
-    work: Callable[[], Awaitable[object]]
+    work: Callable[[], Awaitable[int]]
 
 
 class Runner:
@@ -255,7 +255,7 @@ class Runner:
                 sent=sent,
                 timeout=job.policy.handler_timeout,
             )
-            verdict = judge(run)
+            verdict = judge(run.error, run.value)
             done = verdict.ending in (Ending.DONE, Ending.DISCARD)
             completed = done and (
                 claim is None or await self._engine.complete(job.event, claim, job.ttl)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError, RejectedDelivery
-from .model import Delivery, Event, Key
+from .model import Delivery, Event, Key, fingerprint_of
 from .policy import DEFAULT_TTL, Ack, Policy, check_choice
 from .providers import (
     Expression,
@@ -25,7 +25,7 @@ from .providers import (
 )
 from .providers.schemes import Secrets
 
-__all__ = ["Route", "Routes", "Source"]
+__all__ = ["Route", "Routes", "Source", "stand_in_id"]
 
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -120,7 +120,7 @@ class Source:
         """
         event_id = self._event_id(parsed)
         if event_id is None:
-            event_id = _stand_in(delivery, policy)
+            event_id = stand_in_id(delivery.body, policy)
         keyless = event_id is None
         return Event(
             key=None if event_id is None else Key(self.scope, event_id, tenant),
@@ -128,7 +128,7 @@ class Source:
             id=delivery.id if event_id is None else event_id,
             type=self._event_type(parsed) if self._event_type else None,
             occurred_at=self._occurred_at(parsed) if self._occurred_at else None,
-            fingerprint=None if keyless else _fingerprint(delivery.body),
+            fingerprint=None if keyless else fingerprint_of(delivery.body),
             delivery=delivery,
         )
 
@@ -159,19 +159,19 @@ class Source:
         return expression
 
 
-def _stand_in(delivery: Delivery, policy: Policy) -> str | None:
-    """Answer for a delivery without an event id, by policy."""
-    if policy.on_missing_id == "reject":
-        raise RejectedDelivery(
-            400, "missing_event_id", "the delivery has no event id where this source has its ids"
-        )
+def stand_in_id(body: bytes | None, policy: Policy) -> str | None:
+    """Answer by policy for a delivery without an event id; ``None`` runs it without a key.
+
+    Raises:
+        RejectedDelivery: The policy rejects it, or would hash a body that does not exist.
+    """
     if policy.on_missing_id == "process":
         return None
-    return f"sha256:{hashlib.sha256(delivery.body).hexdigest()}"
-
-
-def _fingerprint(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=16).digest()
+    if policy.on_missing_id == "hash_body" and body is not None:
+        return f"sha256:{hashlib.sha256(body).hexdigest()}"
+    raise RejectedDelivery(
+        400, "missing_event_id", "there is no event id where this source has its ids"
+    )
 
 
 def _compile_path(path: str, name: str) -> re.Pattern[str]:

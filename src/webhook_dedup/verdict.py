@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .engine import Run
 from .errors import Discard, InProgress, Retry
 
 __all__ = ["Ending", "Verdict", "judge", "succeeded"]
@@ -50,15 +49,14 @@ def succeeded(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - the 2xx class
 
 
-def judge(run: Run) -> Verdict:
-    """Judge a run by what it raised or, for HTTP handlers, by the status it returned.
+def judge(error: BaseException | None, status: int | None = None) -> Verdict:
+    """Judge a run by what it raised or, for HTTP handlers, by the status it answered.
 
     2xx is done; 3xx, 404, 405, 408, 409, 425, 429 and 5xx are tried again; other 4xx are kept for
     a person. An exception fails even after a 2xx.
     """
-    error = run.error
     if error is None:
-        return _judge_status(run.value) if isinstance(run.value, int) else Verdict(Ending.DONE)
+        return Verdict(Ending.DONE) if status is None else _judge_status(status)
     if isinstance(error, Discard):
         return Verdict(Ending.DISCARD, error.reason)
     if isinstance(error, Retry):

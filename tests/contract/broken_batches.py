@@ -31,7 +31,7 @@ class RewritesKeys(MemoryStore):
         return super()._renew(replace(claim, key=self.rewrite(claim.key)), lease, now)
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class CutsKeys(RewritesKeys):
     """Keeps 255 characters of a key."""
 
@@ -39,7 +39,7 @@ class CutsKeys(RewritesKeys):
         return key[:255]
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class FoldsCase(RewritesKeys):
     """Compares keys without regard to case."""
 
@@ -47,7 +47,7 @@ class FoldsCase(RewritesKeys):
         return key.casefold()
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class StripsKeys(RewritesKeys):
     """Compares keys without the spaces at their ends."""
 
@@ -55,7 +55,7 @@ class StripsKeys(RewritesKeys):
         return key.strip()
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class Normalises(RewritesKeys):
     """Compares keys in their normal form."""
 
@@ -63,7 +63,7 @@ class Normalises(RewritesKeys):
         return unicodedata.normalize("NFC", key)
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class ReplacesSurrogates(RewritesKeys):
     """Encodes keys with replacements."""
 
@@ -71,7 +71,7 @@ class ReplacesSurrogates(RewritesKeys):
         return key.encode("utf-8", "replace").decode()
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class EscapesSurrogates(RewritesKeys):
     """Encodes keys with escapes that other keys may contain."""
 
@@ -79,7 +79,7 @@ class EscapesSurrogates(RewritesKeys):
         return key.encode("utf-8", "backslashreplace").decode()
 
 
-@caught_by("x")
+@caught_by("test_lookalike_keys_are_distinct", "test_lookalike_keys_share_a_batch")
 class EndsAtNUL(RewritesKeys):
     """Ends keys at a NUL."""
 
@@ -87,7 +87,7 @@ class EndsAtNUL(RewritesKeys):
         return key.partition("\0")[0]
 
 
-@caught_by("x")
+@caught_by("test_any_text_is_a_key", "test_any_text_is_a_key_of_a_batch")
 class EncodesStrictly(RewritesKeys):
     """Fails on text that is not valid UTF-8."""
 
@@ -95,7 +95,7 @@ class EncodesStrictly(RewritesKeys):
         return key.encode().decode()
 
 
-@caught_by("x")
+@caught_by("test_any_text_is_a_key", "test_any_text_can_be_released")
 class RefusesLongKeys(RewritesKeys):
     """Fails on keys beyond the limit of an index."""
 
@@ -105,7 +105,7 @@ class RefusesLongKeys(RewritesKeys):
         return key
 
 
-@caught_by("x")
+@caught_by("test_answers_come_in_the_order_asked", "test_order_does_not_depend_on_the_keys")
 class AnswersInKeyOrder(MemoryStore):
     """Sorts a batch and answers in that order."""
 
@@ -113,7 +113,7 @@ class AnswersInKeyOrder(MemoryStore):
         return await super().claim(sorted(bids, key=lambda bid: bid.key))
 
 
-@caught_by("x")
+@caught_by("test_verbs_answer_each_claim_for_itself")
 class SettlesInKeyOrder(MemoryStore):
     """Sorts the batches of the other verbs and answers in that order."""
 
@@ -127,7 +127,7 @@ class SettlesInKeyOrder(MemoryStore):
         return await super().renew(sorted(claims, key=lambda each: each.key), lease)
 
 
-@caught_by("x")
+@caught_by("test_empty_batches_answer_nothing")
 class FailsOnEmptyBatches(MemoryStore):
     """Builds a statement without rows."""
 
@@ -136,7 +136,7 @@ class FailsOnEmptyBatches(MemoryStore):
         return await super().claim(bids)
 
 
-@caught_by("x")
+@caught_by("test_leases_of_a_batch_are_its_items")
 class SharesTheFirstLease(MemoryStore):
     """Takes the lease of the first bid for all."""
 
@@ -144,7 +144,7 @@ class SharesTheFirstLease(MemoryStore):
         return await super().claim([replace(bid, lease=bids[0].lease) for bid in bids])
 
 
-@caught_by("x")
+@caught_by("test_results_and_ttls_of_a_batch_are_its_items")
 class SharesTheFirstSettlement(MemoryStore):
     """Takes the TTL of the first settlement for all."""
 
@@ -152,7 +152,7 @@ class SharesTheFirstSettlement(MemoryStore):
         return await super().complete([replace(each, ttl=done[0].ttl) for each in done])
 
 
-@caught_by("x")
+@caught_by("test_large_batch")
 class CutsBatches(MemoryStore):
     """Serves the first 100 keys of a batch."""
 
@@ -160,7 +160,7 @@ class CutsBatches(MemoryStore):
         return await super().claim(bids[:100])
 
 
-@caught_by("x")
+@caught_by("test_repeated_key_is_refused", "test_blank_key_is_refused")
 class ClaimsWhileChecking(MemoryStore):
     """Finds a faulty key after it has claimed those before it."""
 
@@ -172,7 +172,7 @@ class ClaimsWhileChecking(MemoryStore):
         return answers
 
 
-@caught_by("x")
+@caught_by("test_repeated_key_is_refused", "test_blank_key_is_refused")
 class ReleasesWhileChecking(MemoryStore):
     """Finds a faulty key after it has released those before it."""
 
@@ -184,7 +184,7 @@ class ReleasesWhileChecking(MemoryStore):
         return answers
 
 
-@caught_by("x")
+@caught_by("test_blank_key_is_refused", "test_repeated_key_is_refused")
 class TakesBlankKeys(MemoryStore):
     """Takes a key without text for a key."""
 
@@ -192,7 +192,7 @@ class TakesBlankKeys(MemoryStore):
         return [self._claim(bid, self._clock.monotonic()) for bid in bids]
 
 
-@caught_by("x")
+@caught_by("test_unknown_fingerprint_never_mismatches")
 class ComparesUnknownFingerprints(MemoryStore):
     """Takes a missing fingerprint for one that differs."""
 
@@ -202,7 +202,7 @@ class ComparesUnknownFingerprints(MemoryStore):
         return replace(answer, outcome=Outcome.MISMATCH) if differs else answer
 
 
-@caught_by("x")
+@caught_by("test_fingerprint_of_a_held_key")
 class ComparesHalfAFingerprint(MemoryStore):
     """Compares the first bytes only."""
 
@@ -212,7 +212,7 @@ class ComparesHalfAFingerprint(MemoryStore):
         )
 
 
-@caught_by("x")
+@caught_by("test_mismatched_bid_changes_no_fingerprint")
 class KeepsTheLastFingerprint(MemoryStore):
     """Writes the fingerprint of a refused bid."""
 
@@ -222,7 +222,7 @@ class KeepsTheLastFingerprint(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by("test_fingerprint_of_a_held_key")
 class CallsEveryMismatchDone(MemoryStore):
     """Does not tell a held key from a done one when the body differs."""
 

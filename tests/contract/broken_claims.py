@@ -10,7 +10,7 @@ from webhook_dedup.stores.memory import MemoryStore
 from .faults import caught_by
 
 
-@caught_by("test_one_of_many_claims_is_fresh")
+@caught_by("test_one_of_many_claims_is_fresh", "test_overlapping_batches_do_not_deadlock")
 class GetThenSet(MemoryStore):
     """Looks first and writes later."""
 
@@ -23,7 +23,10 @@ class GetThenSet(MemoryStore):
         return await super().claim(bids)
 
 
-@caught_by("test_one_of_many_takes_over_an_expired_claim")
+@caught_by(
+    "test_one_of_many_takes_over_an_expired_claim",
+    "test_one_of_many_takes_over_an_expired_done_key",
+)
 class GetThenTakeOver(MemoryStore):
     """Is atomic for new keys only; an expired one is looked at first and deleted later."""
 
@@ -39,7 +42,7 @@ class GetThenTakeOver(MemoryStore):
         return await super().claim(bids)
 
 
-@caught_by("test_repeated_claim_is_fresh")
+@caught_by("test_repeated_claim_is_fresh", "test_repeated_claims_at_once_are_all_fresh")
 class TakesALostReplyForACopy(MemoryStore):
     """Answers a bare "exists" to the repetition of its own claim."""
 
@@ -49,7 +52,7 @@ class TakesALostReplyForACopy(MemoryStore):
         return replace(answer, outcome=Outcome.IN_FLIGHT) if held and answer.fresh else answer
 
 
-@caught_by("x")
+@caught_by("test_own_done_key_is_a_duplicate")
 class RunsOwnDoneKeysAgain(MemoryStore):
     """Recognises its own token without asking whether the key is done."""
 
@@ -69,7 +72,7 @@ class ExtendsRepeatedClaims(MemoryStore):
         return super()._claim(bid, now)
 
 
-@caught_by("x")
+@caught_by("test_fresh_claim_has_life_left", "test_held_key_is_in_flight_for_others")
 class GrantsExpiredLeases(MemoryStore):
     """Reckons the lease from before a wait that was longer than the lease."""
 
@@ -79,7 +82,7 @@ class GrantsExpiredLeases(MemoryStore):
         return super()._claim(bid, now)
 
 
-@caught_by("x")
+@caught_by("test_repeated_claim_of_a_run_out_lease_is_a_new_claim")
 class RecognisesRunOutClaims(MemoryStore):
     """Calls a claim fresh by its token alone, whatever became of the lease."""
 
@@ -87,11 +90,16 @@ class RecognisesRunOutClaims(MemoryStore):
         entry = self._entries.get(bid.key)
         if entry and entry.token == bid.token and not entry.done:
             left = max(entry.expires_at - now, 0)
-            return Claim(bid.key, bid.token, Outcome.FRESH, remaining=left)
+            return Claim(
+                bid.key, bid.token, Outcome.FRESH, first_seen=entry.first_seen, remaining=left
+            )
         return super()._claim(bid, now)
 
+    def _sweep(self, now, arriving):
+        pass
 
-@caught_by("x")
+
+@caught_by("test_lease_of_less_than_a_second")
 class CountsWholeSeconds(MemoryStore):
     """Keeps leases as integers."""
 
@@ -99,7 +107,7 @@ class CountsWholeSeconds(MemoryStore):
         return super()._claim(replace(bid, lease=int(bid.lease)), now)
 
 
-@caught_by("x")
+@caught_by("test_remaining_lease_is_the_holders")
 class TellsTheBiddersLease(MemoryStore):
     """Answers with the lease asked for instead of the holder's."""
 
@@ -107,7 +115,7 @@ class TellsTheBiddersLease(MemoryStore):
         return replace(super()._claim(bid, now), remaining=bid.lease)
 
 
-@caught_by("x")
+@caught_by("test_refused_claim_takes_nothing")
 class LetsTheLastBidderWin(MemoryStore):
     """Refuses a bid but writes its token."""
 
@@ -118,7 +126,11 @@ class LetsTheLastBidderWin(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by(
+    "test_expired_claim_is_readmitted",
+    "test_expired_done_key_is_readmitted",
+    "test_readmitted_claim_is_held",
+)
 class NeverReadmits(MemoryStore):
     """Inserts or does nothing: an expired row stays in the way."""
 
@@ -129,7 +141,7 @@ class NeverReadmits(MemoryStore):
         pass
 
 
-@caught_by("x")
+@caught_by("test_expired_claim_is_readmitted", "test_repeated_claim_yields_to_a_later_holder")
 class OneClock(MemoryStore):
     """Lets a held key live as long as a done one."""
 
@@ -137,7 +149,7 @@ class OneClock(MemoryStore):
         return super()._claim(replace(bid, lease=max(bid.lease, 86_400)), now)
 
 
-@caught_by("x")
+@caught_by("test_nothing_of_an_expired_claim_leaks", "test_nothing_of_an_expired_done_key_leaks")
 class ReusesTheOldEntry(MemoryStore):
     """Takes an expired key over by changing its token and expiry only."""
 
@@ -151,7 +163,7 @@ class ReusesTheOldEntry(MemoryStore):
         pass
 
 
-@caught_by("x")
+@caught_by("test_first_seen_is_about_now")
 class TellsMilliseconds(MemoryStore):
     """Tells first-seen times in another unit."""
 
@@ -160,7 +172,7 @@ class TellsMilliseconds(MemoryStore):
         return replace(answer, first_seen=answer.first_seen * 1000)
 
 
-@caught_by("x")
+@caught_by("test_first_seen_never_moves")
 class SeesEveryBidFirst(MemoryStore):
     """Takes the time of the present bid for the first."""
 
@@ -168,7 +180,7 @@ class SeesEveryBidFirst(MemoryStore):
         return replace(super()._claim(bid, now), first_seen=self._clock.time())
 
 
-@caught_by("x")
+@caught_by("test_done_key_names_who_completed_it")
 class NamesTheBidder(MemoryStore):
     """Tells every bidder that it is the holder."""
 
@@ -176,21 +188,21 @@ class NamesTheBidder(MemoryStore):
         return replace(super()._claim(bid, now), holder=bid.token)
 
 
-@caught_by("x")
+@caught_by("test_fingerprint_of_a_held_key", "test_results_replay_as_they_were")
 class RemembersTooMuch(MemoryStore):
     """Declares nothing and tells everything."""
 
     remembers = Remembers.NOTHING
 
 
-@caught_by("x")
+@caught_by("test_store_says_what_it_is")
 class IsNameless(MemoryStore):
     """Has no name for logs."""
 
     name = ""
 
 
-@caught_by("x")
+@caught_by("test_nothing_is_kept_without_an_expiry")
 class KeepsClaimsForEver(MemoryStore):
     """Holds without an expiry until completion."""
 
@@ -198,7 +210,7 @@ class KeepsClaimsForEver(MemoryStore):
         return super()._claim(replace(bid, lease=inf), now)
 
 
-@caught_by("x")
+@caught_by("test_cancelled_caller_leaves_the_store_usable")
 class HoldsUntilReleased(MemoryStore):
     """Keeps a lock over an await and loses it to a cancellation."""
 
@@ -208,12 +220,11 @@ class HoldsUntilReleased(MemoryStore):
         self._lock = self._lock or asyncio.Lock()
         await self._lock.acquire()
         await asyncio.sleep(0)
-        answers = await super().claim(bids)
         self._lock.release()
-        return answers
+        return await super().claim(bids)
 
 
-@caught_by("x")
+@caught_by("test_overlapping_batches_do_not_deadlock")
 class LocksInTheOrderAsked(MemoryStore):
     """Locks row after row, so that batches in opposite orders wait for each other."""
 
@@ -222,11 +233,18 @@ class LocksInTheOrderAsked(MemoryStore):
         self._locks = {}
 
     async def claim(self, bids):
-        locks = [self._locks.setdefault(bid.key, asyncio.Lock()) for bid in bids]
+        locks = [self._locks.setdefault(key, asyncio.Lock()) for key in {b.key: 0 for b in bids}]
         for lock in locks:
             await lock.acquire()
             await asyncio.sleep(0)
-        answers = await super().claim(bids)
         for lock in locks:
             lock.release()
-        return answers
+        return await super().claim(bids)
+
+
+@caught_by("test_absent_key_is_fresh")
+class ForgetsTheBid(MemoryStore):
+    """Answers without the fingerprint of the bid, so that nothing can be completed with it."""
+
+    def _claim(self, bid, now):
+        return replace(super()._claim(bid, now), fingerprint=None)

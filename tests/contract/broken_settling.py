@@ -3,12 +3,17 @@
 import asyncio
 from dataclasses import replace
 
+from webhook_dedup.model import Bid
 from webhook_dedup.stores.memory import MemoryStore
 
 from .faults import caught_by
 
 
-@caught_by("x")
+@caught_by(
+    "test_refused_callers_cannot_complete",
+    "test_stale_holder_cannot_complete",
+    "test_released_holder_is_a_stranger",
+)
 class UnfencedComplete(MemoryStore):
     """Lets anybody complete."""
 
@@ -17,7 +22,7 @@ class UnfencedComplete(MemoryStore):
         return super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by("test_refused_callers_cannot_release", "test_stale_holder_cannot_release")
 class UnfencedRelease(MemoryStore):
     """Lets anybody release: a refused caller frees the winner's key."""
 
@@ -26,7 +31,7 @@ class UnfencedRelease(MemoryStore):
         return True
 
 
-@caught_by("x")
+@caught_by("test_refused_callers_cannot_renew", "test_stale_holder_cannot_renew")
 class UnfencedRenew(MemoryStore):
     """Lets anybody renew."""
 
@@ -35,7 +40,12 @@ class UnfencedRenew(MemoryStore):
         return super()._renew(replace(claim, token=entry.token if entry else ""), lease, now)
 
 
-@caught_by("x")
+@caught_by(
+    "test_refused_callers_cannot_touch_a_done_key",
+    "test_stale_holder_cannot_touch_a_done_key",
+    "test_verbs_answer_each_claim_for_itself",
+    "test_mismatched_bid_is_fenced",
+)
 class RefusesQuietly(MemoryStore):
     """Changes nothing for a stranger but tells it that it did."""
 
@@ -48,7 +58,7 @@ class RefusesQuietly(MemoryStore):
         return True
 
 
-@caught_by("x")
+@caught_by("test_complete_after_expiry_succeeds", "test_complete_of_an_absent_key_succeeds")
 class RefusesLateCompletions(MemoryStore):
     """Fails a completion for mere expiry."""
 
@@ -56,7 +66,7 @@ class RefusesLateCompletions(MemoryStore):
         return self._live(settlement.key, now) is not None and super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by("test_late_complete_succeeds_when_the_next_lease_ran_out_too")
 class CompletesOnlyItsLastHolder(MemoryStore):
     """Fails a late completion when another token held the key since, though it died too."""
 
@@ -66,7 +76,7 @@ class CompletesOnlyItsLastHolder(MemoryStore):
         return not stranger and super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by("test_repeated_complete_is_true")
 class CompletesOnce(MemoryStore):
     """Refuses the repetition of a completion."""
 
@@ -75,7 +85,10 @@ class CompletesOnce(MemoryStore):
         return not (entry and entry.done) and super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by(
+    "test_repeated_complete_keeps_the_first_result",
+    "test_repeated_complete_does_not_shorten_the_ttl",
+)
 class OverwritesOnRepetition(MemoryStore):
     """Lets a repeated completion replace result and TTL."""
 
@@ -86,7 +99,9 @@ class OverwritesOnRepetition(MemoryStore):
         return super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by(
+    "test_complete_after_expiry_keeps_the_fingerprint", "test_complete_after_expiry_succeeds"
+)
 class LosesTheClaimsData(MemoryStore):
     """Remembers a late completion without what its claim brought along."""
 
@@ -97,7 +112,7 @@ class LosesTheClaimsData(MemoryStore):
         return super()._complete(settlement, now)
 
 
-@caught_by("x")
+@caught_by("test_fingerprint_survives_completion")
 class DropsTheFingerprint(MemoryStore):
     """Replaces the fingerprint at completion: an identical retry is called a mismatch."""
 
@@ -107,7 +122,28 @@ class DropsTheFingerprint(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by("test_fingerprint_survives_completion")
+class ForgetsTheFingerprint(MemoryStore):
+    """Keeps a done key without its fingerprint: another body passes for a copy."""
+
+    def _complete(self, settlement, now):
+        answer = super()._complete(settlement, now)
+        self._entries[settlement.key].fingerprint = None
+        return answer
+
+
+@caught_by("test_done_key_is_a_duplicate")
+class ForgetsDoneKeys(MemoryStore):
+    """Frees a key when its work is done."""
+
+    def _complete(self, settlement, now):
+        answer = super()._complete(settlement, now)
+        if answer:
+            del self._entries[settlement.key]
+        return answer
+
+
+@caught_by("test_done_key_outlives_its_lease", "test_done_key_does_not_keep_a_long_lease")
 class KeepsTheLease(MemoryStore):
     """Lets a done key live as long as its claim would have."""
 
@@ -119,7 +155,7 @@ class KeepsTheLease(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by("test_done_key_does_not_keep_a_long_lease", "test_renewed_lease_runs_out")
 class NeverShortens(MemoryStore):
     """Lets the later of two expiries win."""
 
@@ -136,7 +172,7 @@ class NeverShortens(MemoryStore):
         return super()._renew(claim, max(lease, entry.expires_at - now if entry else 0), now)
 
 
-@caught_by("x")
+@caught_by("test_results_replay_as_they_were")
 class LosesFalsyResults(MemoryStore):
     """Stores a result only if it is true."""
 
@@ -144,7 +180,7 @@ class LosesFalsyResults(MemoryStore):
         return super()._complete(replace(settlement, result=settlement.result or None), now)
 
 
-@caught_by("x")
+@caught_by("test_no_result_stays_none")
 class StoresEmptyForNone(MemoryStore):
     """Does not tell "nothing stored" from an empty result."""
 
@@ -152,7 +188,7 @@ class StoresEmptyForNone(MemoryStore):
         return super()._complete(replace(settlement, result=settlement.result or b""), now)
 
 
-@caught_by("x")
+@caught_by("test_results_replay_as_they_were")
 class StoresText(MemoryStore):
     """Stores results as text."""
 
@@ -161,7 +197,7 @@ class StoresText(MemoryStore):
         return super()._complete(replace(settlement, result=settlement.result and text), now)
 
 
-@caught_by("x")
+@caught_by("test_a_day_is_not_nothing")
 class TruncatesDays(MemoryStore):
     """Takes ``timedelta.seconds`` for ``total_seconds()``: one day becomes nothing."""
 
@@ -169,7 +205,7 @@ class TruncatesDays(MemoryStore):
         return super()._complete(replace(settlement, ttl=settlement.ttl % 86_400), now)
 
 
-@caught_by("x")
+@caught_by("test_release_after_own_completion_changes_nothing")
 class FreesDoneKeys(MemoryStore):
     """Lets a release undo its own completion."""
 
@@ -180,7 +216,33 @@ class FreesDoneKeys(MemoryStore):
         return super()._release(claim, now)
 
 
-@caught_by("x")
+@caught_by("test_released_key_is_fresh_at_once")
+class ReleasesByWaiting(MemoryStore):
+    """Lets the lease of a released claim run out instead of ending it."""
+
+    def _release(self, claim, now):
+        entry = self._live(claim.key, now)
+        return entry is None or (entry.token == claim.token and not entry.done)
+
+
+@caught_by("test_nothing_of_a_released_claim_leaks")
+class KeepsReleasedFingerprints(MemoryStore):
+    """Holds a released key's fingerprint against its next bid."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._fingerprints = {}
+
+    def _claim(self, bid, now):
+        kept = self._fingerprints.get(bid.key, bid.fingerprint)
+        return super()._claim(replace(bid, fingerprint=kept), now)
+
+    def _release(self, claim, now):
+        self._fingerprints[claim.key] = claim.fingerprint
+        return super()._release(claim, now)
+
+
+@caught_by("test_repeated_release_is_true", "test_release_after_expiry_is_true")
 class ReleasesOnce(MemoryStore):
     """Refuses to release what is absent."""
 
@@ -188,7 +250,7 @@ class ReleasesOnce(MemoryStore):
         return self._live(claim.key, now) is not None and super()._release(claim, now)
 
 
-@caught_by("x")
+@caught_by("test_renewal_of_an_expired_claim_is_refused")
 class RevivesExpiredClaims(MemoryStore):
     """Renews by the token alone, whatever became of the lease."""
 
@@ -200,18 +262,19 @@ class RevivesExpiredClaims(MemoryStore):
         return False
 
 
-@caught_by("x")
+@caught_by(
+    "test_renewal_of_a_released_claim_is_refused", "test_renewal_of_an_expired_claim_is_refused"
+)
 class ClaimsByRenewal(MemoryStore):
     """Takes an absent key when it is asked to renew."""
 
     def _renew(self, claim, lease, now):
         if self._live(claim.key, now) is None:
-            self._entries.pop(claim.key, None)
-        self._claim(replace(claim, fingerprint=None), now) if False else None
+            self._claim(Bid(claim.key, claim.token, lease), now)
         return super()._renew(claim, lease, now)
 
 
-@caught_by("x")
+@caught_by("test_renewal_of_a_done_claim_is_refused")
 class RenewsDoneKeys(MemoryStore):
     """Gives a done key the lease of a late renewal."""
 
@@ -223,7 +286,7 @@ class RenewsDoneKeys(MemoryStore):
         return False
 
 
-@caught_by("x")
+@caught_by("test_renewal_sets_the_lease_from_now")
 class AddsUpLeases(MemoryStore):
     """Adds a renewal to the lease that was left."""
 
@@ -232,7 +295,7 @@ class AddsUpLeases(MemoryStore):
         return super()._renew(claim, lease + (entry.expires_at - now if entry else 0), now)
 
 
-@caught_by("x")
+@caught_by("test_renewal_sets_the_lease_from_now")
 class RenewsNothing(MemoryStore):
     """Confirms renewals without making them."""
 
@@ -241,7 +304,7 @@ class RenewsNothing(MemoryStore):
         return entry is not None and not entry.done and entry.token == claim.token
 
 
-@caught_by("x")
+@caught_by("test_first_seen_never_moves")
 class RestartsHistory(MemoryStore):
     """Moves the first-seen time with every renewal."""
 
@@ -252,7 +315,7 @@ class RestartsHistory(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by("test_one_of_many_late_workers_completes")
 class GetThenComplete(MemoryStore):
     """Looks who holds the key first and marks it done later."""
 
@@ -265,7 +328,7 @@ class GetThenComplete(MemoryStore):
         return await super().complete(done)
 
 
-@caught_by("x")
+@caught_by("test_forgotten_claim_is_absent", "test_forgotten_done_key_is_absent")
 class ForgetsNothing(MemoryStore):
     """Confirms without forgetting."""
 
@@ -273,7 +336,7 @@ class ForgetsNothing(MemoryStore):
         return self._live(key, self._clock.monotonic()) is not None
 
 
-@caught_by("x")
+@caught_by("test_forgetting_is_of_one_key")
 class ForgetsAll(MemoryStore):
     """Forgets more than it was asked to."""
 
@@ -283,7 +346,7 @@ class ForgetsAll(MemoryStore):
         return answer
 
 
-@caught_by("x")
+@caught_by("test_forgetting_what_is_absent_is_false")
 class ForgetsAnything(MemoryStore):
     """Confirms to have forgotten what it never knew."""
 

@@ -8,22 +8,37 @@ import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
+from webhook_dedup.model import Outcome
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing import StoreContract
+from webhook_dedup.testing.store_rules.case import a_key, claim, complete
 
+from tests.binaries import redis_binaries
+from tests.conftest import redis_choices
 
-class RedisContract(StoreContract):
-    async def unexpiring(self, store):
-        client = store._client
-        keys = [key async for key in client.scan_iter(f"{store._prefix}*", count=1000)]
-        assert keys
-        return [key for key in keys if await client.ttl(key) == -1]
+newest_redis = pytest.mark.parametrize(
+    "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"
+)
+newest_binary = pytest.mark.parametrize(
+    "redis_binary", redis_binaries()[-1:], indirect=True, ids=lambda b: b.series, scope="session"
+)
 
 
 @pytest.fixture
 def prefix():
     """A prefix of the test's own, so that looking for what it left sees nothing else."""
     return f"test-{uuid.uuid4().hex}:"
+
+
+class RedisContract(StoreContract):
+    lease = ttl = 0.05
+    margin = 0.02
+
+    async def unexpiring(self, store):
+        client = store._client
+        keys = [key async for key in client.scan_iter(f"{store._prefix}*", count=1000)]
+        assert keys
+        return [key for key in keys if await client.ttl(key) == -1]
 
 
 class TestByUrl(RedisContract):
@@ -34,25 +49,8 @@ class TestByUrl(RedisContract):
         await store.aclose()
 
 
-class TestScriptsOnly(RedisContract):
-    """As on a server that does not know ``SET NX GET``."""
-
-    @pytest.fixture
-    async def store(self, redis_url, prefix):
-        store = RedisStore.from_url(redis_url, prefix=prefix)
-        store._knows_set_nx_get = False
-        yield store
-        await store.aclose()
-
-
-class TestOwnClient(RedisContract):
-    @pytest.fixture
-    async def store(self, redis_url, prefix):
-        async with aioredis.from_url(redis_url) as client:
-            yield RedisStore(client, prefix=prefix)
-
-
-class TestDecodingClient(RedisContract):
+@newest_redis
+class TestOwnDecodingClient(RedisContract):
     @pytest.fixture
     async def store(self, redis_url, prefix):
         async with aioredis.from_url(redis_url, decode_responses=True, protocol=3) as client:
@@ -68,14 +66,7 @@ class TestCluster(RedisContract):
         await store.aclose()
 
 
-class TestOwnClusterClient(RedisContract):
-    @pytest.fixture
-    async def store(self, redis_cluster, prefix):
-        nodes = [ClusterNode("127.0.0.1", node.port) for node in redis_cluster.nodes]
-        async with aioredis.RedisCluster(startup_nodes=nodes, decode_responses=True) as client:
-            yield RedisStore(client, prefix=prefix)
-
-
+@newest_binary
 class TestSentinel(RedisContract):
     @pytest.fixture
     async def store(self, redis_sentinel, prefix):
@@ -86,15 +77,6 @@ class TestSentinel(RedisContract):
         await store.aclose()
 
 
-class TestOwnSentinelClient(RedisContract):
-    @pytest.fixture
-    async def store(self, redis_sentinel, prefix):
-        manager = Sentinel([redis_sentinel.address])
-        async with manager.master_for(redis_sentinel.service) as client:
-            yield RedisStore(client, prefix=prefix)
-        await manager.aclose()
-
-
 class TestFakeServer(RedisContract):
     """What users' own tests run on."""
 
@@ -102,3 +84,34 @@ class TestFakeServer(RedisContract):
     async def store(self, prefix):
         async with fakeredis.FakeAsyncRedis() as client:
             yield RedisStore(client, prefix=prefix)
+
+
+async def way_of_an_event(store):
+    """Claim, complete and claim again, one key alone and several together."""
+    await store.start()
+    held = await claim(store, a_key())
+    assert held.fresh
+    assert await complete(store, held, result=b"\xff")
+    again = await claim(store, held.key)
+    assert (again.outcome, again.result) == (Outcome.DUPLICATE, b"\xff")
+
+
+async def test_own_cluster_client(redis_cluster, prefix):
+    """A cluster client of the user's own, decoding replies, is used and left open."""
+    nodes = [ClusterNode("127.0.0.1", node.port) for node in redis_cluster.nodes]
+    async with aioredis.RedisCluster(startup_nodes=nodes, decode_responses=True) as client:
+        store = RedisStore(client, prefix=prefix)
+        await way_of_an_event(store)
+        await store.aclose()
+        assert await client.ping()
+
+
+async def test_own_sentinel_client(redis_sentinel, prefix):
+    """A client that found its server through Sentinel is used and left open."""
+    manager = Sentinel([redis_sentinel.address])
+    async with manager.master_for(redis_sentinel.service) as client:
+        store = RedisStore(client, prefix=prefix)
+        await way_of_an_event(store)
+        await store.aclose()
+        assert await client.ping()
+    await manager.aclose()

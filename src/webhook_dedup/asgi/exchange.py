@@ -8,7 +8,7 @@ from time import monotonic
 from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
 from ..model import Claim, Outcome
-from ..observe.record import Kind, Reason, about
+from ..observe.record import Kind, about
 from ..policy import Policy
 from ..providers import Preset
 from ..runner import Job, bid_for
@@ -75,7 +75,7 @@ class Exchange:
             return None, sent
         if self.refuses(claim):
             raise RejectedDelivery(
-                409, Reason.BODY_CHANGED.value, "this event id came before with another body"
+                409, "body_changed", "this event id came before with another body"
             )
         return claim, sent
 

@@ -131,7 +131,7 @@ class _Handling:
 
     async def _end_without_response(self, run: Run) -> None:
         """The app ended before its response was complete: settle, and answer if it is not late."""
-        verdict = judge(run)
+        verdict = judge(run.error)
         silent = self._captured.status is None and not run.cancelled
         if verdict.ending is Ending.DISCARD:
             await self._complete(None)

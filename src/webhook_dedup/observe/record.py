@@ -42,8 +42,6 @@ class Reason(str, enum.Enum):
 
     DUPLICATE = "duplicate"
     IN_FLIGHT = "in_flight"
-    BODY_CHANGED = "body_changed"
-    """A duplicate whose body differs from the first."""
     SELF_SENT = "self_sent"
     FILTERED = "filtered"
     LOCKED = "locked"
@@ -70,6 +68,7 @@ class Record:
         status: HTTP status told to the sender (rejected) or given by the handler (failed).
         first_seen: Unix time of the event's first claim.
         age: Seconds since ``first_seen``.
+        body_changed: True for a copy whose body differs from the first one's.
         original: State of the original of a skipped copy: ``"done"`` or ``"in_flight"``.
         attempt: Which run of the handler this was, from 1.
         delay: Seconds until the next try.
@@ -90,6 +89,7 @@ class Record:
     status: int | None = None
     first_seen: float | None = None
     age: float | None = None
+    body_changed: bool | None = None
     original: str | None = None
     attempt: int | None = None
     delay: float | None = None
@@ -115,14 +115,12 @@ def about(kind: Kind, event: Event, **fields: Any) -> Record:
 def skip(kind: Kind, event: Event, claim: Claim, **fields: Any) -> Record:
     """Make a record of a copy that is not run because of an earlier claim."""
     now = time.time()
-    if claim.outcome is Outcome.MISMATCH:
-        reason = Reason.BODY_CHANGED
-    else:
-        reason = Reason.DUPLICATE if claim.done else Reason.IN_FLIGHT
+    reason = Reason.DUPLICATE if claim.done else Reason.IN_FLIGHT
     return about(
         kind,
         event,
         reason=reason.value,
+        body_changed=True if claim.outcome is Outcome.MISMATCH else None,
         first_seen=claim.first_seen,
         age=max(0.0, now - claim.first_seen) if claim.first_seen is not None else None,
         original="done" if claim.done else "in_flight",

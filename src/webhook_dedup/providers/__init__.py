@@ -11,6 +11,7 @@ from .extract import (
     compile_extractor,
     compile_lenient,
     compile_time,
+    event_id_of,
     parse_time,
 )
 from .parsed import Headers, Parsed, raw_headers
@@ -28,6 +29,7 @@ __all__ = [
     "compile_extractor",
     "compile_lenient",
     "compile_time",
+    "event_id_of",
     "find_preset",
     "load_secrets",
     "parse_time",

@@ -21,6 +21,7 @@ __all__ = [
     "compile_extractor",
     "compile_lenient",
     "compile_time",
+    "event_id_of",
     "parse_time",
 ]
 
@@ -46,7 +47,7 @@ def compile_extractor(expression: Expression) -> Callable[[Parsed], str | None]:
         ConfigError: The expression is invalid.
     """
     read = _compile(expression)
-    return lambda parsed: _event_id(read(parsed))
+    return lambda parsed: event_id_of(read(parsed))
 
 
 def compile_lenient(expression: Expression) -> Callable[[Parsed], str | None]:
@@ -182,7 +183,12 @@ def _guard(read: Callable[[], object], what: str) -> object:
         raise _bad_id(f"{what} failed with {type(exc).__name__}") from exc
 
 
-def _event_id(value: object) -> str | None:
+def event_id_of(value: object) -> str | None:
+    """Return a found value as an event id, or ``None`` if it is null or blank.
+
+    Raises:
+        RejectedDelivery: It is neither text nor an integer, or it is too long.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = _decimal(value)
     if value is None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store
 from ..errors import ConfigError, MissingPower
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
+from .confirming import Confirming
 from .exact import Entry, Ledger, answer
 from .generations import Generations
 from .keys import check_keys
@@ -25,13 +24,6 @@ _CAPACITIES = (1, 1_000_000_000)
 _ERROR_RATES = (1e-15, 0.1)
 
 
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-_Asked = TypeVar("_Asked", bound=_Keyed)
-_Answer = TypeVar("_Answer")
 _Number = TypeVar("_Number", int, float)
 
 
@@ -41,27 +33,26 @@ class BloomStore:
     **A false positive drops a new event**: with probability ``error_rate`` an event that was
     never seen is answered DUPLICATE and does not run. ``confirm=`` removes that.
 
-    Only done keys enter the filter; held ones are exact, so release and the end of a lease work
-    as everywhere. A done key is remembered for its TTL and then, at most, for a quarter of it more
-    (an eighth where the TTLs in use do not differ by less than a factor of two): so much later
-    than its TTL a redelivery may still be skipped. The filter cannot tell who finished a key.
-    The last few thousand completions are therefore kept exactly too, and beyond them:
+    Only done keys enter the filter. Held ones are exact, so release and the end of a lease work as
+    everywhere. A done key is found for its TTL and up to an eighth of it longer (a quarter where
+    the TTLs in use are unequal but within a factor of two); so long may a redelivery past its TTL
+    still be skipped. The last few thousand completions are known exactly as well. Of older ones the
+    filter does not tell who finished them, so:
 
-    - ``complete`` answers True also when the filter finds the key. Most likely this token
-      completed it before; a holder so late that another has finished the event and thousands more
-      were finished since is not told apart, and overwrites nothing, since nothing is stored.
-    - ``release`` answers False, as the next claim will find the key done.
+    - ``complete`` answers True when the filter finds the key: nearly always this is the token that
+      completed it, asking again. A worker that wakes after another has finished its event and
+      thousands of others were finished since is not told; there is nothing it could overwrite.
+    - ``release`` answers False then, as the next claim will find the key done.
 
-    With ``confirm=`` every completion is written to that store, and it decides about each key that
-    the filter finds; the others are claimed without asking it. Both must see the same events:
-    the filter starts empty, and what the confirming store knows from an earlier run, or from
-    another process, is not looked up.
+    With ``confirm=`` every completion is written to that store, and it decides about each key the
+    filter finds. All others are claimed without asking it, so what it knows from an earlier run or
+    from another process does not count: the filter starts empty, here and in every process.
 
     Ids are hashed with a random key of this instance, so that no sender can craft collisions.
 
     Args:
-        capacity: Done keys expected at a time. More are remembered all the same, within the
-            same error rate, for more memory.
+        capacity: Done keys expected at a time, at 4 bytes each for the default error rate. More
+            are remembered all the same, within the same rate, for more memory and time.
         error_rate: The chance that a new key is taken for a done one.
         confirm: The store to ask about keys the filter finds. It is started and closed with this
             one.
@@ -85,14 +76,16 @@ class BloomStore:
         _check_range("error_rate", error_rate, _ERROR_RATES)
         self.remembers = Remembers.NOTHING if confirm is None else confirm.remembers
         self._confirm = confirm
+        self._confirming = Confirming(confirm)
         self._clock = clock or SystemClock()
         self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._known = Ledger(_RECENT)
         self._done = Generations(capacity, error_rate)
-        self._asking: Counter[str] = Counter()
 
     @classmethod
-    def from_url(cls, url: str) -> BloomStore:
+    def from_url(
+        cls, url: str, *, confirm: Store | None = None, clock: Clock | None = None
+    ) -> BloomStore:
         """Make a store from ``bloom://?capacity=1000000&error_rate=1e-4``, both optional.
 
         Raises:
@@ -106,6 +99,8 @@ class BloomStore:
         return cls(
             capacity=_number("capacity", options.get("capacity", "1000000"), int),
             error_rate=_number("error_rate", options.get("error_rate", "1e-4"), float),
+            confirm=confirm,
+            clock=clock,
         )
 
     async def start(self) -> None:
@@ -117,17 +112,17 @@ class BloomStore:
         check_keys(bid.key for bid in bids)
         now = self._clock.monotonic()
         self._known.sweep(now, len(bids))
-        return await self._confirmed(
+        return await self._confirming.settle(
             bids,
             [self._claim(bid, now) for bid in bids],
-            ask=lambda confirm, open_bids: confirm.claim(open_bids),
+            ask=lambda confirm, unsure: confirm.claim(unsure),
             learn=lambda bid, claim: self._adopt(bid, claim, now),
         )
 
     def _claim(self, bid: Bid, now: float) -> Claim | None:
         ident = self._ident(bid.key)
         entry = self._known.get(ident, now)
-        if entry is None and not self._may_be_done(ident, now):
+        if entry is None and not self._may_be_done(bid.key, ident, now):
             entry = self._hold(ident, bid, now)
         if entry is not None:
             return answer(entry, bid, now)
@@ -157,10 +152,10 @@ class BloomStore:
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
         now = self._clock.monotonic()
-        return await self._confirmed(
+        return await self._confirming.settle(
             done,
             [self._complete(settlement, now) for settlement in done],
-            ask=lambda confirm, open_: confirm.complete(open_),
+            ask=lambda confirm, unsure: confirm.complete(unsure),
             # A refused one as well: the confirming store knows the key and must be asked for it.
             learn=lambda settlement, _: self._finish(settlement, self._clock.monotonic()),
         )
@@ -187,17 +182,17 @@ class BloomStore:
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
         now = self._clock.monotonic()
-        return await self._confirmed(
+        return await self._confirming.settle(
             claims,
             [self._release(claim, now) for claim in claims],
-            ask=lambda confirm, open_: confirm.release(open_),
+            ask=lambda confirm, unsure: confirm.release(unsure),
             learn=lambda claim, _: self._known.drop(self._ident(claim.key), claim.token),
         )
 
     def _release(self, claim: Claim, now: float) -> bool | None:
         ident = self._ident(claim.key)
         entry = self._known.get(ident, now)
-        if entry is None and not self._may_be_done(ident, now):
+        if entry is None and not self._may_be_done(claim.key, ident, now):
             return True
         if entry is None:
             return None if self._confirm is not None else False
@@ -211,10 +206,10 @@ class BloomStore:
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
         now = self._clock.monotonic()
-        return await self._confirmed(
+        return await self._confirming.settle(
             claims,
             [self._renew(claim, now + lease, now) for claim in claims],
-            ask=lambda confirm, open_: confirm.renew(open_, lease),
+            ask=lambda confirm, unsure: confirm.renew(unsure, lease),
             learn=lambda claim, renewed: self._extend(claim, now + (lease if renewed else 0)),
         )
 
@@ -246,52 +241,13 @@ class BloomStore:
     async def aclose(self) -> None:
         """Forget everything and close the confirming store."""
         self._known.clear()
+        self._done.clear()
         if self._confirm is not None:
             await self._confirm.aclose()
 
-    async def _confirmed(
-        self,
-        asked: Sequence[_Asked],
-        answers: list[_Answer | None],
-        *,
-        ask: Callable[[Store, Sequence[_Asked]], Awaitable[Sequence[_Answer]]],
-        learn: Callable[[_Asked, _Answer], None],
-    ) -> Sequence[_Answer]:
-        """Let the confirming store fill in the answers left open, and learn from what it says.
-
-        When it fails nothing is learned, and the caller repeats the verb.
-        """
-        settled = [each for each in answers if each is not None]
-        if self._confirm is None or len(settled) == len(answers):
-            return settled
-        open_ = [item for item, given in zip(asked, answers, strict=True) if given is None]
-        with self._asking_about(open_):
-            told = await ask(self._confirm, open_)
-            for item, given in zip(open_, told, strict=True):
-                learn(item, given)
-        rest = iter(told)
-        return [next(rest) if given is None else given for given in answers]
-
-    @contextmanager
-    def _asking_about(self, items: Sequence[_Keyed]) -> Iterator[None]:
-        """Send every bid for these keys to the confirming store as well.
-
-        It alone orders them: a key that is being completed there after its lease ran out here,
-        or that leaves the filter meanwhile, must not be granted here at the same time.
-        """
-        idents = [self._ident(item.key) for item in items]
-        self._asking.update(idents)
-        try:
-            yield
-        finally:
-            self._asking.subtract(idents)
-            for ident in idents:
-                if not self._asking[ident]:
-                    del self._asking[ident]
-
-    def _may_be_done(self, ident: str, now: float) -> bool:
+    def _may_be_done(self, key: str, ident: str, now: float) -> bool:
         self._done.drop_past(now)
-        return ident in self._asking or ident in self._done
+        return ident in self._done or self._confirming.is_asked_about(key)
 
     def _ident(self, key: str) -> str:
         hasher = self._hasher.copy()

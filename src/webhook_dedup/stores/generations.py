@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 from ..errors import MissingExtra
 
@@ -30,13 +29,11 @@ _SHARE = 1 / 8
 _HEADROOM = 17 / 16  # an even load must not spill over because one window got a few keys more
 _SMALLEST = 64
 
-_Family = tuple[Any, int]
-
 
 class Generation:
     """Up to ``room`` keys with a chance of at most ``rate`` to find another one among them."""
 
-    __slots__ = ("_filter", "_rows", "family", "latest", "rate", "room")
+    __slots__ = ("_filter", "_rows", "latest", "rate", "room")
 
     def __init__(self, room: int, rate: float) -> None:
         self.room = room
@@ -44,7 +41,6 @@ class Generation:
         self.latest = -math.inf
         self._filter = _fitted(room, rate)
         self._rows = range(0, self._filter.num_bits, self._filter.bits_per_slice)
-        self.family: _Family = (self._filter.hashfn, self._filter.bits_per_slice)
 
     def __len__(self) -> int:
         return int(self._filter.count)
@@ -64,13 +60,19 @@ class Generation:
         self._filter.add(ident)
         self.latest = max(self.latest, expires_at)
 
-    def hashes(self, ident: str) -> tuple[int, ...]:
-        """Return the bit of a key in each row: within a family the same, but for their number."""
-        return tuple(self._filter.make_hashes(ident))
+    @property
+    def family(self) -> tuple[str, int]:
+        """Generations of one family hash alike: one with fewer rows uses the first hashes."""
+        return (self._filter.hashfn().name, self._filter.bits_per_slice)
 
-    def can_use(self, hashes: tuple[int, ...]) -> bool:
-        """Whether these are enough for its rows."""
-        return len(hashes) >= len(self._rows)
+    @property
+    def rows(self) -> int:
+        """How many hashes it uses."""
+        return len(self._rows)
+
+    def hashes(self, ident: str) -> tuple[int, ...]:
+        """Return where a key's bit is in each row."""
+        return tuple(self._filter.make_hashes(ident))
 
     def holds(self, hashes: tuple[int, ...]) -> bool:
         """Whether the key of these hashes may be among its keys."""
@@ -97,6 +99,7 @@ class Generations:
         self._spans: dict[int, float] = {}  # by the magnitude of the TTL
         self._windows: dict[tuple[float, int], list[Generation]] = {}
         self._live: list[Generation] = []
+        self._families: list[list[Generation]] = []
         self._next_end = math.inf
         self._warned = False
 
@@ -115,19 +118,17 @@ class Generations:
         return sum(generation.bits for generation in self._live)
 
     def __contains__(self, ident: str) -> bool:
-        hashed: dict[_Family, tuple[int, ...]] = {}
-        for generation in self._live:
-            hashes = hashed.get(generation.family, ())
-            if not generation.can_use(hashes):
-                hashes = hashed[generation.family] = generation.hashes(ident)
-            if generation.holds(hashes):
-                return True
+        for family in self._families:
+            hashes = family[0].hashes(ident)
+            for generation in family:
+                if generation.holds(hashes):
+                    return True
         return False
 
     def add(self, ident: str, ttl: float, now: float) -> None:
-        """Remember a key for at least ``ttl`` seconds and at most a quarter more.
+        """Remember a key for at least ``ttl`` seconds and at most an eighth more.
 
-        It is an eighth more where the TTLs in use do not differ by less than a factor of two.
+        It is up to a quarter more where the TTLs in use are unequal but within a factor of two.
         """
         if ttl <= 0:
             return
@@ -148,8 +149,21 @@ class Generations:
             if (live := [generation for generation in generations if generation.latest > now])
         }
         self._windows = windows
-        self._live = [generation for live in windows.values() for generation in live]
+        self._keep([generation for live in windows.values() for generation in live])
         self._next_end = min((generation.latest for generation in self._live), default=math.inf)
+
+    def clear(self) -> None:
+        """Forget every key."""
+        self._windows.clear()
+        self._keep([])
+
+    def _keep(self, live: list[Generation]) -> None:
+        """Replace the live generations; group them so that a key is hashed once for a family."""
+        self._live = live
+        families: dict[tuple[str, int], list[Generation]] = {}
+        for generation in sorted(live, key=lambda each: each.rows, reverse=True):
+            families.setdefault(generation.family, []).append(generation)
+        self._families = list(families.values())
 
     def _open(self, span: float, index: int) -> Generation:
         """Return the window's generation that takes keys in, a new one if need be."""
@@ -158,7 +172,7 @@ class Generations:
             room = self._room_for(generations, self._windows.get((span, index - 1), []))
             generation = Generation(room, self._share())
             generations.append(generation)
-            self._live.append(generation)
+            self._keep([*self._live, generation])
             self._warn_when_crowded()
         return generations[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,21 +35,26 @@ class Call:
 class ServerClock:
     """The server's wall clock, reckoned from this process's monotonic one."""
 
-    _TRUSTED_FOR = 60.0
+    _GOOD_FOR = 60.0
+    _GOOD_WITHIN = 0.005
 
     def __init__(self) -> None:
         self._offset = 0.0
-        self._learned_at: float | None = None
+        self._error = math.inf
+        self._learned_at = -math.inf
 
     def learn(self, server_time: float, sent: float, received: float) -> None:
-        """Note what time it was on the server between two moments of this process."""
-        self._offset = server_time - (sent + received) / 2
-        self._learned_at = received
+        """Note what time it was on the server at some point between two of this process."""
+        error = (received - sent) / 2
+        if error <= self._error or received - self._learned_at > self._GOOD_FOR:
+            self._offset = server_time - (sent + received) / 2
+            self._error = error
+            self._learned_at = received
 
     def now(self) -> float | None:
-        """Unix time on the server, or ``None`` when it must be asked again."""
+        """Unix time on the server to some milliseconds, or ``None`` when it must be asked."""
         now = time.monotonic()
-        if self._learned_at is None or now - self._learned_at > self._TRUSTED_FOR:
+        if self._error > self._GOOD_WITHIN or now - self._learned_at > self._GOOD_FOR:
             return None
         return now + self._offset
 

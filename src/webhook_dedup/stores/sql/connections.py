@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -36,6 +36,7 @@ class Connections:
         self._store = dialect.name
         self._abandons = dialect.abandons
         self._timeout = timeout
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do work on a connection of its own. It may be done more than once."""
@@ -49,11 +50,22 @@ class Connections:
     async def bounded(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt something until it succeeds, cannot succeed, or time is up."""
         if not self._abandons:
-            return await self._repeated(attempt)
+            return await self._undisturbed(self._repeated(attempt))
         try:
             return await asyncio.wait_for(self._repeated(attempt), self._timeout)
         except asyncio.TimeoutError as exc:
             raise StoreUnavailable(f"{self._store}: no answer within {self._timeout:g} s") from exc
+
+    async def finish(self) -> None:
+        """Wait for work whose callers were cancelled."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _undisturbed(self, work: Coroutine[Any, Any, T]) -> T:
+        # A cancellation would leave the cursor behind half read, and with it the file's lock.
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
 
     async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
         deadline = time.monotonic() + self._timeout

@@ -159,6 +159,7 @@ class SqlStore:
 
     async def aclose(self) -> None:
         await self._sweeper.stop()
+        await self._connections.finish()
         self._started = False
         if self._owned:
             await self._engine.dispose()
