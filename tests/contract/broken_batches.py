@@ -106,6 +106,14 @@ class RefusesLongKeys(RewritesKeys):
 
 
 @caught_by("test_answers_come_in_the_order_asked", "test_order_does_not_depend_on_the_keys")
+class AnswersFreshKeysFirst(MemoryStore):
+    """Answers with the rows it wrote and then with those it read."""
+
+    async def claim(self, bids):
+        return sorted(await super().claim(bids), key=lambda answer: not answer.fresh)
+
+
+@caught_by("test_order_does_not_depend_on_the_keys")
 class AnswersInKeyOrder(MemoryStore):
     """Sorts a batch and answers in that order."""
 

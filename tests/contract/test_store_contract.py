@@ -4,7 +4,12 @@ import pytest
 
 from webhook_dedup.stores.memory import MemoryStore
 
-from . import broken_batches, broken_claims, broken_settling  # noqa: F401  they fill FAULTS
+from . import (  # noqa: F401  they fill FAULTS
+    broken_batches,
+    broken_claims,
+    broken_completion,
+    broken_holding,
+)
 from .faults import FAULTS
 from .runner import RULES, failure_of
 

@@ -8,7 +8,7 @@ from ..observe.record import Kind, Record, about, skip
 from .early import respond_claimed, respond_first
 from .exchange import Exchange
 from .handled import respond_handled
-from .responses import acknowledge, refuse
+from .responses import acknowledge, acknowledge_claimed, refuse
 from .scopes import ClientLeft, delivery_of, read_body
 
 __all__ = ["respond"]
@@ -20,9 +20,7 @@ async def respond(exchange: Exchange) -> None:
     """Check a delivery, then acknowledge and run it in the order of its source's ``ack``."""
     try:
         delivery, event = await _read(exchange)
-        if _is_known_done(exchange, event):
-            await acknowledge(exchange.send, exchange.preset)
-        else:
+        if not await _answered_from_memory(exchange, event):
             await _BY_ACK[exchange.route.source.ack](exchange, delivery, event)
     except RejectedDelivery as rejection:
         _record_rejected(exchange, rejection.code, rejection.detail, rejection.status)
@@ -53,13 +51,17 @@ def _record_rejected(exchange: Exchange, code: str, detail: str, status: int | N
     exchange.dedup.record(Record(Kind.REJECTED, name, reason=code, detail=detail, status=status))
 
 
-def _is_known_done(exchange: Exchange, event: Event) -> bool:
-    """Whether this process knows the event to be done, so that no I/O is needed to skip it."""
-    seen = exchange.dedup.seen
-    if seen is None or event.key is None or exchange.policy.observe_only:
+async def _answered_from_memory(exchange: Exchange, event: Event) -> bool:
+    """Acknowledge an event that this process knows to be done, without any I/O."""
+    seen, ack = exchange.dedup.seen, exchange.route.source.ack
+    if seen is None or event.key is None or exchange.policy.observe_only or ack == "handled":
         return False
     claim = seen.peek(str(event.key), event.fingerprint)
     if claim is None or exchange.refuses(claim):
         return False
     exchange.dedup.record(skip(Kind.SKIPPED, event, claim))
+    if ack == "claimed":
+        await acknowledge_claimed(exchange.send, exchange.preset, duplicate=True)
+    else:
+        await acknowledge(exchange.send, exchange.preset)
     return True

@@ -53,7 +53,8 @@ class BatchRules(StoreCase):
 
     async def test_verbs_answer_each_claim_for_itself(self, store: Store) -> None:
         """Complete, release and renew refuse the strangers of a batch and serve the others."""
-        held = [await claim(store, a_key()) for _ in range(4)]
+        keys = sorted((a_key() for _ in range(4)), reverse=True)
+        held = [await claim(store, key) for key in keys]
         strangers = [await claim(store, each.key) for each in held]
         mixed = [held[0], strangers[1], held[2], strangers[3]]
         assert list(await store.renew(mixed, LONG_LEASE)) == [True, False, True, False]
