@@ -151,9 +151,8 @@ class TestForgetting:
 
     def test_everything_goes(self):
         """After the last TTL nothing is left, not even its memory."""
-        for now, generations in an_even_load(1000, 1e-3, rotations=2):
-            end = now + DAY
-        generations.drop_past(end)
+        *_, (now, generations) = an_even_load(1000, 1e-3, rotations=2)
+        generations.drop_past(now + DAY)
         assert (len(generations), generations.bits) == (0, 0)
 
     def test_nothing_is_allocated_before_it_is_needed(self):

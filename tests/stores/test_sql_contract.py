@@ -6,13 +6,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing import StoreContract
+from webhook_dedup.testing.store_rules.concurrency import ConcurrencyRules
 
-WITHOUT_EXPIRY = text(
-    "SELECT key FROM webhook_dedup_claims WHERE expires_at IS NULL OR expires_at > 1e11"
-)
+from tests.stores.sql_support import TABLE
+
+FAR = 1e11  # an expiry in the year 5138 is none
+WITHOUT_EXPIRY = text(f"SELECT key FROM {TABLE} WHERE expires_at IS NULL OR expires_at > {FAR}")
 
 
 class SqlContract(StoreContract):
+    lease = ttl = 0.05
+    margin = 0.02
+
     @pytest.fixture
     async def store(self, url):
         store = SqlStore.from_url(url)
@@ -34,3 +39,20 @@ class TestPostgres(SqlContract):
     @pytest.fixture
     def url(self, postgres_url):
         return postgres_url
+
+
+class TestRepeatableReadEngine(ConcurrencyRules):
+    """An engine whose every transaction, a single statement's too, sees one snapshot."""
+
+    @pytest.fixture
+    async def store(self, postgres_url):
+        settings = {"default_transaction_isolation": "repeatable read"}
+        engine = create_async_engine(
+            postgres_url.replace("postgresql:", "postgresql+asyncpg:"),
+            isolation_level="REPEATABLE READ",
+            connect_args={"server_settings": settings},
+        )
+        store = SqlStore(engine)
+        yield store
+        await store.aclose()
+        await engine.dispose()

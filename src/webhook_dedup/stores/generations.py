@@ -57,7 +57,7 @@ class Generation:
 
     def add(self, ident: str, expires_at: float) -> None:
         """Take in a key that must be found until ``expires_at``."""
-        self._filter.add(ident)
+        self._filter.add(ident, skip_check=True)  # so that each one counts, also one found before
         self.latest = max(self.latest, expires_at)
 
     @property

@@ -41,7 +41,7 @@ local answers = {}
 for i, key in ipairs(KEYS) do
   answers[i] = verb(key, unpack(ARGV, (i - 1) * each + 1, i * each))
 end
-answers[#KEYS + 1] = now_text
+answers[#KEYS + 1] = now
 return answers
 """
 
@@ -53,7 +53,7 @@ local function verb(key, token, fingerprint, lease)
   if value then return {value, redis.call('PTTL', key)} end
   local claim = 'held ' .. token .. ' ' .. now_text .. ' ' .. fingerprint
   redis.call('SET', key, claim, 'PX', lease)
-  return now_text
+  return now
 end
 """
 

@@ -211,8 +211,8 @@ class RedisStore:
         return [self._script_answer(bid, each) for bid, each in zip(bids, found, strict=True)]
 
     def _script_answer(self, bid: Bid, found: Any) -> Claim:
-        if isinstance(found, bytes):
-            return _fresh(bid, int(found) / 1000)
+        if isinstance(found, int):
+            return _fresh(bid, found / 1000)
         value, left = found
         entry = self._parse(bid.key, value)
         entry.expires_at = max(0, left) / 1000

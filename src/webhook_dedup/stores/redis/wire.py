@@ -101,7 +101,7 @@ class Wire:
             sent = time.monotonic()
             replies = await self._replies(script, calls)
             received = time.monotonic()
-        self.clock.learn(int(replies[-1][-1]) / 1000, sent, received)
+        self.clock.learn(replies[-1][-1] / 1000, sent, received)
         return [answer for reply in replies for answer in reply[:-1]]
 
     async def _replies(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:

@@ -38,6 +38,8 @@ Pairs = Sequence[tuple[bytes, str]]
 Asked = Mapping[str, TypeEngine[Any]]
 Values = Callable[[Mapping[str, ColumnElement[Any]]], dict[str, ColumnElement[Any]]]
 
+_RETURNING_SINCE = (3, 35)  # https://www.sqlite.org/lang_returning.html
+
 
 class Dialect(Protocol):
     """How a batch of rows becomes one statement, and what time it is there."""
@@ -153,14 +155,21 @@ def dialect_of(engine: AsyncEngine) -> Dialect:
     """Return the dialect of an engine.
 
     Raises:
-        ConfigError: It is neither SQLite nor Postgres, or a database that only lives in memory.
+        ConfigError: It is neither SQLite nor Postgres, or an SQLite without ``RETURNING``.
     """
     name = engine.dialect.name
     if name == "postgresql":
         return Postgres()
     if name == "sqlite":
+        _check_version(getattr(engine.dialect.dbapi, "sqlite_version_info", _RETURNING_SINCE))
         return Sqlite()
     raise ConfigError(f"{name} is not supported: use sqlite:///file.db or postgresql://…")
+
+
+def _check_version(version: tuple[int, ...]) -> None:
+    if version < _RETURNING_SINCE:
+        text = ".".join(map(str, version))
+        raise ConfigError(f"SQLite {text} is too old: Python must be linked with 3.35 or newer")
 
 
 def _unnest(asked: Asked) -> TableValuedAlias:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ...errors import ConfigError, MissingExtra
 
-__all__ = ["open_engine", "refuse_memory"]
+__all__ = ["check_file", "open_engine"]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -35,7 +35,7 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         MissingExtra: The driver is not installed.
     """
     url = _parsed(text)
-    refuse_memory(url)
+    check_file(url)
     if "timeout" in url.query:
         timeout = _number(url, "timeout")
         url = url.difference_update_query(["timeout"])
@@ -49,10 +49,16 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
     return engine, timeout
 
 
-def refuse_memory(url: URL) -> None:
-    """Refuse SQLite databases that every connection would have for itself."""
-    in_memory = url.database in {None, "", ":memory:"} or "memory" in url.query.get("mode", "")
-    if url.get_backend_name() == "sqlite" and (in_memory or ":memory:" in str(url.database)):
+def check_file(url: URL) -> None:
+    """Refuse SQLite that is not in a file: every connection would have its own."""
+    if url.get_backend_name() != "sqlite":
+        return
+    if url.host:
+        raise ConfigError(
+            "a file's URL has three slashes, sqlite:///file.db, or four when the path is absolute"
+        )
+    database = url.database or ":memory:"
+    if ":memory:" in database or "memory" in url.query.get("mode", ""):
         raise ConfigError(
             "SQLite in memory keeps nothing beyond one connection: write memory:// instead, "
             "or sqlite:///file.db"

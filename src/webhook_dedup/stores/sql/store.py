@@ -14,7 +14,7 @@ from ...model import Bid, Claim, Remembers, Settlement
 from ..keys import check_keys, digest
 from .connections import Connections
 from .dialects import dialect_of
-from .engines import open_engine, refuse_memory
+from .engines import check_file, open_engine
 from .rounds import settle
 from .schema import Schema
 from .statements import SWEPT_AT_ONCE, Statements
@@ -63,7 +63,7 @@ class SqlStore:
         timeout: float = _TIMEOUT,
         sweep_every: float = _SWEEP_EVERY,
     ) -> None:
-        refuse_memory(engine.url)
+        check_file(engine.url)
         self._dialect = dialect_of(engine)
         self.name = self._dialect.name
         self._engine = engine

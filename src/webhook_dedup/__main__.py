@@ -1,0 +1,5 @@
+"""``python -m webhook_dedup``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""What the tests of the SQL store share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+
+from webhook_dedup.model import Bid, Claim, Outcome, new_token
+from webhook_dedup.stores.sql import SqlStore
+from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key
+
+PATIENCE = 60.0
+TABLE = "webhook_dedup_claims"
+LIVE = text(f"SELECT key FROM {TABLE} WHERE expires_at > extract(epoch FROM clock_timestamp())")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/claims.db"
+    return request.getfixturevalue("postgres_url")
+
+
+@asynccontextmanager
+async def opened(url, **options):
+    """A store that is closed in the end."""
+    store = SqlStore.from_url(url, **options)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def bids(count: int, lease: float = LONG_LEASE) -> list[Bid]:
+    return [Bid(a_key(), new_token(), lease) for _ in range(count)]
+
+
+def outcomes(claims: list[Claim]) -> set[Outcome]:
+    return {claim.outcome for claim in claims}
+
+
+@asynccontextmanager
+async def statements_of(store):
+    """Collect the SQL that a store sends."""
+    sent: list[str] = []
+
+    def note(conn, cursor, statement, *_):
+        sent.append(statement)
+
+    engine = store._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@asynccontextmanager
+async def session(url):
+    """A Postgres connection of the test's own."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def until(holds):
+    """Ask until it holds; a condition that never does fails the test."""
+    deadline = time.monotonic() + PATIENCE
+    while not await holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def rows_of(store) -> int:
+    async with store._engine.connect() as connection:
+        return await connection.scalar(text(f"SELECT count(*) FROM {TABLE}"))

@@ -1,0 +1,152 @@
+"""Lost replies, outages and restarts of Postgres."""
+
+import asyncio
+
+import pytest
+
+from webhook_dedup.errors import StoreUnavailable
+from webhook_dedup.model import Bid, Outcome, new_token
+from webhook_dedup.testing.store_rules.case import (
+    LONG_LEASE,
+    a_key,
+    claim,
+    complete,
+    release,
+    renew,
+)
+
+from tests.proxy import Proxy
+from tests.stores.sql_support import opened, session, statements_of
+
+
+@pytest.fixture
+async def proxy(postgres_url):
+    async with Proxy.to(postgres_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy, postgres_url):
+    async with opened(proxy.through(postgres_url), timeout=5.0) as store:
+        await store.start()
+        yield store
+
+
+async def test_a_claim_whose_reply_is_lost_is_fresh(store, proxy):
+    """The store asks again by itself and recognises its own token."""
+    token = new_token()
+    lost = proxy.swallow_next_reply(token.encode())
+    held = await claim(store, a_key(), token=token)
+    assert lost.is_set()
+    assert held.fresh
+
+
+async def test_a_batch_whose_reply_is_lost_is_answered_as_before(store, proxy):
+    """Fresh keys stay fresh and held ones held when the answer to their batch is lost."""
+    held = await claim(store, a_key())
+    token = new_token()
+    lost = proxy.swallow_next_reply(token.encode())
+    answers = await store.claim([Bid(held.key, token, LONG_LEASE), Bid(a_key(), token, LONG_LEASE)])
+    assert lost.is_set()
+    assert [answer.outcome for answer in answers] == [Outcome.IN_FLIGHT, Outcome.FRESH]
+
+
+@pytest.mark.parametrize("verb", [complete, release, renew])
+async def test_a_settlement_whose_reply_is_lost_succeeds(store, proxy, verb):
+    """Completing, releasing and renewing give the same answer to their own repetition."""
+    held = await claim(store, a_key())
+    lost = proxy.swallow_next_reply(held.token.encode())
+    assert await verb(store, held)
+    assert lost.is_set()
+
+
+async def test_connections_that_died_in_the_pool_are_not_noticed(store, proxy):
+    """A cut of every idle connection costs no caller an error."""
+    await asyncio.gather(*(claim(store, a_key()) for _ in range(10)))
+    await proxy.cut()
+    answers = await asyncio.gather(*(claim(store, a_key()) for _ in range(10)))
+    assert all(answer.fresh for answer in answers)
+
+
+async def test_connections_that_the_server_ended_are_not_noticed(postgres_url):
+    """A server that ends its sessions costs no caller an error."""
+    async with opened(postgres_url) as store:
+        await claim(store, a_key())
+        async with session(postgres_url) as admin:
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        assert (await claim(store, a_key())).fresh
+
+
+async def test_a_server_that_does_not_answer_is_an_outage(proxy, postgres_url):
+    """Behind a network that swallows everything, calls end with StoreUnavailable."""
+    async with opened(proxy.through(postgres_url), timeout=0.3) as store:
+        held = await claim(store, a_key())
+        proxy.black_hole()
+        with pytest.raises(StoreUnavailable, match="no answer within"):
+            await complete(store, held)
+        with pytest.raises(StoreUnavailable):
+            await claim(store, a_key())
+        proxy.restore()
+        assert await complete(store, held)
+
+
+async def test_a_stopped_server_is_an_outage_and_ends(postgres_server):
+    """While the server is away the store is unavailable; afterwards it works and has its claims."""
+    async with opened(postgres_server.url) as store:
+        held = await claim(store, a_key())
+        for stop in (postgres_server.stop, postgres_server.kill):
+            await asyncio.to_thread(stop)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    await claim(store, a_key())
+            await asyncio.to_thread(postgres_server.start)
+            assert (await claim(store, held.key)).outcome is Outcome.IN_FLIGHT
+        assert await complete(store, held)
+
+
+async def test_a_restart_between_calls_is_not_noticed(postgres_server):
+    """A server that restarts while nobody asks costs no caller an error."""
+    async with opened(postgres_server.url) as store:
+        await claim(store, a_key())
+        await asyncio.to_thread(postgres_server.stop)
+        await asyncio.to_thread(postgres_server.start)
+        assert (await claim(store, a_key())).fresh
+
+
+async def test_a_start_that_failed_is_repeated(postgres_server):
+    """A store built while the server is away starts when the server does."""
+    await asyncio.to_thread(postgres_server.stop)
+    async with opened(postgres_server.url) as store:
+        with pytest.raises(StoreUnavailable):
+            await store.start()
+        with pytest.raises(StoreUnavailable):
+            await claim(store, a_key())
+        await asyncio.to_thread(postgres_server.start)
+        assert (await claim(store, a_key())).fresh
+
+
+async def test_a_full_server_is_an_outage(postgres_server):
+    """Too many connections at the server is a passing state, not a mistake."""
+    async with session(postgres_server.url) as admin, opened(postgres_server.url) as store:
+        await admin.execute("CREATE ROLE one LOGIN SUPERUSER CONNECTION LIMIT 0")
+        await admin.execute("ALTER ROLE one NOSUPERUSER")
+        await admin.execute("ALTER SYSTEM SET max_connections = 5")
+    del store
+
+
+async def test_a_lost_reply_is_repeated_once(store, proxy):
+    """Two losses in a row are the caller's to repeat, and his repetition is right."""
+    token = new_token()
+    key = a_key()
+    first, second = proxy.swallow_next_reply(token.encode()), proxy.swallow_next_reply(
+        token.encode()
+    )
+    async with statements_of(store):
+        with pytest.raises(StoreUnavailable):
+            await claim(store, key, token=token)
+    assert first.is_set()
+    assert second.is_set()
+    assert (await claim(store, key, token=token)).fresh

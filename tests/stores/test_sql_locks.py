@@ -1,0 +1,116 @@
+"""Waiting behind other transactions: what is granted after it, and what never deadlocks."""
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+
+import pytest
+
+from webhook_dedup.errors import StoreUnavailable
+from webhook_dedup.model import Bid, Outcome
+from webhook_dedup.stores.keys import digest
+from webhook_dedup.testing.store_rules.case import a_key, claim
+
+from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
+
+LEASE = 0.3
+INSERT = f"""
+    INSERT INTO {TABLE} (digest, key, token, done, first_seen, expires_at)
+    VALUES ($1, 'other', 'other', false, 0, $2)
+"""
+LIVE = f"SELECT expires_at > extract(epoch FROM clock_timestamp()) FROM {TABLE} WHERE digest = $1"
+NEVER = 1e10
+
+
+@asynccontextmanager
+async def row_locked(url, key, *, expires_at=NEVER):
+    """Hold a row that is not committed until the block ends, then take it back."""
+    async with session(url) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(INSERT, digest(key), expires_at)
+        yield
+        await transaction.rollback()
+
+
+async def waits_for_lock(url):
+    async with session(url) as connection:
+
+        async def waits():
+            return await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+        await until(waits)
+
+
+async def is_live(url, key):
+    async with session(url) as connection:
+        return await connection.fetchval(LIVE, digest(key))
+
+
+async def test_a_lease_that_ran_out_in_a_lock_is_not_granted(postgres_url):
+    """A claim that waits longer than its lease is granted a whole new one."""
+    key = a_key()
+    async with opened(postgres_url) as store:
+        await store.start()
+        async with row_locked(postgres_url, key):
+            waiting = asyncio.ensure_future(claim(store, key, lease=LEASE))
+            await waits_for_lock(postgres_url)
+            await asyncio.sleep(2 * LEASE)
+        granted = await waiting
+        assert granted.fresh
+        assert 0 < granted.remaining <= LEASE
+
+
+async def test_a_lease_that_ran_out_while_a_neighbour_waited_is_not_granted(postgres_url):
+    """A key of a batch is not granted on a lease that the batch's other keys used up waiting."""
+    first, second = sorted((a_key(), a_key()), key=digest)
+    async with opened(postgres_url) as store, opened(postgres_url) as other:
+        await store.start()
+        await other.start()
+        asked = [Bid(first, "one", LEASE), Bid(second, "two", LEASE)]
+        async with row_locked(postgres_url, second):
+            waiting = asyncio.ensure_future(store.claim(asked))
+            await waits_for_lock(postgres_url)
+            rival = asyncio.ensure_future(claim(other, first, lease=600.0))
+            await asyncio.sleep(2 * LEASE)
+        holders = [*await waiting, await rival]
+        assert sum(each.fresh for each in holders if each.key == first) == 1
+
+
+async def test_an_expired_row_is_taken_for_a_whole_lease_after_a_wait(postgres_url):
+    """Taking over an expired row counts the lease from the moment the lock was granted."""
+    async with opened(postgres_url) as store:
+        gone = await claim(store, a_key(), lease=0.01)
+        async with session(postgres_url) as connection, connection.transaction():
+            await connection.execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
+            waiting = asyncio.ensure_future(claim(store, gone.key, lease=LEASE))
+            await waits_for_lock(postgres_url)
+            await asyncio.sleep(2 * LEASE)
+        granted = await waiting
+        assert granted.fresh
+        assert granted.remaining > 0
+
+
+async def test_a_lock_held_too_long_is_an_outage(postgres_url):
+    """A row that stays locked makes the store unavailable, and works again afterwards."""
+    key = a_key()
+    async with opened(postgres_url, timeout=0.5) as store:
+        await store.start()
+        async with row_locked(postgres_url, key):
+            with pytest.raises(StoreUnavailable):
+                await claim(store, key)
+        assert (await claim(store, key)).fresh
+
+
+async def test_a_locked_file_is_an_outage(tmp_path):
+    """A file that another program keeps locked makes the store unavailable for that time."""
+    path = tmp_path / "claims.db"
+    async with opened(f"sqlite:///{path}?timeout=0.1") as store:
+        await store.start()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.claim(bids(2))
+        other.execute("ROLLBACK")
+        other.close()
+        assert outcomes(await store.claim(bids(2))) == {Outcome.FRESH}
