@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -23,11 +24,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ..asgi import WebhookDedup, event_of
+from ..dedup import Dedup
 from ..errors import WebhookDedupError
 from ..observe.log import JsonFormatter
 from ..observe.record import Kind, Record
@@ -143,7 +146,19 @@ def _stripe(event: str) -> _Delivery:
     return _Delivery("/webhooks/stripe", sign("stripe", secret=_STRIPE_SECRET, body=body), body)
 
 
-def _app(url: str, tally: _Tally) -> Starlette:
+def _dedup(url: str, tally: _Tally) -> Dedup:
+    return Dedup(
+        url,
+        sources=[
+            Source("github", path="/webhooks/github", secret=_GITHUB_SECRET),
+            Source("stripe", path="/webhooks/stripe", secret=_STRIPE_SECRET),
+        ],
+        observers=[tally],
+        policy=Policy(lease=5, retries=Retries(initial=0.2)),
+    )
+
+
+def _app(dedup: Dedup) -> Starlette:
     failed: set[str] = set()
 
     async def handle(request: Request) -> JSONResponse:
@@ -154,30 +169,19 @@ def _app(url: str, tally: _Tally) -> Starlette:
             return JSONResponse({"error": "not yet"}, 500)
         return JSONResponse({"handled": event.id})
 
-    app = Starlette(
-        routes=[
-            Route("/webhooks/github", handle, methods=["POST"]),
-            Route("/webhooks/stripe", handle, methods=["POST"]),
-        ]
-    )
-    app.add_middleware(
-        WebhookDedup,
-        store=url,
-        sources=[
-            Source("github", path="/webhooks/github", secret=_GITHUB_SECRET),
-            Source("stripe", path="/webhooks/stripe", secret=_STRIPE_SECRET),
-        ],
-        observers=[tally],
-        policy=Policy(lease=5, retries=Retries(initial=0.2)),
-    )
-    return app
+    routes = [Route(f"/webhooks/{name}", handle, methods=["POST"]) for name in ("github", "stripe")]
+    return Starlette(routes=routes, middleware=[Middleware(WebhookDedup, dedup=dedup)])
 
 
 async def _run(url: str) -> list[_Step]:
     tally = _Tally()
     steps = _steps()
     _log_as_json()
-    async with _serve(_app(url, tally)) as base_url, _connections(base_url, 5) as clients:
+    async with (
+        _dedup(url, tally) as dedup,
+        _serve(_app(dedup)) as base_url,
+        _connections(base_url, 5) as clients,
+    ):
         for step in steps:
             before = tally.counts.copy()
             await _send(clients, step)
@@ -207,8 +211,6 @@ async def _serve(app: Starlette) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
     serving = asyncio.ensure_future(server.serve())
     while not server.started:
-        if serving.done():
-            raise WebhookDedupError("the server did not start: see the log above")
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
@@ -248,8 +250,8 @@ def _print(steps: Sequence[_Step]) -> None:
     for name in ("sent", "acknowledged", "refused", "runs", "failed", "skipped"):
         table.add_column(name, justify="right")
     for step in steps:
-        statuses = Counter(status for status, _ in step.answers)
-        acknowledged = statuses.pop(200, 0)
+        statuses = Counter(f"({status})" for status, _ in step.answers)
+        acknowledged = statuses.pop("(200)", 0)
         table.add_row(
             step.label,
             str(step.copies),
@@ -266,10 +268,10 @@ def _print(steps: Sequence[_Step]) -> None:
             ),
         )
     waits = [seconds for step in steps for status, seconds in step.answers if status == step.answer]
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
     console.print(f"p50 of the answers: {1000 * statistics.median(waits):.1f} ms")
 
 
-def _listed(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{count} × {what}" for what, count in counts.items()) or "0"
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "-"
