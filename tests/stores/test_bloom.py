@@ -142,12 +142,12 @@ async def renew(store, held, lease=30.0):
     return answer
 
 
-async def again(confirm, when, verb):
+async def again(confirm, when, verb, *args):
     """Call a verb whose first try fails."""
     confirm.fails = when
     with pytest.raises(StoreUnavailable):
-        await verb()
-    return await verb()
+        await verb(*args)
+    return await verb(*args)
 
 
 async def finish(store, *keys):
@@ -291,10 +291,10 @@ class TestConfirmed:
         confirmed._done = EverythingFound()
         bids = [Bid(key, "mine", 30.0) for key in ("one", "two")]
         for _ in range(2):
-            held = await again(confirm, when, lambda: confirmed.claim(bids))
+            held = await again(confirm, when, confirmed.claim, bids)
             assert all(each.fresh for each in held)
-            assert all(await again(confirm, when, lambda: confirmed.renew(held, 30.0)))
-            assert all(await again(confirm, when, lambda: confirmed.release(held)))
+            assert all(await again(confirm, when, confirmed.renew, held, 30.0))
+            assert all(await again(confirm, when, confirmed.release, held))
 
     @pytest.mark.parametrize("when", ["before", "after"])
     async def test_unavailable_at_completion(self, confirmed, confirm, when):
