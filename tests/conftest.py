@@ -7,9 +7,10 @@ import os
 import uuid
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -21,6 +22,19 @@ from .servers import PostgresServer, RedisServer
 
 GIVEN_REDIS = os.environ.get("WEBHOOK_DEDUP_TEST_REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("WEBHOOK_DEDUP_TEST_POSTGRES_URL")
+
+DISCONNECT_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+DROP_EVERYTHING = """
+    DO $$ DECLARE schema text; BEGIN
+        FOR schema IN SELECT nspname FROM pg_namespace
+            WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+        LOOP EXECUTE format('DROP SCHEMA %I CASCADE', schema); END LOOP;
+        CREATE SCHEMA public;
+    END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -106,22 +120,21 @@ def redis_sentinel(redis_binary: Binary) -> Iterator[RedisSentinel]:
 
 
 @pytest.fixture(scope="session")
-def postgres_session_url() -> Iterator[str]:
-    """The PostgreSQL shared by the session; tests ask for ``postgres_url`` instead."""
-    if GIVEN_POSTGRES:
-        yield GIVEN_POSTGRES
-        return
-    with PostgresServer() as server:
-        yield server.url
+def postgres_database() -> Iterator[str]:
+    """The URL of a database for this session; tests ask for ``postgres_url`` instead."""
+    with ExitStack() as stack:
+        server = GIVEN_POSTGRES or stack.enter_context(PostgresServer()).url
+        name = f"test_{uuid.uuid4().hex}"
+        _in_thread(_query(server, f"CREATE DATABASE {name}"))
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        _in_thread(_query(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
-def postgres_url(postgres_session_url: str) -> Iterator[str]:
-    """A fresh database, dropped after the test: ``postgresql://user@host:port/database``."""
-    name = f"test_{uuid.uuid4().hex}"
-    _in_thread(_query(postgres_session_url, f"CREATE DATABASE {name}"))
-    yield urlunsplit(urlsplit(postgres_session_url)._replace(path=f"/{name}"))
-    _in_thread(_query(postgres_session_url, f"DROP DATABASE {name} WITH (FORCE)"))
+def postgres_url(postgres_database: str) -> Iterator[str]:
+    """An empty database: ``postgresql://user@host:port/name``. All is dropped after the test."""
+    yield postgres_database
+    _in_thread(_query(postgres_database, DISCONNECT_OTHERS, DROP_EVERYTHING))
 
 
 @pytest.fixture
@@ -131,12 +144,13 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
-async def _query(url: str, sql: str) -> Any:
+async def _query(url: str, *statements: str) -> Any:
     connection = await asyncpg.connect(url)
     try:
-        return await connection.fetchval(sql)
+        answers = [await connection.fetchval(statement) for statement in statements]
     finally:
         await connection.close()
+    return answers[-1]
 
 
 def _in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -47,12 +47,16 @@ class RedisCluster(_Group):
             stack.enter_context(node)
         for index, node in enumerate(self.nodes):
             with node.client() as client:
-                slots = range(index, SLOTS, len(self.nodes))
-                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
+                client.execute_command("CLUSTER", "ADDSLOTS", *self._share(index))
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
                 for other in self.nodes[:index]:
                     client.execute_command("CLUSTER", "MEET", HOST, other.port)
         wait_until(lambda: all(map(self._is_whole, self.nodes)), what="the Redis Cluster")
+
+    def _share(self, index: int) -> range:
+        """Slots in one piece: clients read the map at every start, range by range."""
+        size = len(self.nodes)
+        return range(SLOTS * index // size, SLOTS * (index + 1) // size)
 
     def _is_whole(self, node: RedisServer) -> bool:
         with node.client() as client:

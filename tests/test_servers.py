@@ -71,15 +71,15 @@ def test_sentinel_names_its_master(redis_sentinel):
     assert (host, port) == ("127.0.0.1", redis_sentinel.master.port)
 
 
-async def test_postgres_url_is_a_fresh_database(postgres_url):
-    """Each test gets an empty database of its own."""
+@pytest.mark.parametrize("turn", ["first", "second"])
+async def test_postgres_url_is_empty(postgres_url, turn):
+    """Each test finds the database empty, whatever the one before it left and left open."""
     connection = await asyncpg.connect(postgres_url)
-    try:
-        tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-        assert await connection.fetchval(tables) == 0
-        assert await connection.fetchval("SHOW fsync") == "on"
-    finally:
-        await connection.close()
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'hooks')"
+    assert await connection.fetchval(tables) == 0
+    await connection.execute("CREATE TABLE kept (number int); CREATE SCHEMA hooks")
+    await connection.execute("BEGIN; CREATE TABLE hooks.locked (number int)")
+    connection.terminate()
 
 
 async def test_postgres_keeps_its_port_and_data_over_a_kill(postgres_server):

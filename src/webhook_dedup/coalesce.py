@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .contracts import Store
 from .errors import StoreError, StoreUnavailable
@@ -21,6 +22,8 @@ __all__ = ["Coalescer", "Lane"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
+
 MAX_BATCH = 256
 
 
@@ -30,7 +33,8 @@ class Lane(Generic[T, R]):
     Args:
         verb: Takes a batch, gives answers in order. Repeating it must be safe.
         key: Names what must be distinct within a batch.
-        orphan: Called with the answer to a call whose caller was cancelled meanwhile.
+        orphan: Called with the answer to a call whose caller was cancelled meanwhile, or with
+            ``None`` when that call was cut off.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class Lane(Generic[T, R]):
         self._verb = verb
         self._key = key
         self._orphan = orphan
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        # By key, so that one key with many callers costs a batch no more than one with one.
+        self._waiting: dict[object, deque[_Call[T, R]]] = {}
         self._busy = False
         self._worker: asyncio.Task[None] | None = None
 
@@ -50,7 +55,7 @@ class Lane(Generic[T, R]):
         """Make one call and return its answer, or raise what the store raised for it."""
         if self._busy:
             future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            self._waiting.append((request, future))
+            self._waiting.setdefault(self._key(request), deque()).append((request, future))
             return await future
         # Nothing is under way: a batch of one, run by its own caller, with no task and no future.
         self._busy = True
@@ -62,67 +67,63 @@ class Lane(Generic[T, R]):
                 self._orphan(request, None)
             raise
         finally:
-            self._busy = False
             self._next()
 
     def _next(self) -> None:
-        if self._waiting:
-            self._busy = True
+        """Start on the calls that came meanwhile."""
+        self._busy = bool(self._waiting)
+        if self._busy:
             self._worker = asyncio.ensure_future(self._work())
 
     async def _work(self) -> None:
+        batch: list[_Call[T, R]] = []
         try:
             while batch := self._pick():
-                await self._run(batch)
+                try:
+                    await self._run(batch)
+                except StoreUnavailable as exc:
+                    _fail(batch, exc)
+        except BaseException:
+            _fail(batch, StoreUnavailable("the call was cut off; it may have happened or not"))
+            raise
         finally:
-            self._busy = False
             self._next()
 
-    def _pick(self) -> list[tuple[T, asyncio.Future[R]]]:
-        """Take waiting calls with distinct keys, in order; a key that repeats waits its turn."""
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        keys: set[object] = set()
-        later: list[tuple[T, asyncio.Future[R]]] = []
-        while self._waiting and len(batch) < MAX_BATCH:
-            call = self._waiting.popleft()
-            key = self._key(call[0])
-            if call[1].done():  # cancelled before it was sent
-                continue
-            if key in keys:
-                later.append(call)
-            else:
-                keys.add(key)
-                batch.append(call)
-        self._waiting.extendleft(reversed(later))
+    def _pick(self) -> list[_Call[T, R]]:
+        """Take one call of each waiting key; what is left of a key waits behind the others."""
+        batch: list[_Call[T, R]] = []
+        for key in list(islice(self._waiting, MAX_BATCH)):
+            calls = self._waiting.pop(key)
+            while calls and calls[0][1].done():  # cancelled before it was sent
+                calls.popleft()
+            if calls:
+                batch.append(calls.popleft())
+            if calls:
+                self._waiting[key] = calls
         return batch
 
-    async def _run(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _run(self, batch: list[_Call[T, R]]) -> None:
         try:
             answers = await self._ask([request for request, _ in batch])
-        except StoreUnavailable as exc:
-            _fail(batch, exc)
-        except Exception as exc:  # noqa: BLE001 - handed to the callers it belongs to
-            if len(batch) > 1:
-                await self._run_singly(batch)
-            else:
-                _fail(batch, exc)
-        except BaseException:
-            _fail(batch, StoreUnavailable("the batch was cut off by the end of the event loop"))
+        except StoreUnavailable:
             raise
+        except Exception as exc:  # noqa: BLE001 - handed to the caller it belongs to
+            if len(batch) == 1:
+                return _fail(batch, exc)
         else:
-            for (request, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
-                elif self._orphan is not None:
-                    self._orphan(request, answer)
-
-    async def _run_singly(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
-        """Find the bad request of a failed batch without failing its neighbours.
-
-        The batch may have happened in part, and every verb may be repeated.
-        """
+            return self._deliver(batch, answers)
+        # One bad request must not fail its neighbours. The batch may have happened in part, and
+        # every verb may be repeated.
         for call in batch:
             await self._run([call])
+        return None
+
+    def _deliver(self, batch: list[_Call[T, R]], answers: Sequence[R]) -> None:
+        for (request, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+            elif self._orphan is not None:
+                self._orphan(request, answer)
 
     async def _ask(self, requests: Sequence[T]) -> Sequence[R]:
         answers = await self._verb(requests)
@@ -131,12 +132,12 @@ class Lane(Generic[T, R]):
         return answers
 
     async def idle(self) -> None:
-        """Wait until nothing is under way or waiting."""
+        """Wait until no batch is under way or waiting."""
         while self._worker is not None and not self._worker.done():
             await asyncio.wait([self._worker])
 
 
-def _fail(batch: list[tuple[T, asyncio.Future[R]]], exc: Exception) -> None:
+def _fail(batch: Iterable[_Call[T, R]], exc: Exception) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(exc)

@@ -6,13 +6,24 @@ The store contract is proven by :class:`webhook_dedup.testing.StoreContract`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .model import Bid, Claim, Item, Remembers, Settlement
+    from .model import Attempt, Bid, Claim, Item, Remembers, Settlement
     from .observe.record import Record
 
-__all__ = ["Clock", "Forgetful", "Inbox", "Observer", "Startable", "Store"]
+__all__ = [
+    "BatchInbox",
+    "Clock",
+    "Forgetful",
+    "Inbox",
+    "Observer",
+    "OperableInbox",
+    "Sought",
+    "Startable",
+    "Store",
+]
 
 
 class Clock(Protocol):
@@ -157,6 +168,128 @@ class Inbox(Protocol):
 
     async def aclose(self) -> None:
         """Free what the inbox opened itself."""
+
+
+class BatchInbox(Protocol):
+    """Where accepted deliveries live until they are settled.
+
+    One idea carries it: **an item is due when its due time is past**. ``put`` sets it one lease
+    ahead, because the accepting process runs the item at once; a crash lets it come due; a retry
+    moves it on. Due times are on the inbox's own clock. Items never expire by themselves.
+
+    An item is *waiting* (to come due, or being run under a lease) or *dead* (a dead letter).
+    ``begin``, ``renew``, ``retry``, ``defer`` and ``bury`` act only for the token that holds a
+    waiting item and answer False to any other. Every verb may be repeated after a lost reply:
+    the same call with the same token gives the same answer and changes nothing twice.
+
+    Items of one batch are distinct and answers come in the order asked. A verb raises
+    :class:`~webhook_dedup.errors.StoreUnavailable` when the inbox cannot be reached; then it may
+    have happened or not.
+    """
+
+    name: str
+    """What logs and errors call this inbox, for example ``"sqlite"``."""
+    durable: bool
+    """Whether items outlive this process and its machine's restart. Redis knows after start."""
+
+    async def put(self, items: Sequence[Item], lease: float) -> None:
+        """Record items, each held by its token for ``lease`` seconds; 0 makes them due at once.
+
+        Returns only when all of them are recorded as durably as the inbox can. An item whose id is
+        already there is left as it is, whatever its state.
+
+        Raises:
+            StoreUnavailable: They could not be recorded; the senders must be asked to retry.
+        """
+
+    async def take(self, limit: int, lease: float) -> Sequence[Item]:
+        """Hand over up to ``limit`` due items, each under a new token for ``lease`` seconds.
+
+        The longest due come first. Several processes never take the same item twice. A row that
+        cannot be read is set aside (it becomes dead with a history entry that says so, and its id
+        is logged) and the rest go on.
+        """
+
+    async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
+        """Keep held items from coming due for ``lease`` seconds from now."""
+
+    async def begin(self, items: Sequence[Item]) -> Sequence[bool]:
+        """Count an attempt, once per hold however often it is called.
+
+        Called before the handler runs and after its claim is FRESH.
+        """
+
+    async def done(self, items: Sequence[Item]) -> None:
+        """Remove items whose events are done, and every dead letter with the same key.
+
+        Needs no token: a delivery whose event is done must never run again. Removing what is not
+        there is no error.
+        """
+
+    async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
+        """Add a failed attempt to the history and let the item come due in ``after`` seconds."""
+
+    async def defer(self, item: Item, after: float) -> bool:
+        """Let the item come due in ``after`` seconds, marked ``deferred``.
+
+        An attempt begun during this hold is not counted. The token stays good until the item is
+        taken again, so a deferral may be changed by deferring again.
+        """
+
+    async def bury(self, item: Item, attempt: Attempt) -> bool:
+        """Add a failed attempt to the history and keep the item as a dead letter."""
+
+    async def next_due(self) -> float | None:
+        """Seconds until the earliest waiting item comes due, 0 if one is; ``None`` if none waits."""
+
+    async def aclose(self) -> None:
+        """Free what the inbox opened itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which items an operator means. Fields that are ``None`` admit everything.
+
+    Attributes:
+        source: Name of the source.
+        state: ``"waiting"`` or ``"dead"``.
+        older_than: Received at least this many seconds ago.
+        younger_than: Received at most this many seconds ago.
+        error: Text that the last error contains, upper and lower case alike.
+        event_id: The provider's event id, exactly.
+    """
+
+    source: str | None = None
+    state: Literal["waiting", "dead"] | None = None
+    older_than: float | None = None
+    younger_than: float | None = None
+    error: str | None = None
+    event_id: str | None = None
+
+
+class OperableInbox(BatchInbox, Protocol):
+    """An inbox that people can look into and act on."""
+
+    async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:
+        """List items, the oldest received first; ``after`` is the last id of the page before."""
+
+    async def get(self, item_id: str) -> Item | None:
+        """Return one item with its exact delivery."""
+
+    async def requeue(self, item_ids: Sequence[str]) -> int:
+        """Make items due now with their attempts counted from zero; the history stays.
+
+        Dead letters become waiting again. Returns how many were there.
+        """
+
+    async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
+        """Make waiting items dead letters on a person's order. Returns how many were there."""
+
+    async def purge(self, item_ids: Sequence[str]) -> int:
+        """Delete items for good. Returns how many were there."""
+
+    async def count(self, sought: Sought) -> int:
+        """Count items."""
 
 
 class Observer(Protocol):

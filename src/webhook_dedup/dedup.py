@@ -17,8 +17,9 @@ from .model import Delivery, Event, Item, Remembers
 from .observe.log import LogObserver
 from .observe.recorder import Recorder
 from .policy import Policy
+from .routes import Route, Routes
 from .runner import Job, Runner
-from .source import Route, Routes, Source
+from .source import Source
 from .stores import SeenCache, open_store
 
 __all__ = ["Dedup"]

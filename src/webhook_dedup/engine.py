@@ -7,7 +7,8 @@ import contextlib
 import contextvars
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
@@ -125,6 +126,7 @@ class Engine:
             True when this claim is done, False when another token holds or finished the key,
             ``None`` when the store has not said.
         """
+        self._keeper.drop(claim)  # it may be settled inside its own run
         settlement = Settlement(claim, ttl, result)
         return await self._settle(self._until_complete(event, settlement), patience)
 
@@ -134,51 +136,53 @@ class Engine:
         Returns:
             As :meth:`complete`.
         """
+        self._keeper.drop(claim)  # it may be settled inside its own run
         return await self._settle(self._release(event, claim), None)
 
     async def drain(self, timeout: float) -> None:
         """Stop asking stores that are away, wait for what is under way, stop renewing."""
         self._draining.set()
-        if self._settling:
-            await asyncio.wait(list(self._settling), timeout=timeout)
+        ending = [*self._settling, asyncio.ensure_future(self.store.drain())]
+        _, late = await asyncio.wait(ending, timeout=timeout)
+        for task in late:
+            task.cancel()
         await self._keeper.aclose()
-        await self.store.drain()
-        self._draining = asyncio.Event()
 
     async def _settle(
-        self, settling: Awaitable[bool | None], patience: float | None
+        self, settling: Coroutine[Any, Any, bool | None], patience: float | None
     ) -> bool | None:
         # A task of its own, because the caller may be cancelled and the settlement must not be.
-        task = asyncio.ensure_future(_started(lambda: settling))
+        task = asyncio.ensure_future(settling)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         done, _ = await asyncio.wait([task], timeout=patience)
         return task.result() if done else None
 
     async def _until_complete(self, event: Event, settlement: Settlement) -> bool | None:
-        draining = self._draining
         wait = FIRST_WAIT
         while True:
             try:
                 return await self.store.complete(settlement)
-            except StoreError as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
                 self._tell(event, exc)
-            if draining.is_set():
+            if self._draining.is_set():
                 return None
             try:
-                await asyncio.wait_for(draining.wait(), wait)
+                await asyncio.wait_for(self._draining.wait(), wait)
             except asyncio.TimeoutError:
                 wait = min(wait * 2, LONGEST_WAIT)
 
     async def _release(self, event: Event, claim: Claim) -> bool | None:
         try:
             return await self.store.release(claim)
-        except StoreError as exc:
+        except Exception as exc:  # noqa: BLE001 - the lease ends what the store cannot
             self._tell(event, exc)
             return None
 
-    def _tell(self, event: Event, exc: StoreError) -> None:
-        self._record(about(Kind.STORE_ERROR, event, detail=f"{self.store.store.name}: {exc}"))
+    def _tell(self, event: Event, exc: Exception) -> None:
+        unforeseen = None if isinstance(exc, StoreError) else exc
+        detail = f"{self.store.store.name}: {exc}"
+        self._record(about(Kind.STORE_ERROR, event, detail=detail, error=unforeseen))
 
 
 async def _started(work: Callable[[], Awaitable[T]]) -> T:
@@ -225,20 +229,27 @@ async def _outlast(future: asyncio.Future[Any]) -> None:
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="webhook_dedup")
+def _threads(pid: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}")
 
 
 async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a handler: an ``async def`` here, a plain ``def`` in a thread.
 
-    A thread cannot be stopped. When this call is cancelled, it ends only after the thread has, and
-    then with what the thread returned or raised: its effects have happened.
+    A thread cannot be stopped. When this call is cancelled after the thread has begun, it ends only
+    when the thread has, and then with what the thread returned or raised: its effects have
+    happened.
     """
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
     bound = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
-    future = asyncio.get_running_loop().run_in_executor(_threads(), bound)
-    await _outlast(future)
+    thread = _threads(os.getpid()).submit(bound)
+    future = asyncio.wrap_future(thread)
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
+        if thread.cancel():  # it was still waiting for its turn
+            raise
+        await _outlast(future)
     value = future.result()
     return await value if inspect.isawaitable(value) else value

@@ -1,29 +1,37 @@
 """Keeps leases alive while handlers run, and tells a handler when its lease is gone.
 
 One keeper renews everything a process holds, in batches, so that a handler which ends before a
-third of its lease has passed costs no renewal at all.
+quarter of its lease has passed costs no renewal at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .errors import StoreError
 
 __all__ = ["Held", "LeaseKeeper"]
 
-T = TypeVar("T")
+
+class _Fenced(Protocol):
+    @property
+    def token(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Fenced)
 
 logger = logging.getLogger("webhook_dedup")
 
 RENEWALS_PER_LEASE = 3
+COMPANY = 1 / 12  # share of its lease by which a renewal may be early, to go with others
+RETRY = 1 / 10  # share of its lease after which a renewal without an answer is asked for again
 MAX_BATCH = 256
 
 
@@ -36,7 +44,7 @@ class Held(Generic[T]):
         lease: Seconds each renewal asks for.
         deadline: Monotonic time by which the lease must have ended unless a renewal is confirmed:
             the time the last confirmed request was *sent*, plus the lease.
-        due: Monotonic time of the next renewal.
+        due: Monotonic time of the next renewal; infinite while one is under way.
         on_lost: Called once when the lease is refused or not confirmed in time.
         lost: Whether that happened.
     """
@@ -50,7 +58,7 @@ class Held(Generic[T]):
 
 
 class LeaseKeeper(Generic[T]):
-    """Renews what is held.
+    """Renews what is held. It has a timer while something is held, and no task of its own.
 
     Args:
         renew: Renews a batch for a number of seconds; an answer of False means the lease is gone.
@@ -64,15 +72,16 @@ class LeaseKeeper(Generic[T]):
     ) -> None:
         self._renew = renew
         self._key = key
-        self._held: set[Held[T]] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._sooner = asyncio.Event()
+        self._held: dict[str, Held[T]] = {}  # by token
+        self._renewals: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = inf
 
     @contextmanager
     def hold(
         self, thing: T, lease: float, on_lost: Callable[[], object], *, sent: float
     ) -> Iterator[Held[T]]:
-        """Renew ``thing`` for as long as the block runs.
+        """Renew ``thing`` for as long as the block runs, or until it is dropped.
 
         Args:
             thing: What is held.
@@ -81,67 +90,86 @@ class LeaseKeeper(Generic[T]):
             sent: Monotonic time at which the lease was asked for.
         """
         held = Held(thing, lease, sent + lease, sent + lease / RENEWALS_PER_LEASE, on_lost)
-        self._held.add(held)
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._run())
-        else:
-            self._sooner.set()
+        self._held[thing.token] = held
+        self._wake_by(held.due)
         try:
             yield held
         finally:
-            self._held.discard(held)
+            self.drop(thing)
+
+    def drop(self, thing: T) -> None:
+        """Renew something no longer, though its block may still run."""
+        self._held.pop(thing.token, None)
+        if not self._held:
+            self._stop_timer()
 
     async def aclose(self) -> None:
         """Stop renewing. What is still held will run out."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._stop_timer()
+        for renewal in self._renewals:
+            renewal.cancel()
+        if self._renewals:
+            await asyncio.wait(self._renewals)
 
-    async def _run(self) -> None:
-        """Live as long as something is held: sleep to the next renewal, renew, repeat."""
-        while self._held:
-            wait = min(held.due for held in self._held) - monotonic()
-            if wait > 0:
-                self._sooner.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._sooner.wait(), wait)
-                continue
-            now = monotonic()
-            due = [held for held in self._held if held.due <= now]
-            await asyncio.gather(*(self._renew_all(batch) for batch in _batches(due, self._key)))
+    def _wake_by(self, due: float) -> None:
+        if due < self._wakes_at:
+            self._stop_timer()
+            self._wakes_at = due
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, due - monotonic()), self._wake)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._wakes_at = None, inf
+
+    def _wake(self) -> None:
+        """Give up what has passed its deadline, renew what is due soon, sleep to the next."""
+        self._stop_timer()
+        now = monotonic()
+        for held in [held for held in self._held.values() if held.deadline <= now]:
+            self._lose(held)
+        due = [held for held in self._held.values() if held.due - held.lease * COMPANY <= now]
+        for batch in _batches(due, self._key):
+            for held in batch:
+                held.due = inf
+            renewal = asyncio.ensure_future(self._renew_all(batch))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+        if self._held:
+            self._wake_by(min(min(held.due, held.deadline) for held in self._held.values()))
 
     async def _renew_all(self, batch: list[Held[T]]) -> None:
-        """Renew one batch; whatever is not confirmed by its deadline is lost."""
-        sent = monotonic()
-        lease = batch[0].lease
-        patience = max(0.0, min(held.deadline for held in batch) - sent)
-        answers: Sequence[bool | None]
+        sent, lease = monotonic(), batch[0].lease
+        answers: Sequence[bool | None] = [None] * len(batch)
         try:
-            answers = await asyncio.wait_for(
-                self._renew([held.thing for held in batch], lease), min(patience, lease)
+            told = await asyncio.wait_for(
+                self._renew([held.thing for held in batch], lease), lease / RENEWALS_PER_LEASE
             )
+            if len(told) == len(batch):
+                answers = told
         except (StoreError, asyncio.TimeoutError) as exc:
             logger.debug("a renewal of %d leases failed: %r", len(batch), exc)
-            answers = [None] * len(batch)
         except Exception:
             logger.exception("a renewal of %d leases failed", len(batch))
-            answers = [None] * len(batch)
         for held, renewed in zip(batch, answers, strict=True):
-            self._note(held, renewed, sent)
+            if self._held.get(held.thing.token) is held:
+                self._note(held, renewed, sent)
 
     def _note(self, held: Held[T], renewed: bool | None, sent: float) -> None:
-        if held not in self._held:
-            return
-        if renewed:
+        if renewed is None:
+            held.due = monotonic() + held.lease * RETRY
+        elif renewed:
             held.deadline = sent + held.lease
             held.due = sent + held.lease / RENEWALS_PER_LEASE
-        elif renewed is None and monotonic() < held.deadline:
-            # No answer: ask again soon, and once more at the deadline to notice that it has passed.
-            held.due = min(held.deadline, monotonic() + held.lease / 10)
         else:
-            self._held.discard(held)
-            held.lost = True
-            held.on_lost()
+            return self._lose(held)
+        return self._wake_by(held.due)
+
+    def _lose(self, held: Held[T]) -> None:
+        self.drop(held.thing)
+        held.lost = True
+        held.on_lost()
 
 
 def _batches(due: Iterable[Held[T]], key: Callable[[T], object]) -> Iterator[list[Held[T]]]:

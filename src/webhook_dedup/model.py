@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 __all__ = [
+    "Attempt",
     "Bid",
     "Claim",
     "Delivery",
@@ -202,6 +203,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a handler that did not end well.
+
+    Attributes:
+        at: Unix time at which it began.
+        where: Host and process that ran it.
+        duration: Seconds it ran.
+        error: One line; never a secret, never a body.
+    """
+
+    at: float
+    where: str
+    duration: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """An accepted delivery in an inbox, held by whoever knows ``token``.
 
@@ -209,9 +227,13 @@ class Item:
         id: Made by the caller of ``put``; the delivery's id.
         token: Fencing token of the present holder.
         delivery: What was accepted.
+        key: The event's key as text, empty where it has none.
+        event_id: The provider's event id, for people.
         attempts: Handler runs begun so far.
         deferred: Whether a deferral to another holder was already recorded.
         errors: One line for each failed attempt, oldest first.
+        history: Every failed attempt, oldest first.
+        dead: Whether it is a dead letter.
     """
 
     id: str
@@ -220,3 +242,7 @@ class Item:
     attempts: int = 0
     deferred: bool = False
     errors: tuple[str, ...] = ()
+    key: str = ""
+    event_id: str = ""
+    history: tuple[Attempt, ...] = ()
+    dead: bool = False

@@ -1,17 +1,14 @@
-"""One configured sender: what the user writes, and what it compiles to."""
+"""One configured sender: what the user writes, checked when it is written."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 from .errors import ConfigError, RejectedDelivery
 from .model import Delivery, Event, Key, fingerprint_of
-from .policy import DEFAULT_TTL, Ack, Policy, check_choice
+from .policy import Ack, Policy, check_choice
 from .providers import (
     Expression,
     Parsed,
@@ -25,11 +22,10 @@ from .providers import (
 )
 from .providers.schemes import Secrets
 
-__all__ = ["Route", "Routes", "Source", "stand_in_id"]
+__all__ = ["Source", "stand_in_id"]
 
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_TTL_MARGIN = 1.25
 
 
 class Source:
@@ -71,19 +67,17 @@ class Source:
         policy: Policy | None = None,
     ) -> None:
         self.preset = preset if isinstance(preset, Preset) else find_preset(preset)
-        self.name = name if name is not None else self.preset.name
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"source name {self.name!r} must be 1 to 64 letters, digits, '_', '.' or '-'"
-            )
+        self.name = _checked_name(self.preset.name if name is None else name)
         self.path = path
         self.pattern = _compile_path(path, self.name)
-        self.ack: Ack = ack or self.preset.ack
+        self.shape = _PLACEHOLDER.sub("{}", path)
+        self.ack: Ack = self.preset.ack if ack is None else ack
         check_choice(self.ack, Ack, "ack")
-        self.methods = frozenset(method.upper() for method in methods)
+        self.methods = _checked_methods(methods, self.name)
         self.policy = policy
         self._scheme = signature or self.preset.scheme
-        self._secrets = self._load(secret, verify=verify)
+        optional = self.preset.secret_optional and signature is None
+        self._secrets = self._load(secret, verify=verify, optional=optional)
         self._event_id = compile_extractor(self._id_expression(event_id))
         kind = event_type or self.preset.event_type
         self._event_type = compile_lenient(kind) if kind else None
@@ -132,11 +126,11 @@ class Source:
             delivery=delivery,
         )
 
-    def _load(self, secret: Secrets | None, *, verify: bool) -> tuple[bytes, ...]:
+    def _load(self, secret: Secrets | None, *, verify: bool, optional: bool) -> tuple[bytes, ...]:
         if secret is not None and not verify:
             raise ConfigError(f"source {self.name!r} has a secret and verify=False; drop one")
         if secret is None:
-            if verify and self._scheme is not None and not self.preset.secret_optional:
+            if verify and self._scheme is not None and not optional:
                 raise ConfigError(
                     f"source {self.name!r} needs secret=… ({self.preset.secret_format}), "
                     "or an explicit verify=False to accept unsigned deliveries"
@@ -147,7 +141,10 @@ class Source:
                 f"{self.preset.title} does not sign its deliveries, so source {self.name!r} "
                 "takes no secret; pass signature=… if yours are signed"
             )
-        return load_secrets(self._scheme, secret)
+        try:
+            return load_secrets(self._scheme, secret)
+        except ConfigError as exc:
+            raise ConfigError(f"source {self.name!r}: {exc}") from exc
 
     def _id_expression(self, event_id: Expression | None) -> Expression:
         expression = event_id if event_id is not None else self.preset.event_id
@@ -163,20 +160,40 @@ def stand_in_id(body: bytes | None, policy: Policy) -> str | None:
     """Answer by policy for a delivery without an event id; ``None`` runs it without a key.
 
     Raises:
-        RejectedDelivery: The policy rejects it, or would hash a body that does not exist.
+        RejectedDelivery: The policy rejects it, or would hash a body that is empty: then every
+            delivery would pass for a copy of the first.
     """
     if policy.on_missing_id == "process":
         return None
-    if policy.on_missing_id == "hash_body" and body is not None:
+    if policy.on_missing_id == "hash_body" and body:
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
     raise RejectedDelivery(
         400, "missing_event_id", "there is no event id where this source has its ids"
     )
 
 
-def _compile_path(path: str, name: str) -> re.Pattern[str]:
-    if not path.startswith("/"):
-        raise ConfigError(f"path of source {name!r} must begin with '/', got {path!r}")
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"source name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
+    return name
+
+
+def _checked_methods(methods: Iterable[str], name: str) -> frozenset[str]:
+    checked = frozenset(method.upper() for method in methods)
+    if isinstance(methods, str) or not checked:
+        raise ConfigError(
+            f"methods of source {name!r} must be a list such as ['POST'], got {methods!r}"
+        )
+    return checked
+
+
+def _compile_path(path: object, name: str) -> re.Pattern[str]:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigError(
+            f"path of source {name!r} must begin with '/', such as '/webhooks/{name}'; got {path!r}"
+        )
+    if "?" in path or "#" in path:
+        raise ConfigError(f"path of source {name!r} must end before '?' and '#'; got {path!r}")
     parts = _PLACEHOLDER.split(path)
     literal, names = parts[::2], parts[1::2]
     if any("{" in part or "}" in part for part in literal) or len(set(names)) != len(names):
@@ -188,103 +205,3 @@ def _compile_path(path: str, name: str) -> re.Pattern[str]:
     for placeholder, text in zip(names, literal[1:], strict=True):
         regex += f"(?P<{placeholder}>[^/]+){re.escape(text)}"
     return re.compile(regex)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A source together with the policy in force for it.
-
-    Attributes:
-        source: The source.
-        policy: Its own policy, or the one given to the middleware.
-        ttl: Seconds its events are remembered.
-        max_body: Largest body accepted, in bytes.
-    """
-
-    source: Source
-    policy: Policy
-    ttl: float
-    max_body: int
-
-    def read(self, delivery: Delivery, *, now: float | None = None) -> Event:
-        """Verify (where ``now`` is given) and identify a delivery.
-
-        Raises:
-            RejectedDelivery: It is refused.
-        """
-        parsed = Parsed(delivery.headers, delivery.body, method=delivery.method)
-        if now is not None:
-            self.source.verify(parsed, now)
-        return self.source.identify(parsed, delivery, self.tenant_of(delivery), self.policy)
-
-    def tenant_of(self, delivery: Delivery) -> str:
-        """Return the tenant that the path of a delivery names."""
-        path = route_path({"path": delivery.path, "root_path": delivery.root_path})
-        match = self.source.pattern.fullmatch(path)
-        return match.groupdict().get("tenant", "") if match else ""
-
-    def late(self, event: Event) -> bool:
-        """Whether an event is older than events are remembered: its first copy may be forgotten."""
-        return event.occurred_at is not None and event.occurred_at < time.time() - self.ttl
-
-
-class Routes:
-    """Finds the source a request belongs to.
-
-    Args:
-        sources: All sources of one middleware.
-        policy: In force where a source has none of its own.
-
-    Raises:
-        ConfigError: Two sources share a name, or a path and a method.
-    """
-
-    def __init__(self, sources: Iterable[Source], policy: Policy) -> None:
-        self.by_name: dict[str, Route] = {}
-        self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: list[Route] = []
-        for source in sources:
-            self._add(_route(source, source.policy or policy))
-
-    def _add(self, route: Route) -> None:
-        source = route.source
-        if source.name in self.by_name:
-            raise ConfigError(f"two sources are named {source.name!r}; give one another name=…")
-        self.by_name[source.name] = route
-        if source.pattern.groups:
-            self._patterns.append(route)
-            return
-        for method in source.methods:
-            other = self._exact.setdefault((method, source.path), route)
-            if other is not route:
-                raise ConfigError(
-                    f"sources {other.source.name!r} and {source.name!r} share {source.path!r}; "
-                    "give each a path of its own"
-                )
-
-    def find(self, scope: Mapping[str, Any]) -> Route | None:
-        """Return the route of an HTTP scope, or ``None`` when no source matches."""
-        path = route_path(scope)
-        method = scope["method"]
-        route = self._exact.get((method, path))
-        if route is None:
-            for candidate in self._patterns:
-                source = candidate.source
-                if method in source.methods and source.pattern.fullmatch(path):
-                    return candidate
-        return route
-
-
-def route_path(scope: Mapping[str, Any]) -> str:
-    """Return the path of an HTTP scope below its ``root_path``."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-        return path[len(root) :]
-    return path
-
-
-def _route(source: Source, policy: Policy) -> Route:
-    preset = source.preset
-    ttl = policy.ttl or max(DEFAULT_TTL, preset.horizon * _TTL_MARGIN, preset.remember)
-    return Route(source, policy, ttl, max(policy.max_body, preset.max_body or 0))

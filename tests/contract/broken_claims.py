@@ -1,6 +1,6 @@
 """Stores with one fault each in what they answer to a bid."""
 
-import asyncio
+import time
 from dataclasses import replace
 from math import inf
 
@@ -8,38 +8,6 @@ from webhook_dedup.model import Claim, Outcome, Remembers
 from webhook_dedup.stores.memory import MemoryStore
 
 from .faults import caught_by
-
-
-@caught_by("test_one_of_many_claims_is_fresh", "test_overlapping_batches_do_not_deadlock")
-class GetThenSet(MemoryStore):
-    """Looks first and writes later."""
-
-    async def claim(self, bids):
-        now = self._clock.monotonic()
-        absent = [bid for bid in bids if self._live(bid.key, now) is None]
-        await asyncio.sleep(0)
-        for bid in absent:
-            self._entries.pop(bid.key, None)
-        return await super().claim(bids)
-
-
-@caught_by(
-    "test_one_of_many_takes_over_an_expired_claim",
-    "test_one_of_many_takes_over_an_expired_done_key",
-)
-class GetThenTakeOver(MemoryStore):
-    """Is atomic for new keys only; an expired one is looked at first and deleted later."""
-
-    async def claim(self, bids):
-        now = self._clock.monotonic()
-        expired = [
-            bid.key for bid in bids if bid.key in self._entries and not self._live(bid.key, now)
-        ]
-        if expired:
-            await asyncio.sleep(0)
-        for key in expired:
-            self._entries.pop(key, None)
-        return await super().claim(bids)
 
 
 @caught_by("test_repeated_claim_is_fresh", "test_repeated_claims_at_once_are_all_fresh")
@@ -202,44 +170,24 @@ class IsNameless(MemoryStore):
     name = ""
 
 
+@caught_by("test_clock_of_the_caller_does_not_count")
+class AsksTheCallersClock(MemoryStore):
+    """Reckons expiry by the wall clock of the process that asks."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._started = time.time()
+
+    def _live(self, key, now):
+        return super()._live(key, now + time.time() - self._started)
+
+
 @caught_by("test_nothing_is_kept_without_an_expiry")
 class KeepsClaimsForEver(MemoryStore):
     """Holds without an expiry until completion."""
 
     def _claim(self, bid, now):
         return super()._claim(replace(bid, lease=inf), now)
-
-
-@caught_by("test_cancelled_caller_leaves_the_store_usable")
-class HoldsUntilReleased(MemoryStore):
-    """Keeps a lock over an await and loses it to a cancellation."""
-
-    _lock = None
-
-    async def claim(self, bids):
-        self._lock = self._lock or asyncio.Lock()
-        await self._lock.acquire()
-        await asyncio.sleep(0)
-        self._lock.release()
-        return await super().claim(bids)
-
-
-@caught_by("test_overlapping_batches_do_not_deadlock")
-class LocksInTheOrderAsked(MemoryStore):
-    """Locks row after row, so that batches in opposite orders wait for each other."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._locks = {}
-
-    async def claim(self, bids):
-        locks = [self._locks.setdefault(key, asyncio.Lock()) for key in {b.key: 0 for b in bids}]
-        for lock in locks:
-            await lock.acquire()
-            await asyncio.sleep(0)
-        for lock in locks:
-            lock.release()
-        return await super().claim(bids)
 
 
 @caught_by("test_absent_key_is_fresh")

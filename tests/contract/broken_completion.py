@@ -1,6 +1,5 @@
 """Stores with one fault each in how claims are completed."""
 
-import asyncio
 from dataclasses import replace
 
 from webhook_dedup.stores.memory import MemoryStore
@@ -184,16 +183,3 @@ class TruncatesDays(MemoryStore):
 
     def _complete(self, settlement, now):
         return super()._complete(replace(settlement, ttl=settlement.ttl % 86_400), now)
-
-
-@caught_by("test_one_of_many_late_workers_completes")
-class GetThenComplete(MemoryStore):
-    """Looks who holds the key first and marks it done later."""
-
-    async def complete(self, done):
-        now = self._clock.monotonic()
-        free = [each.key for each in done if self._live(each.key, now) is None]
-        await asyncio.sleep(0)
-        for key in free:
-            self._entries.pop(key, None)
-        return await super().complete(done)

@@ -8,6 +8,7 @@ from . import (  # noqa: F401  they fill FAULTS
     broken_batches,
     broken_claims,
     broken_completion,
+    broken_concurrency,
     broken_holding,
 )
 from .faults import FAULTS

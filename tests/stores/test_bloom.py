@@ -11,6 +11,7 @@ from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
 from webhook_dedup.stores import bloom
 from webhook_dedup.stores.bloom import BloomStore
+from webhook_dedup.stores.exact import Entry, Ledger
 from webhook_dedup.stores.memory import MemoryStore
 from webhook_dedup.testing import FakeClock, StoreContract
 
@@ -214,12 +215,44 @@ class TestAlone:
             await claim(store, f"next {turn}")
         assert len(store._known) == 100
 
+    async def test_renewed_holder_hides_no_silent_ones(self, clock):
+        """A claim that lives long by its renewals does not keep others from being swept."""
+        store = BloomStore(clock=clock)
+        living = await claim(store, "living")
+        for turn in range(10):
+            await claim(store, f"silent {turn}")
+        assert await renew(store, living, 1000.0)
+        clock.advance(31.0)
+        await claim(store, "next")
+        assert len(store._known) == 2
+
+    async def test_repeated_completion_does_not_begin_the_ttl_anew(self, clock):
+        """A completion repeated after a lost reply does not make the filter find the key longer."""
+        store = BloomStore(clock=clock)
+        held = await claim(store, "key")
+        assert await complete(store, held, ttl=80.0)
+        clock.advance(79.0)
+        assert await complete(store, held, ttl=80.0)
+        clock.advance(12.0)
+        assert (await claim(store, "key")).fresh
+
     async def test_recent_completions_are_bounded(self):
         """However many events are done, only the last ones cost more than their bits."""
         store = BloomStore(capacity=10_000)
         for turn in range(6000):
             await finish(store, str(turn))
         assert len(store._known) == bloom._RECENT
+
+
+class TestLedger:
+    def test_strangers_change_nothing(self):
+        """Only the token that holds a key drops or prolongs it."""
+        ledger = Ledger(recent=10)
+        ledger.put("key", Entry("holder", expires_at=30.0))
+        ledger.drop("key", "stranger")
+        ledger.extend("key", "stranger", 90.0)
+        assert ledger.get("key", 29.0).token == "holder"
+        assert ledger.get("key", 30.0) is None
 
 
 class TestCraftedIds:

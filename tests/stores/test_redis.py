@@ -8,13 +8,12 @@ import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
+from tests.binaries import redis_binaries
+from tests.conftest import redis_choices
 from webhook_dedup.model import Outcome
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing import StoreContract
 from webhook_dedup.testing.store_rules.case import a_key, claim, complete
-
-from tests.binaries import redis_binaries
-from tests.conftest import redis_choices
 
 newest_redis = pytest.mark.parametrize(
     "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"

@@ -4,11 +4,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.stores.sql_support import TABLE
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing import StoreContract
 from webhook_dedup.testing.store_rules.concurrency import ConcurrencyRules
-
-from tests.stores.sql_support import TABLE
 
 FAR = 1e11  # an expiry in the year 5138 is none
 WITHOUT_EXPIRY = text(f"SELECT key FROM {TABLE} WHERE expires_at IS NULL OR expires_at > {FAR}")

@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.model import Bid, Outcome
 from webhook_dedup.stores.keys import digest
 from webhook_dedup.testing.store_rules.case import a_key, claim
-
-from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
 
 LEASE = 0.3
 INSERT = f"""

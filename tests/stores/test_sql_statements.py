@@ -2,10 +2,12 @@
 
 import time
 
+from tests.stores import sql_support
+from tests.stores.sql_support import bids, opened, outcomes, session, statements_of
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, LONG_TTL, a_key, claim, complete
 
-from tests.stores.sql_support import bids, opened, outcomes, session, statements_of, url  # noqa: F401  a fixture
+url = sql_support.url
 
 DAY = 86_400.0
 

@@ -11,8 +11,8 @@ from ..model import Claim, Outcome
 from ..observe.record import Kind, about
 from ..policy import Policy
 from ..providers import Preset
+from ..routes import Route
 from ..runner import Job, bid_for
-from ..source import Route
 from .types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Exchange"]

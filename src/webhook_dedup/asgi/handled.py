@@ -97,7 +97,7 @@ class _Handling:
 
     async def _forward(self, message: Message) -> None:
         self._captured.note(message)
-        if is_last(message):
+        if is_last(message) and not self._settled:
             await self._settle()
         await self._exchange.send(message)
 
@@ -105,25 +105,24 @@ class _Handling:
         """Complete or release by the status, before the sender can know it."""
         self._settled = True
         status = self._captured.status
-        if status is not None and succeeded(status):
-            await self._complete(self._kept_result())
-            self._record(Kind.SUCCEEDED, status=status)
-        else:
+        if status is None or not succeeded(status):
             await self._release()
             self._record(Kind.FAILED, status=status, detail=f"the handler answered {status}")
+        elif await self._complete(self._kept_result()):
+            self._record(Kind.SUCCEEDED, status=status)
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
         return self._captured.encode() if keeps else None
 
-    async def _complete(self, result: bytes | None) -> None:
-        if self._claim is None:
-            return
-        completed = await self._dedup.engine.complete(
+    async def _complete(self, result: bytes | None) -> bool:
+        """Mark the event done; answer False if another holder has it."""
+        completed = self._claim is None or await self._dedup.engine.complete(
             self._job.event, self._claim, self._job.ttl, result, patience=SETTLE_PATIENCE
         )
         if completed is False:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
+        return completed is not False
 
     async def _release(self) -> None:
         if self._claim is not None:

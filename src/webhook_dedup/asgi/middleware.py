@@ -69,7 +69,7 @@ class WebhookDedup:
         self.app = app
         self.dedup = dedup
         self._outer_app: Any = None
-        self._lifespan_seen = False
+        self._warns_of_late_start = True
         dedup.bind(self._perform)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class WebhookDedup:
                 return await self.app(scope, receive, send)
             self._outer_app = scope.get("app", self._outer_app)
             if not self.dedup.running:
-                await self._start_late()
+                self._warn_of_late_start()
             return await respond(Exchange(self.dedup, self.app, route, scope, receive, send))
         if scope["type"] == "lifespan":
             return await self._lifespan(scope, receive, send)
@@ -94,25 +94,25 @@ class WebhookDedup:
             raise RuntimeError("the app returned without a response")
         return response.status
 
-    async def _start_late(self) -> None:
-        if not self._lifespan_seen:
+    def _warn_of_late_start(self) -> None:
+        if self._warns_of_late_start:
+            self._warns_of_late_start = False
             logger.warning(
                 "WebhookDedup sees no lifespan and starts with the first request; nothing will "
                 "drain it. Put 'async with dedup:' into the lifespan of the outermost app"
             )
-        await self.dedup.start()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start before the app does, drain before it stops."""
-        self._lifespan_seen = True
+        self._warns_of_late_start = False
         self._outer_app = scope.get("app")
         lifespan = _Lifespan(self.dedup, receive, send)
         try:
-            if await lifespan.start():
-                scope_state = scope.get("state")
-                if scope_state is not None:
-                    self.dedup.state = scope_state
-                await self._run_lifespan(scope, lifespan)
+            await lifespan.start()
+            scope_state = scope.get("state")
+            if scope_state is not None:
+                self.dedup.state = scope_state
+            await self._run_lifespan(scope, lifespan)
         finally:
             await self.dedup.stop()
 
@@ -138,14 +138,13 @@ class _Lifespan:
         self._startup: Message | None = None
         self.answered = False
 
-    async def start(self) -> bool:
+    async def start(self) -> None:
         self._startup = await self._receive()
         try:
             await self._dedup.start()
         except Exception as exc:
             await self._send({"type": "lifespan.startup.failed", "message": str(exc)})
             raise
-        return True
 
     async def receive(self) -> Message:
         if self._startup is not None:

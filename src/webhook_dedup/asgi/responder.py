@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import RejectedDelivery
+import logging
+
+from ..dedup import Dedup
+from ..errors import RejectedDelivery, StoreError
 from ..model import Delivery, Event
 from ..observe.record import Kind, Record, about, skip
 from .early import respond_claimed, respond_first
@@ -13,12 +16,16 @@ from .scopes import ClientLeft, delivery_of, read_body
 
 __all__ = ["respond"]
 
+logger = logging.getLogger("webhook_dedup")
+
 _BY_ACK = {"first": respond_first, "claimed": respond_claimed, "handled": respond_handled}
 
 
 async def respond(exchange: Exchange) -> None:
     """Check a delivery, then acknowledge and run it in the order of its source's ``ack``."""
     try:
+        if not exchange.dedup.running:
+            await _start(exchange.dedup)
         delivery, event = await _read(exchange)
         if not await _answered_from_memory(exchange, event):
             await _BY_ACK[exchange.route.source.ack](exchange, delivery, event)
@@ -28,6 +35,16 @@ async def respond(exchange: Exchange) -> None:
     except ClientLeft:
         detail = "the client hung up before its body was complete"
         _record_rejected(exchange, "client_left", detail, None)
+
+
+async def _start(dedup: Dedup) -> None:
+    try:
+        await dedup.start()
+    except StoreError as exc:
+        logger.warning("the store cannot be started: %s", exc)
+        raise RejectedDelivery(
+            503, "store_unavailable", "events cannot be accepted now", retry_after=5.0
+        ) from exc
 
 
 async def _read(exchange: Exchange) -> tuple[Delivery, Event]:

@@ -25,13 +25,15 @@ Headers = list[tuple[bytes, bytes]]
 
 LARGEST_RESULT = 64 * 1024
 # Never replayed: they belong to one connection or one client.
+_BODILESS = frozenset({204, 205, 304})
 _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding", b"keep-alive"})
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a complete response."""
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    if status not in _BODILESS:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -65,7 +67,7 @@ async def refuse(send: Send, rejection: RejectedDelivery) -> None:
 def is_last(message: Message) -> bool:
     """Whether a message ends its response."""
     kind = message["type"]
-    if kind == "http.response.body":
+    if kind in ("http.response.body", "http.response.zerocopysend"):
         return not message.get("more_body", False)
     return bool(kind == "http.response.pathsend")
 
@@ -104,7 +106,7 @@ class Captured:
             self._size += len(chunk)
             if self._size <= LARGEST_RESULT:
                 self._chunks.append(chunk)
-        elif message["type"] == "http.response.pathsend":
+        elif message["type"] in ("http.response.pathsend", "http.response.zerocopysend"):
             self._size = LARGEST_RESULT + 1  # a file the server sends by itself
 
     def encode(self) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store
@@ -25,15 +25,16 @@ class _Seen:
     gone_at: float
     stale_at: float
     settled_here: bool  # the fingerprint is the stored one, not only one it agreed with
+    replayed: bool  # it has a result, so the store must be asked
 
 
 class SeenCache:
     """Answers for keys known done without asking the store behind it.
 
     Known are the keys completed through this cache, and those the store called done and told how
-    long they will stay so. What the cache says is what the store would have said, but results are
-    never told: a store whose results are replayed must be asked itself. A key that a person has
-    another process forget is still called done here, for at most ``seconds``.
+    long they will stay so, except those with a result, which only the store replays. What the cache
+    says is what the store would have said. A key that a person has another process forget is still
+    called done here, for at most ``seconds``.
 
     Args:
         store: The store behind it. It is started and closed with the cache.
@@ -59,7 +60,7 @@ class SeenCache:
             raise ConfigError(f"seconds={seconds!r}: give more than 0 and at most {_LONGEST:g}")
         self.store = store
         self.name = store.name
-        self.remembers = store.remembers & ~Remembers.RESULT
+        self.remembers = store.remembers
         self._size = size
         self._seconds = seconds
         self._clock = clock or SystemClock()
@@ -91,7 +92,7 @@ class SeenCache:
             del self._seen[key]
             return None
         outcome = self._outcome(seen, fingerprint)
-        if outcome is None:
+        if outcome is None or seen.replayed:
             return None
         return Claim(
             key=key,
@@ -127,15 +128,17 @@ class SeenCache:
         if forgotten == self._forgotten:
             for claim in claims:
                 self._learn(claim, now)
-        return [claim if claim.result is None else replace(claim, result=None) for claim in claims]
+        return claims
 
     def _learn(self, claim: Claim, now: float) -> None:
         """Keep a key the store calls done and told how long it will stay so.
 
         A mismatch is not kept, as it does not tell the stored fingerprint.
         """
-        if claim.outcome is Outcome.DUPLICATE and claim.remaining > 0:
-            self._keep(claim, claim.holder, claim.remaining, now, settled_here=False)
+        if claim.outcome is Outcome.DUPLICATE and claim.remaining > 0 and claim.result is None:
+            self._keep(
+                claim, claim.holder, claim.remaining, now, settled_here=False, replayed=False
+            )
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         now, forgotten = self._clock.monotonic(), self._forgotten
@@ -150,12 +153,26 @@ class SeenCache:
     def _settle(self, settlement: Settlement, now: float) -> None:
         claim = settlement.claim
         known = self._seen.get(claim.key)
-        # A repeated completion does not begin the TTL anew.
+        # A repeated completion neither begins the TTL anew nor changes the result.
         if known is None or known.holder != claim.token:
-            self._keep(claim, claim.token, settlement.ttl, now, settled_here=True)
+            self._keep(
+                claim,
+                claim.token,
+                settlement.ttl,
+                now,
+                settled_here=True,
+                replayed=settlement.result is not None,
+            )
 
     def _keep(
-        self, claim: Claim, holder: str | None, left: float, now: float, *, settled_here: bool
+        self,
+        claim: Claim,
+        holder: str | None,
+        left: float,
+        now: float,
+        *,
+        settled_here: bool,
+        replayed: bool,
     ) -> None:
         if len(claim.key) > _LONGEST_KEY:
             return
@@ -167,6 +184,7 @@ class SeenCache:
             gone_at=now + left,
             stale_at=now + min(left, self._seconds),
             settled_here=settled_here,
+            replayed=replayed,
         )
         if len(self._seen) > self._size:
             del self._seen[next(iter(self._seen))]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import unquote
 
 import redis
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -24,68 +22,12 @@ from redis.exceptions import ConnectionError as DriverConnectionError
 from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ...errors import ConfigError
+from .address import Address, database_number
 from .wire import Client
 
-__all__ = ["Address", "check_client", "close_client", "describe", "open_client"]
+__all__ = ["check_client", "close_client", "describe", "open_client", "room_for", "waits_for_ever"]
 
-_FORMS = (
-    "redis://[user:password@]host[:port][/db], rediss://… (TLS), unix:///path, "
-    "redis+sentinel://host:port[,host2:port2]/service[/db] or redis+cluster://host:port[,…]"
-)
-_DRIVER_SCHEME = {
-    "redis": "redis",
-    "valkey": "redis",
-    "rediss": "rediss",
-    "valkeys": "rediss",
-    "unix": "unix",
-}
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
-_SENTINEL_PORT = 26379
-_REDIS_PORT = 6379
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A URL taken apart; only ``login`` is secret."""
-
-    scheme: str
-    shape: str  # "", "sentinel" or "cluster"
-    login: str
-    hosts: tuple[tuple[str, int], ...]
-    path: str
-    query: dict[str, str]
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Take a URL apart.
-
-        Raises:
-            ConfigError: It is none of the known forms; the message shows no part of it that
-                could be a password.
-        """
-        name, found, rest = url.partition("://")
-        kind, _, shape = name.lower().partition("+")
-        known = kind in _DRIVER_SCHEME and shape in {"", "sentinel", "cluster"}
-        if not found or not known or (kind == "unix" and shape):
-            raise ConfigError(f"not a Redis URL: {name[:20]!a}://…; write {_FORMS}")
-        rest, _, query = rest.partition("?")
-        login, _, place = rest.rpartition("@")
-        hosts, slash, path = place.partition("/")
-        return cls(
-            scheme=_DRIVER_SCHEME[kind],
-            shape=shape,
-            login=login,
-            hosts=() if kind == "unix" else _hosts(hosts, shape),
-            path=slash + path,
-            query=dict(parse_qsl(query, keep_blank_values=True)),
-        )
-
-    def driver_url(self, path: str) -> str:
-        """Return the URL of the first host alone, as redis-py reads it."""
-        login = f"{self.login}@" if self.login else ""
-        place = ":".join(map(str, self.hosts[0])) if self.hosts else ""
-        query = f"?{urlencode(self.query)}" if self.query else ""
-        return f"{self.scheme}://{login}{place}{path}{query}"
+_RETRIED = (DriverConnectionError, ReadOnlyError)
 
 
 def open_client(address: Address, *, timeout: float, connections: int, **options: Any) -> Client:
@@ -103,6 +45,7 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "health_check_interval": 30,
+        "retry_on_error": [*_RETRIED],  # older redis-py ask for it beside their Retry
         # Twice the bound of the store: a cancelled call gives its turn back a moment before
         # its connection, and a full pool raises.
         "max_connections": 2 * connections,
@@ -116,7 +59,7 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
 
 def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
     if address.scheme != "unix":
-        _database(address.path.lstrip("/"))
+        database_number(address.path.lstrip("/"))
         settings = {"socket_keepalive": True, **settings}
     parsed = parse_url(address.driver_url(address.path))
     pool = ConnectionPool(**{"retry": _retry(), **settings, **parsed})
@@ -129,7 +72,7 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
     if not service:
         raise ConfigError("the URL names no service; write redis+sentinel://host:port/service[/db]")
     settings = {"socket_keepalive": True, "retry": _retry(), **settings}
-    settings.update(_driver_options(address, f"/{_database(database)}"))
+    settings.update(_driver_options(address, f"/{database_number(database)}"))
     sentinel_login = {
         name: settings.pop(f"sentinel_{name}")
         for name in ("username", "password")
@@ -143,6 +86,7 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
             "socket_connect_timeout": settings["socket_connect_timeout"],
             "retry": Retry(NoBackoff(), 0),  # there are other sentinels to ask
             "ssl": secure,
+            **{name: settings[name] for name in settings if name.startswith("ssl_")},
             **sentinel_login,
             **settings.pop("sentinel_kwargs", {}),
         },
@@ -157,7 +101,7 @@ def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
     if address.path.strip("/") not in {"", "0"}:
         raise ConfigError("a Redis Cluster has only database 0; leave the path of the URL empty")
     nodes = [ClusterNode(host.strip("[]"), port) for host, port in address.hosts]
-    settings = {"retry": _retry(), **settings, **_driver_options(address, "")}
+    settings = {"retry": _retry(1), **settings, **_driver_options(address, "")}
     settings["ssl"] = address.scheme == "rediss"
     return RedisCluster(startup_nodes=nodes, **settings)
 
@@ -175,39 +119,14 @@ def _driver_options(address: Address, path: str) -> dict[str, Any]:
     return options
 
 
-def _retry() -> Retry:
+def _retry(times: int = 2) -> Retry:
     # Every verb may be repeated, so a broken connection is tried again at once. A server that
     # does not answer is not: the caller is told after one time-out, not after several.
     return Retry(
         ExponentialBackoff(cap=0.5, base=0.05),
-        2,
-        supported_errors=(DriverConnectionError, ReadOnlyError),
+        times,
+        supported_errors=_RETRIED,
     )
-
-
-def _hosts(text: str, shape: str) -> tuple[tuple[str, int], ...]:
-    default = _SENTINEL_PORT if shape == "sentinel" else _REDIS_PORT
-    hosts = []
-    for part in (text or "localhost").split(","):
-        match = _HOST.fullmatch(part)
-        if match is None or not 0 < int(match["port"] or default) < 2**16:
-            # Not shown: an unescaped "/" in a password makes the password look like a host.
-            raise ConfigError(
-                "the Redis URL has no valid host and port (percent-encode special characters "
-                f"in the password); write {_FORMS}"
-            )
-        hosts.append((match["host"], int(match["port"] or default)))
-    if len(hosts) > 1 and not shape:
-        raise ConfigError(
-            "several hosts in one Redis URL: write redis+sentinel://… or redis+cluster://…"
-        )
-    return tuple(hosts)
-
-
-def _database(text: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"the database in a Redis URL is a number, not {text!a}")
-    return int(text or 0)
 
 
 def check_client(client: object) -> None:
@@ -239,6 +158,23 @@ def describe(client: Client) -> str:
     options = pool.connection_kwargs
     place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     return f"Redis {place}/{options.get('db', 0)}"
+
+
+def room_for(client: Client, connections: int) -> int:
+    """Return how many commands may be under way: a pool that is full would raise."""
+    if isinstance(client, RedisCluster):
+        return connections
+    return min(connections, client.connection_pool.max_connections)
+
+
+def waits_for_ever(client: Client) -> bool:
+    """Whether a client puts up with a server that never answers."""
+    options = (
+        client.nodes_manager.connection_kwargs
+        if isinstance(client, RedisCluster)
+        else client.connection_pool.connection_kwargs
+    )
+    return options.get("socket_timeout") is None
 
 
 async def close_client(client: Client) -> None:

@@ -10,7 +10,7 @@ from redis import exceptions as driver
 
 from ...errors import StoreError, StoreUnavailable
 
-__all__ = ["OldServer", "Translating", "translate"]
+__all__ = ["OldServer", "Translating", "WrongType", "translate"]
 
 _FAULTS = (driver.RedisError, driver.RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -54,6 +54,14 @@ class OldServer(StoreError):
     """The server is older than 7 and does not know ``SET … NX GET``."""
 
 
+class WrongType(StoreError):
+    """The key holds no string."""
+
+
+_UNREACHED = (driver.TimeoutError, driver.ConnectionError, driver.ClusterError)
+_KINDS = {"syntax error": OldServer, "WRONGTYPE": WrongType}
+
+
 class Translating:
     """A context in which what redis-py raises becomes a :class:`StoreError` naming the server."""
 
@@ -82,13 +90,10 @@ def translate(error: Exception, where: str) -> StoreError:
         return StoreError(f"{where} {_WRONG[code]} ({error})")
     if code in _AWAY:
         return StoreUnavailable(f"{where} {_AWAY[code]} ({error})")
-    if not isinstance(error, driver.RedisError):
+    if not isinstance(error, driver.RedisError) or isinstance(error, _UNREACHED):
         return StoreUnavailable(f"{where} cannot be reached: {error}")
-    if isinstance(error, (driver.TimeoutError, driver.ConnectionError, driver.ClusterError)):
-        return StoreUnavailable(f"{where} cannot be reached: {error}")
-    if "syntax error" in str(error):
-        return OldServer(f"{where} does not know a command's form: {error}")
-    return StoreError(f"{where} answered: {error}")
+    kind = next((kind for text, kind in _KINDS.items() if text in str(error)), StoreError)
+    return kind(f"{where} answered: {error}")
 
 
 def _code(error: Exception) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,10 @@ from ...errors import ConfigError, StoreError, StoreUnavailable
 from ...model import Bid, Claim, Remembers, Settlement
 from ..exact import Entry, answer
 from ..keys import check_keys
-from .connect import Address, check_client, close_client, describe, open_client
-from .faults import OldServer
+from .address import Address
+from .connect import check_client, close_client, describe, open_client, room_for
+from .faults import OldServer, WrongType
+from .hazards import warn_of_hazards
 from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW, Script
 from .values import (
     fingerprint_field,
@@ -26,8 +27,6 @@ from .values import (
 from .wire import Call, Client, Wire
 
 __all__ = ["RedisStore"]
-
-_logger = logging.getLogger("webhook_dedup")
 
 
 class RedisStore:
@@ -54,7 +53,7 @@ class RedisStore:
         self._owned = False
         self._prefix = prefix
         self._where = describe(client)
-        self._wire = Wire(client, self._where, connections)
+        self._wire = Wire(client, self._where, room_for(client, connections))
         self._knows_set_nx_get = True  # until the server says otherwise
         self._starting: asyncio.Task[None] | None = None
         self._started = False
@@ -160,27 +159,10 @@ class RedisStore:
         self._started = not starting.cancelled() and starting.exception() is None
 
     async def _check(self) -> None:
-        """Log in, try the scripts on a key nobody holds, look for a policy that evicts."""
+        """Log in and try the scripts on a key nobody holds."""
         probe = Call(f"{self._prefix}start".encode("utf-8", "surrogatepass"), ("-",))
         await self._wire.run(RELEASE, [probe])
-        try:
-            servers = await self._wire.info()
-        except StoreUnavailable:
-            raise
-        except StoreError:  # INFO is forbidden to this user; nothing depends on it
-            return
-        for server in servers:
-            self._warn_of_eviction(server)
-
-    def _warn_of_eviction(self, server: dict[str, Any]) -> None:
-        policy = server.get("maxmemory_policy", "noeviction")
-        if server.get("maxmemory") and policy != "noeviction":
-            _logger.warning(
-                "%s evicts keys when it is full (maxmemory-policy %s): an evicted claim makes its "
-                "event run twice; set maxmemory-policy noeviction",
-                self._where,
-                policy,
-            )
+        await warn_of_hazards(self._client, self._wire, self._where)
 
     async def _claim_at_once(self, bid: Bid) -> Claim | None:
         """Claim with one plain command, or answer ``None`` when only the script can tell."""
@@ -196,6 +178,8 @@ class RedisStore:
         except OldServer:
             self._knows_set_nx_get = False
             return None
+        except WrongType as error:
+            raise self._foreign(bid.key) from error
         if found is None:
             return _fresh(bid, round(first_seen, 3))
         entry = self._parse(bid.key, found)

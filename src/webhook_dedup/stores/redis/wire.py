@@ -11,7 +11,9 @@ from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
-from redis.exceptions import ClusterCrossSlotError, NoScriptError
+from redis.exceptions import ClusterCrossSlotError, ClusterDownError, NoScriptError
+from redis.exceptions import ConnectionError as DriverConnectionError
+from redis.exceptions import TimeoutError as DriverTimeoutError
 
 from .faults import Translating, translate
 from .scripts import Script
@@ -22,6 +24,9 @@ Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
+
+# redis-py looks for a cluster's new shape after single commands, not after such a pipeline.
+_ASK_AGAIN = (NoScriptError, DriverConnectionError, DriverTimeoutError, ClusterDownError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ class Wire:
                 pipeline.execute_command("EVALSHA", script.sha, *_rest([call]), **_RAW)
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for position, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):
+            if isinstance(reply, _ASK_AGAIN):
                 replies[position] = await self._evaluate(script, [calls[position]])
             elif isinstance(reply, Exception):
                 raise translate(reply, self._where) from reply

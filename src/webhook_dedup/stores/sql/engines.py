@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, event, make_url
@@ -36,6 +37,7 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
     """
     url = _parsed(text)
     check_file(url)
+    _check_directory(url)
     if "timeout" in url.query:
         timeout = _number(url, "timeout")
         url = url.difference_update_query(["timeout"])
@@ -65,10 +67,18 @@ def check_file(url: URL) -> None:
         )
 
 
+def _check_directory(url: URL) -> None:
+    path = url.database or ""
+    if url.get_backend_name() == "sqlite" and not path.startswith("file:"):
+        directory = Path(path).parent
+        if not directory.is_dir():
+            raise ConfigError(f"directory {directory} does not exist: make it, or name another")
+
+
 def _parsed(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError as exc:
+    except (ArgumentError, ValueError) as exc:  # the port is no number
         raise ConfigError(
             "not a URL: write sqlite:///file.db or postgresql://user@host/db"
         ) from exc
@@ -135,9 +145,13 @@ _OPTIONS = {
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
-    cursor.close()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
+        cursor.close()
+    except Exception:
+        connection.close()  # the pool forgets it, its thread would stay
+        raise
 
 
 def _missing(url: URL) -> ConfigError:

@@ -42,7 +42,9 @@ async def settle(
             pending = _unanswered(pending, answers)
         if not pending:
             return [answers[key] for key in order]
-    raise StoreUnavailable("keys kept changing hands while they were asked for; ask again")
+    raise StoreUnavailable(
+        "keys kept changing hands, or their leases are shorter than a statement takes; ask again"
+    )
 
 
 async def _write(

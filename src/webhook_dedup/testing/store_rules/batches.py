@@ -3,16 +3,17 @@
 # ruff: noqa: S101  a test suite asserts
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
 from ...contracts import Store
-from ...model import Bid, Claim, Outcome, Settlement, new_token
+from ...model import Bid, Claim, Outcome, Remembers, Settlement, new_token
 from .case import LONG_LEASE, LONG_TTL, StoreCase, a_key, claim, complete, release, renew
 
 __all__ = ["BatchRules"]
 
+_NO_PRINTS: Mapping[str, bytes | None] = {}
 _MANY = 300
 _BLANKS = ("", " ", "\t\r\n", "\u00a0\u3000")
 
@@ -89,6 +90,19 @@ class BatchRules(StoreCase):
         again = await store.claim(_bids([short.key, long.key]))
         assert [each.fresh for each in again] == [True, False]
 
+    async def test_fingerprints_of_a_batch_are_its_items(self, store: Store) -> None:
+        """Each bid of a batch keeps its own fingerprint, or none."""
+        one, bare, two = a_key(), a_key(), a_key()
+        prints = {one: b"one", bare: None, two: b"two"}
+        await store.claim(_bids(prints, prints))
+        swapped = {one: b"two", bare: b"two", two: b"two"}
+        same = [each.outcome for each in await store.claim(_bids(prints, prints))]
+        other = [each.outcome for each in await store.claim(_bids(swapped, swapped))]
+        known = Remembers.FINGERPRINT in store.remembers
+        assert same == [Outcome.IN_FLIGHT] * 3
+        assert other[0] is (Outcome.MISMATCH if known else Outcome.IN_FLIGHT)
+        assert other[1:] == [Outcome.IN_FLIGHT] * 2
+
     async def test_large_batch(self, store: Store) -> None:
         """Hundreds of keys are claimed, renewed and settled at once."""
         keys = [a_key() for _ in range(_MANY)]
@@ -125,8 +139,8 @@ class BatchRules(StoreCase):
             await _are_held(store, [held])
 
 
-def _bids(keys: Sequence[str]) -> list[Bid]:
-    return [Bid(key, new_token(), LONG_LEASE) for key in keys]
+def _bids(keys: Iterable[str], prints: Mapping[str, bytes | None] = _NO_PRINTS) -> list[Bid]:
+    return [Bid(key, new_token(), LONG_LEASE, prints.get(key)) for key in keys]
 
 
 async def _refuses(store: Store, claims: Sequence[Claim]) -> None:

@@ -42,6 +42,8 @@ class StoreCase:
         ttl: Seconds of the TTLs that tests let run out; the same holds for them.
         ttl_slack: How many seconds longer than its TTL the store may remember a done key.
         margin: Seconds waited beyond a lease or TTL, so that it has run out for sure.
+        own_clock: Whether the store goes by something other than this process's wall clock. False
+            only for one that lives in this process and has nothing better.
         patience: Seconds after which concurrent calls that do not end fail their test.
     """
 
@@ -49,6 +51,7 @@ class StoreCase:
     ttl: float = 0.1
     ttl_slack: float = 0.0
     margin: float = 0.05
+    own_clock: bool = True
     patience: float = 60.0
 
     async def elapse(self, seconds: float) -> None:

@@ -73,12 +73,20 @@ class ConcurrencyRules(StoreCase):
         batches = await self.at_once(store.claim(batch) for batch in bids)
         held = [each for batch in batches for each in batch if each.fresh]
         assert sorted(each.key for each in held) == sorted(keys)
-        orders = _orders(sorted(held, key=lambda each: each.key))
+        orders = _orders(held)
         for renewed in await self.at_once(store.renew(order, LONG_LEASE) for order in orders):
             assert all(renewed)
         settlements = [[Settlement(each, LONG_TTL) for each in order] for order in orders]
         for completed in await self.at_once(store.complete(order) for order in settlements):
             assert all(completed)
+
+    async def test_overlapping_releases_do_not_deadlock(self, store: Store) -> None:
+        """Repeated releases of the same claims in opposite orders all end."""
+        held = await store.claim([Bid(a_key(), new_token(), LONG_LEASE) for _ in range(40)])
+        for released in await self.at_once(store.release(order) for order in _orders(held)):
+            assert all(released)
+        again = await store.claim([Bid(each.key, new_token(), LONG_LEASE) for each in held])
+        assert all(each.fresh for each in again)
 
     async def test_cancelled_caller_leaves_the_store_usable(self, store: Store) -> None:
         """A caller cancelled at any point leaves no claim stuck and mixes up no answers."""

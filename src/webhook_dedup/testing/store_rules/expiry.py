@@ -3,7 +3,12 @@
 # ruff: noqa: S101  a test suite asserts
 from __future__ import annotations
 
+import time
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from unittest import mock
+
+import pytest
 
 from ...contracts import Store
 from ...model import Outcome
@@ -60,6 +65,26 @@ class ExpiryRules(StoreCase):
         assert await complete(store, held, ttl=self.ttl)
         await self.outlive_ttl()
         assert (await claim(store, held.key)).fresh
+
+    async def test_clock_of_the_caller_does_not_count(self, store: Store) -> None:
+        """A process whose wall clock is an hour off neither frees keys nor holds them longer."""
+        if not self.own_clock:
+            pytest.skip(f"the store {store.name!r} has no clock but this process's")
+        held, done = await claim(store, a_key()), await claim(store, a_key())
+        dead, old = await claim(store, a_key(), lease=self.lease), await claim(store, a_key())
+        assert await complete(store, done)
+        assert await complete(store, old, ttl=self.ttl)
+        await self.outlive_lease()
+        await self.outlive_ttl()
+        for error in (timedelta(hours=2), timedelta(hours=-2)):
+            with _wall_clock_off_by(error):
+                assert (await claim(store, held.key)).outcome is Outcome.IN_FLIGHT
+                assert (await claim(store, done.key)).outcome is Outcome.DUPLICATE
+                for key in (dead.key, old.key):
+                    again = await claim(store, key)
+                    assert again.fresh
+                    assert await renew(store, again)
+                    assert await release(store, again)
 
     async def test_a_day_is_not_nothing(self, store: Store) -> None:
         """TTLs and leases of whole days are kept as given."""
@@ -142,3 +167,13 @@ class ExpiryRules(StoreCase):
         if old is not None:
             assert new is not None
             assert new >= old + self.lease - ROUNDING
+
+
+def _wall_clock_off_by(error: timedelta) -> AbstractContextManager[object]:
+    """Let this process believe that it is another time."""
+    right = time.time
+
+    def wrong() -> float:
+        return right() + error.total_seconds()
+
+    return mock.patch("time.time", wrong)

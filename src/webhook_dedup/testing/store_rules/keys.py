@@ -9,9 +9,9 @@ from ...contracts import Store
 from ...model import Bid, Outcome, Settlement, new_token
 from .case import LONG_LEASE, LONG_TTL, StoreCase, a_key, claim, complete, release
 
-__all__ = ["KeyRules"]
+__all__ = ["HOSTILE", "KeyRules"]
 
-_HOSTILE: Mapping[str, str] = {
+HOSTILE: Mapping[str, str] = {
     "2,001 characters": "k" * 2_001,
     "1 MB": "k" * 1_000_000,
     "64 KiB of four-byte characters": "\U0001f511" * 16_384,
@@ -51,7 +51,7 @@ class KeyRules(StoreCase):
 
     async def test_any_text_is_a_key(self, store: Store) -> None:
         """Long, binary-looking and quoted keys are claimed, recognised and completed."""
-        for what, text in _HOSTILE.items():
+        for what, text in HOSTILE.items():
             key = a_key(text)
             held = await claim(store, key)
             assert held.fresh, what
@@ -63,7 +63,7 @@ class KeyRules(StoreCase):
 
     async def test_any_text_is_a_key_of_a_batch(self, store: Store) -> None:
         """Hostile keys go together as well as alone."""
-        bids = [Bid(a_key(text), new_token(), LONG_LEASE) for text in _HOSTILE.values()]
+        bids = [Bid(a_key(text), new_token(), LONG_LEASE) for text in HOSTILE.values()]
         held = await store.claim(bids)
         assert [each.key for each in held] == [bid.key for bid in bids]
         assert all(each.fresh for each in held)
@@ -74,7 +74,7 @@ class KeyRules(StoreCase):
 
     async def test_any_text_can_be_released(self, store: Store) -> None:
         """Hostile keys are free again after a release."""
-        for what, text in _HOSTILE.items():
+        for what, text in HOSTILE.items():
             held = await claim(store, a_key(text))
             assert await release(store, held), what
             assert (await claim(store, held.key)).fresh, what

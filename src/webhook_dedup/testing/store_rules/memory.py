@@ -10,6 +10,7 @@ import pytest
 from ...contracts import Store
 from ...model import Outcome, Remembers
 from .case import StoreCase, a_key, claim, complete, release, renew
+from .keys import HOSTILE
 
 if TYPE_CHECKING:
     from ...contracts import Forgetful
@@ -121,6 +122,15 @@ class MemoryRules(StoreCase):
         await self.outlive_lease()
         for key in (a_key(), released.key, expired.key, forgotten.key):
             assert not await forgetful.forget(key)
+
+    async def test_any_text_can_be_forgotten(self, store: Store) -> None:
+        """Forgetting knows hostile keys under the names that claiming gave them."""
+        forgetful = _forgetful(store)
+        for what, text in HOSTILE.items():
+            held = await claim(store, a_key(text))
+            assert await complete(store, held), what
+            assert await forgetful.forget(held.key), what
+            assert (await claim(store, held.key)).fresh, what
 
     async def test_forgetting_is_of_one_key(self, store: Store) -> None:
         """Neighbours of a forgotten key stay as they are."""

@@ -1,0 +1,242 @@
+"""Start-up: the tables, their version, and what a misconfigured store says."""
+
+import asyncio
+import itertools
+import sqlite3
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.stores import sql_support
+from tests.stores.sql_support import TABLE, bids, opened, session
+from webhook_dedup.contracts import Forgetful, Startable, Store
+from webhook_dedup.errors import ConfigError, SchemaError, StoreError
+from webhook_dedup.stores.sql import SqlStore
+from webhook_dedup.stores.sql.faults import translated
+from webhook_dedup.testing.store_rules.case import a_key, claim
+
+url = sql_support.url
+
+
+@pytest.fixture
+async def engine(url):
+    """The user's own engine."""
+    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+    scheme, rest = url.split(":", 1)
+    engine = create_async_engine(f"{driver[scheme]}:{rest}")
+    yield engine
+    await engine.dispose()
+
+
+async def test_it_has_the_powers_it_names(url):
+    """It can be started and can forget."""
+    async with opened(url) as store:
+        typed: Store = store
+        assert isinstance(typed, Startable)
+        assert isinstance(typed, Forgetful)
+        assert typed.name in {"sqlite", "postgres"}
+
+
+async def test_stores_that_start_at_once_share_the_tables(url):
+    """Several stores started together on an empty database all come up."""
+    stores = [SqlStore.from_url(url) for _ in range(5)]
+    await asyncio.gather(*(store.start() for store in stores))
+    key = a_key()
+    answers = [await claim(store, key) for store in stores]
+    assert [answer.fresh for answer in answers] == [True, False, False, False, False]
+    for store in stores:
+        await store.aclose()
+
+
+async def test_the_first_calls_start_the_store_together(url):
+    """Calls on a store nobody started make the tables once."""
+    async with opened(url) as store:
+        answers = await asyncio.gather(*(store.claim(bids(3)) for _ in range(10)))
+        assert all(answer.fresh for answer in itertools.chain(*answers))
+
+
+async def test_absent_tables_are_named_with_the_remedy(url):
+    """Without create, absent tables are an error whose statements make them."""
+    async with opened(url, create=False) as store:
+        with pytest.raises(SchemaError, match=f"{TABLE} is absent; pass create=True") as caught:
+            await store.start()
+        _, _, statements = str(caught.value).partition("\n")
+        async with store._engine.connect() as connection:
+            for statement in statements.split(";\n"):
+                await connection.exec_driver_sql(statement.rstrip(";"))
+        await store.start()
+        assert (await claim(store, a_key())).fresh
+
+
+async def test_tables_that_are_there_need_no_create(url):
+    """A store without create uses what another has made."""
+    async with opened(url) as maker, opened(url, create=False) as user:
+        await maker.start()
+        assert (await claim(user, a_key())).fresh
+
+
+async def test_another_version_is_refused(url):
+    """Tables of another release are not touched."""
+    async with opened(url) as maker:
+        await maker.start()
+        async with maker._engine.connect() as connection:
+            await connection.execute(text(f"UPDATE {TABLE}_version SET version = 99"))
+        async with opened(url) as store:
+            with pytest.raises(SchemaError, match="has version 99, this release needs 1"):
+                await store.start()
+
+
+async def test_a_table_of_another_name_is_another_store(url):
+    """Stores on two tables do not see each other's claims."""
+    key = a_key()
+    async with opened(url) as one, opened(url, table="other claims") as other:
+        assert (await claim(one, key)).fresh
+        assert (await claim(other, key)).fresh
+
+
+async def test_a_table_may_lie_in_a_schema(postgres_url):
+    """The database schema stands before a dot."""
+    async with session(postgres_url) as connection:
+        await connection.execute("CREATE SCHEMA hooks")
+        async with opened(postgres_url, table="hooks.claims") as store:
+            assert (await claim(store, a_key())).fresh
+        assert await connection.fetchval("SELECT count(*) FROM hooks.claims") == 1
+
+
+async def test_a_table_that_goes_away_is_a_schema_error(url):
+    """A table dropped under a running store is named."""
+    async with opened(url) as store:
+        await store.start()
+        async with store._engine.connect() as connection:
+            await connection.execute(text(f"DROP TABLE {TABLE}"))
+        with pytest.raises(SchemaError, match=TABLE):
+            await claim(store, a_key())
+
+
+async def test_an_engine_of_the_users_stays_open(engine):
+    """Closing the store closes neither the user's engine nor its connections."""
+    store = SqlStore(engine)
+    assert (await claim(store, a_key())).fresh
+    pool = engine.pool
+    await store.aclose()
+    assert engine.pool is pool
+    async with engine.connect() as connection:
+        assert await connection.scalar(text(f"SELECT count(*) FROM {TABLE}")) == 1
+
+
+async def test_a_closed_store_leaves_no_task(url):
+    """Closing ends the background sweeps."""
+    async with opened(url) as store:
+        await store.start()
+        before = asyncio.all_tasks()
+    assert asyncio.all_tasks() < before
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    """A file in a directory that is not there cannot be opened."""
+    with pytest.raises(ConfigError, match="absent does not exist: make it"):
+        SqlStore.from_url(f"sqlite:///{tmp_path}/absent/claims.db")
+
+
+def test_a_directory_that_may_not_be_written_is_named():
+    """SQLite's own words for it are followed by what to change."""
+    error = translated(sqlite3.OperationalError("unable to open database file"), "sqlite")
+    assert "must exist and be writable" in str(error)
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path):
+    """A file of another kind is left alone."""
+    (tmp_path / "notes.txt").write_text("no database at all\n" * 100)
+    async with opened(f"sqlite:///{tmp_path}/notes.txt") as store:
+        with pytest.raises(ConfigError, match="not a database; name another file"):
+            await store.start()
+
+
+async def test_a_read_only_file_is_named(tmp_path):
+    """A file that may only be read is an error that says what must be writable."""
+    path = tmp_path / "claims.db"
+    async with opened(f"sqlite:///{path}") as store:
+        await store.start()
+    async with opened(f"sqlite:///file:{path}?mode=ro&uri=true") as store:
+        with pytest.raises(StoreError, match="must be writable"):
+            await claim(store, a_key())
+
+
+async def test_a_full_disk_is_named(tmp_path):
+    """A disk without room is an error a person must see to, not a reason to try again."""
+    path = tmp_path / "claims.db"
+    async with opened(f"sqlite:///{path}") as store:
+        await store.start()
+        async with store._engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreError, match="make room") as caught:
+            await store.claim(bids(1_000))
+        assert type(caught.value) is StoreError
+
+
+async def test_a_read_only_server_is_named(postgres_url):
+    """A replica takes no claims, and the error says where to go."""
+    async with opened(postgres_url) as store:
+        await store.start()
+        async with session(postgres_url) as connection:
+            name = await connection.fetchval("SELECT current_database()")
+            await connection.execute(
+                f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+            )
+        await store.aclose()
+        with pytest.raises(StoreError, match="primary"):
+            await claim(store, a_key())
+
+
+async def test_a_missing_database_is_named(postgres_url):
+    """A database that does not exist is a mistake in the configuration."""
+    async with opened(f"{postgres_url}_absent") as store:
+        with pytest.raises(ConfigError, match="create the database first"):
+            await store.start()
+
+
+async def test_a_user_who_may_not_create_is_told(postgres_url):
+    """Without the right to make tables the error says what to grant."""
+    async with session(postgres_url) as admin:
+        await admin.execute("CREATE ROLE guest LOGIN")
+        try:
+            async with opened(postgres_url.replace("postgres@", "guest@")) as store:
+                with pytest.raises(ConfigError, match="create=False"):
+                    await store.start()
+        finally:
+            await admin.execute("DROP ROLE guest")
+
+
+async def test_commits_are_durable(tmp_path):
+    """The store's own SQLite files are in WAL mode and synchronised at each commit."""
+    async with opened(f"sqlite:///{tmp_path}/claims.db") as store:
+        await store.start()
+        async with store._engine.connect() as connection:
+            assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
+            assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
+
+
+async def test_claims_outlive_the_store(url):
+    """What one store has claimed, the next one on the same database finds."""
+    key = a_key()
+    async with opened(url) as store:
+        await claim(store, key)
+    async with opened(url) as store:
+        assert not (await claim(store, key)).fresh
+
+
+def test_the_key_is_readable_in_the_table(tmp_path):
+    """People who look into the table find the key as text beside its digest."""
+    path = tmp_path / "claims.db"
+
+    async def claim_one():
+        async with opened(f"sqlite:///{path}") as store:
+            await store.claim(bids(1))
+
+    asyncio.run(claim_one())
+    connection = sqlite3.connect(path)
+    ((key, length),) = connection.execute(f"SELECT key, length(digest) FROM {TABLE}")
+    connection.close()
+    assert key.endswith(":event")
+    assert length == 16

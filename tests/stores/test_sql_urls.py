@@ -1,0 +1,128 @@
+"""URLs: what is taken, what is refused, and what the refusal says."""
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.stores.sql_support import opened
+from webhook_dedup.errors import ConfigError, MissingExtra, StoreUnavailable
+from webhook_dedup.stores.sql import SqlStore
+from webhook_dedup.testing.store_rules.case import a_key, claim
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("sqlite://", "memory://"),
+        ("sqlite:///:memory:", "memory://"),
+        ("sqlite+aiosqlite://", "memory://"),
+        ("sqlite:///file::memory:?cache=shared&uri=true", "memory://"),
+        ("sqlite:///file:claims?mode=memory&uri=true", "memory://"),
+        ("sqlite://claims.db", "three slashes"),
+        ("sqlite:///claims.db?timeout=soon", "must be a number"),
+        ("mysql://localhost/claims", "use sqlite:///file.db"),
+        ("postgresql+psycopg2://localhost/claims", "asyncpg"),
+        ("postgresql://localhost:port/claims", "not a URL"),
+        ("claims.db", "not a URL"),
+        ("", "not a URL"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_remedy(url, remedy):
+    """A URL that cannot work says what to write instead."""
+    with pytest.raises(ConfigError, match=remedy):
+        SqlStore.from_url(url)
+
+
+def test_an_engine_in_memory_is_refused():
+    """Nor does the user's own engine keep claims in a connection's memory."""
+    with pytest.raises(ConfigError, match="memory://"):
+        SqlStore(create_async_engine("sqlite+aiosqlite://"))
+
+
+def test_passwords_are_not_told():
+    """A refused URL does not appear in the error."""
+    with pytest.raises(ConfigError) as caught:
+        SqlStore.from_url("mysql://user:hunter2@localhost/claims")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+async def test_every_name_of_postgres_works(postgres_url, scheme):
+    """The schemes that providers and SQLAlchemy write lead to the same store."""
+    async with opened(postgres_url.replace("postgresql", scheme)) as store:
+        assert store.name == "postgres"
+        assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite"])
+async def test_every_name_of_sqlite_works(tmp_path, scheme):
+    """So do both names of SQLite."""
+    async with opened(f"{scheme}:///{tmp_path}/claims.db") as store:
+        assert store.name == "sqlite"
+        assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sslmode=disable",
+        "sslmode=prefer",
+        "ssl=disable",
+        "application_name=hooks",
+        "timeout=5",
+        "prepared_statement_cache_size=0",
+        "statement_cache_size=0&sslmode=disable",
+    ],
+)
+async def test_libpqs_parameters_work(postgres_url, query):
+    """What libpq and asyncpg understand may stand in the query."""
+    async with opened(f"{postgres_url}?{query}") as store:
+        assert (await claim(store, a_key())).fresh
+
+
+async def test_encryption_that_is_demanded_is_not_skipped(postgres_url):
+    """A server without TLS is not spoken to where TLS is required."""
+    async with opened(f"{postgres_url}?sslmode=require") as store:
+        with pytest.raises(StoreUnavailable, match="SSL"):
+            await store.start()
+
+
+async def test_a_parameter_nobody_knows_is_refused(postgres_url):
+    """A misspelt parameter is an error at start-up that names it."""
+    async with opened(f"{postgres_url}?sslmoed=require") as store:
+        with pytest.raises(ConfigError, match="sslmoed"):
+            await store.start()
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "command"),
+    [
+        ("sqlite:///claims.db", "aiosqlite", r"pip install 'webhook_dedup\[sqlite\]'"),
+        ("postgresql://localhost/claims", "asyncpg", r"pip install 'webhook_dedup\[postgres\]'"),
+        ("postgresql+psycopg://localhost/claims", "psycopg", r"pip install 'psycopg\[binary\]'"),
+    ],
+)
+def test_a_missing_driver_is_named_with_its_pip_line(monkeypatch, url, module, command):
+    """Without the driver the error says what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=command) as caught:
+        SqlStore.from_url(url)
+    assert isinstance(caught.value, MissingExtra) == (module != "psycopg")
+
+
+def test_a_missing_sqlalchemy_is_named_with_its_pip_line():
+    """Without SQLAlchemy the room does not open, and the error says what to install."""
+    code = "import sys; sys.modules['sqlalchemy'] = None; import webhook_dedup.stores.sql"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra" in run.stderr
+    assert "pip install 'webhook_dedup[sqlite,postgres]'" in run.stderr
+
+
+def test_an_old_sqlite_is_refused(monkeypatch, tmp_path):
+    """SQLite without RETURNING is named with the version that has it."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/claims.db")
+    monkeypatch.setattr(engine.dialect.dbapi, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(ConfigError, match=r"3\.34\.1 is too old"):
+        SqlStore(engine)
