@@ -240,7 +240,7 @@ class BatchInbox(Protocol):
         """Add a failed attempt to the history and keep the item as a dead letter."""
 
     async def next_due(self) -> float | None:
-        """Seconds until the earliest waiting item comes due, 0 if one is; ``None`` if none waits."""
+        """Seconds until the first waiting item comes due, 0 if one is; ``None`` if none waits."""
 
     async def aclose(self) -> None:
         """Free what the inbox opened itself."""

@@ -1,0 +1,58 @@
+"""The demo does the main job on every store, and says so when it cannot."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run_demo(*arguments):
+    command = [sys.executable, "-m", "webhook_dedup", "demo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def check(done):
+    """Five copies at once ran once, and the log has a line for each of the four others."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = next(line for line in done.stdout.splitlines() if "5 copies at once" in line)
+    assert row.split()[-7:] == ["5", "5", "-", "1", "0", "4", "duplicate"]
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    skips = [line for line in lines if line.get("kind") == "skipped"]
+    assert len(skips) == 5
+    assert {line["reason"] for line in skips} == {"duplicate"}
+    assert all(line["event_id"] and line["source"] == "github" for line in skips)
+
+
+@pytest.mark.parametrize("url", [None, "memory://", "bloom://"])
+def test_embedded_stores(url):
+    """The demo passes on the stores that need no server."""
+    check(run_demo(*(("--store", url) if url else ())))
+
+
+def test_redis(redis_url):
+    """The demo passes on a real Redis."""
+    check(run_demo("--store", redis_url))
+
+
+def test_postgres(postgres_url):
+    """The demo passes on a real Postgres."""
+    check(run_demo("--store", postgres_url))
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("mysql://localhost", "sqlite:///webhooks.db"),
+        ("redis", "redis://"),
+        ("bloom://?capacity=0", "capacity"),
+        ("sqlite:///no/such/folder/x.db", "directory"),
+        ("redis://127.0.0.1:1", "cannot be reached"),
+    ],
+)
+def test_wrong_store(url, remedy):
+    """A store that cannot work ends the demo with one sentence, not with a traceback."""
+    done = run_demo("--store", url)
+    assert done.returncode == 1
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
