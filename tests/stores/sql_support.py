@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -16,7 +18,6 @@ from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key
 
 PATIENCE = 60.0
 TABLE = "webhook_dedup_claims"
-LIVE = text(f"SELECT key FROM {TABLE} WHERE expires_at > extract(epoch FROM clock_timestamp())")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -69,6 +70,20 @@ async def session(url):
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def role(url, options):
+    """The URL of another user of the same database."""
+    name = f"test_{uuid.uuid4().hex}"
+    async with session(url) as admin:
+        await admin.execute(f"CREATE ROLE {name} PASSWORD 'secret' {options}")
+        try:
+            parts = urlsplit(url)
+            address = parts.netloc.rpartition("@")[2]
+            yield parts._replace(netloc=f"{name}:secret@{address}").geturl()
+        finally:
+            await admin.execute(f"DROP ROLE {name}")
 
 
 async def until(holds):

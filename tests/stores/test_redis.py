@@ -79,6 +79,8 @@ class TestSentinel(RedisContract):
 class TestFakeServer(RedisContract):
     """What users' own tests run on."""
 
+    own_clock = False
+
     @pytest.fixture
     async def store(self, prefix):
         async with fakeredis.FakeAsyncRedis() as client:
@@ -113,4 +115,5 @@ async def test_own_sentinel_client(redis_sentinel, prefix):
         await way_of_an_event(store)
         await store.aclose()
         assert await client.ping()
-    await manager.aclose()
+    for sentinel in manager.sentinels:
+        await sentinel.aclose()

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import redis.asyncio as aioredis
@@ -12,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from tests.binaries import redis_binaries
 from tests.proxy import Proxy
-from tests.redis_groups import RedisSentinel
+from tests.redis_groups import RedisCluster, RedisSentinel
 from tests.servers import RedisServer, wait_until
 from webhook_dedup.errors import ConfigError, StoreError, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
@@ -265,15 +267,30 @@ async def test_wrong_clock_of_the_client(redis_url, other, monkeypatch, wrong):
     await store.aclose()
 
 
-async def test_slow_answers_do_not_bend_time(store, proxy, other):
+@pytest.mark.parametrize("calls", [[1], [3], [3, 1]])
+async def test_slow_answers_do_not_bend_time(redis_url, proxy, other, calls):
     """First-seen times stay right when the network makes the server's clock hard to read."""
-    proxy.delay = 0.4
-    held = await claim(store, a_key())
+    proxy.delay = 0.3
+    store = RedisStore.from_url(proxy.through(redis_url))
+    for size in calls:
+        await store.claim(several(size))
     proxy.delay = 0.0
     for _ in range(2):
-        first = await claim(store, a_key())
-        seen = await claim(other, a_key())
-        assert held.first_seen <= first.first_seen <= seen.first_seen + 0.02
+        before = await claim(other, a_key())
+        held = await claim(store, a_key())
+        after = await claim(other, a_key())
+        assert before.first_seen - 0.02 <= held.first_seen <= after.first_seen + 0.02
+    await store.aclose()
+
+
+async def test_token_that_begins_like_the_holders(store):
+    """Only the whole token ends a claim, not the beginning of it."""
+    held = await claim(store, a_key(), token="event-10")
+    stranger = replace(held, token="event-1")
+    for verb in (complete, release, renew):
+        assert not await verb(store, stranger)
+    assert await complete(store, held)
+    assert not await complete(store, stranger)
 
 
 @pytest.mark.parametrize(
@@ -356,6 +373,16 @@ async def test_cluster_node_by_the_wrong_scheme(redis_cluster):
     await store.aclose()
 
 
+async def test_cluster_that_looks_like_one_server(redis_binary):
+    """Where one server owns every slot and still asks for one slot a script, batches work."""
+    with RedisCluster(redis_binary, size=1) as cluster:
+        store = RedisStore.from_url(cluster.url)
+        held = await store.claim(several(20))
+        assert all(each.fresh for each in held)
+        assert all(await store.release(held))
+        await store.aclose()
+
+
 async def test_limited_user(redis_server):
     """A user with the least rights works; one without them is told which are missing."""
     needed = ("set", "get", "del", "pttl", "pexpire", "time", "eval", "evalsha", "ping", "select")
@@ -401,6 +428,49 @@ async def test_database_that_does_not_exist(redis_url):
     await store.aclose()
 
 
+async def test_fail_over_in_a_cluster():
+    """After a silent node has been replaced, the same store finds its keys at the replica."""
+    with RedisCluster(redis_binaries()[-1]) as cluster, a_replica(cluster) as replica:
+        url = cluster.url.replace("redis:", "redis+cluster:")
+        store = RedisStore.from_url(url, timeout=1)
+        held = await store.claim(several(20))
+        with cluster.nodes[-1].client() as look:
+            assert look.wait(1, 5000) == 1
+        cluster.nodes[-1].pause()
+        wait_until(lambda: replica.info("replication")["role"] == "master", what="the fail-over")
+        assert all(await repeated(store.renew, held, 600))
+        await store.aclose()
+
+
+@contextmanager
+def a_replica(cluster):
+    """One more server, which takes the last node's place when that dies."""
+    with RedisServer(cluster.nodes[0].binary, cluster_enabled=True) as server:
+        for node in cluster.nodes:
+            with node.client() as look:
+                look.config_set("cluster-node-timeout", 1000)
+        with server.client() as look, cluster.nodes[-1].client() as master:
+            look.config_set("cluster-node-timeout", 1000)
+            look.execute_command("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[-1].port)
+            name = master.execute_command("CLUSTER", "MYID").decode()
+            wait_until(lambda: name in str(look.execute_command("CLUSTER", "NODES")), what="a meet")
+            look.execute_command("CLUSTER", "REPLICATE", name)
+            wait_until(
+                lambda: look.info("replication")["master_link_status"] == "up", what="a replica"
+            )
+            yield look
+
+
+async def repeated(verb, *arguments):
+    """Ask until the store is there, as the engine does."""
+    for _ in range(200):
+        try:
+            return await verb(*arguments)
+        except StoreUnavailable:
+            await asyncio.sleep(0.1)
+    raise AssertionError("the store never came back")
+
+
 async def test_fail_over():
     """After Sentinel has made a replica the master, the same store goes on with what it got."""
     with RedisSentinel(redis_binaries()[-1], replicas=1) as group:
@@ -412,12 +482,7 @@ async def test_fail_over():
             assert look.wait(1, 5000) == 1
         group.master.kill()
         bid = Bid(a_key(), new_token(), 60)
-        claims = None
-        while claims is None:
-            try:
-                claims = await store.claim([bid])
-            except StoreUnavailable:
-                await asyncio.sleep(0.1)
+        claims = await repeated(store.claim, [bid])
         assert claims[0].fresh
         assert (await claim(store, held.key)).outcome is Outcome.IN_FLIGHT
         assert await complete(store, held)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.proxy import Proxy
-from tests.stores.sql_support import opened, session
+from tests.stores.sql_support import opened, role, session
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, new_token
 from webhook_dedup.testing.store_rules.case import (
@@ -129,14 +129,9 @@ async def test_a_start_that_failed_is_repeated(postgres_server):
 
 async def test_a_full_server_is_an_outage(postgres_url):
     """A server that takes no more connections is a passing state, not a mistake."""
-    async with session(postgres_url) as admin:
-        await admin.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")
-        try:
-            async with opened(postgres_url.replace("postgres@", "crowded@")) as store:
-                with pytest.raises(StoreUnavailable, match="too many connections"):
-                    await store.start()
-        finally:
-            await admin.execute("DROP ROLE crowded")
+    async with role(postgres_url, "LOGIN CONNECTION LIMIT 0") as crowded, opened(crowded) as store:
+        with pytest.raises(StoreUnavailable, match="too many connections"):
+            await store.start()
 
 
 async def test_two_lost_replies_are_the_callers_to_repeat(store, proxy):

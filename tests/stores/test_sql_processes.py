@@ -5,7 +5,6 @@ import multiprocessing
 import random
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 
 import pytest
 
@@ -23,6 +22,7 @@ KEYS = [f"key {number}" for number in range(40)]
 BATCH = 8
 ROUNDS = 12
 PATIENCE = 120.0
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
 @pytest.fixture
@@ -87,9 +87,7 @@ def test_each_key_is_granted_to_one_process(url, spawn):
 
 async def test_overlapping_batches_do_not_deadlock(postgres_url, spawn):
     """Batches that overlap in every order never wait for each other in a circle."""
-    await asyncio.to_thread(partial(spawn, churn, postgres_url))
     async with session(postgres_url) as connection:
-        deadlocks = await connection.fetchval(
-            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-        )
-    assert deadlocks == 0
+        before = await connection.fetchval(DEADLOCKS)
+        await asyncio.to_thread(spawn, churn, postgres_url)
+        assert await connection.fetchval(DEADLOCKS) == before

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.stores import sql_support
-from tests.stores.sql_support import TABLE, bids, opened, session
+from tests.stores.sql_support import TABLE, bids, opened, role, session
 from webhook_dedup.contracts import Forgetful, Startable, Store
 from webhook_dedup.errors import ConfigError, SchemaError, StoreError
 from webhook_dedup.stores.sql import SqlStore
@@ -179,12 +179,7 @@ async def test_a_read_only_server_is_named(postgres_url):
     """A replica takes no claims, and the error says where to go."""
     async with opened(postgres_url) as store:
         await store.start()
-        async with session(postgres_url) as connection:
-            name = await connection.fetchval("SELECT current_database()")
-            await connection.execute(
-                f"ALTER DATABASE {name} SET default_transaction_read_only = on"
-            )
-        await store.aclose()
+    async with opened(f"{postgres_url}?default_transaction_read_only=on") as store:
         with pytest.raises(StoreError, match="primary"):
             await claim(store, a_key())
 
@@ -198,14 +193,11 @@ async def test_a_missing_database_is_named(postgres_url):
 
 async def test_a_user_who_may_not_create_is_told(postgres_url):
     """Without the right to make tables the error says what to grant."""
-    async with session(postgres_url) as admin:
-        await admin.execute("CREATE ROLE guest LOGIN")
-        try:
-            async with opened(postgres_url.replace("postgres@", "guest@")) as store:
-                with pytest.raises(ConfigError, match="create=False"):
-                    await store.start()
-        finally:
-            await admin.execute("DROP ROLE guest")
+    async with role(postgres_url, "LOGIN") as guest, session(postgres_url) as admin:
+        await admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        async with opened(guest) as store:
+            with pytest.raises(ConfigError, match="create=False"):
+                await store.start()
 
 
 async def test_commits_are_durable(tmp_path):

@@ -10,7 +10,7 @@ from redis import exceptions as driver
 
 from ...errors import StoreError, StoreUnavailable
 
-__all__ = ["OldServer", "Translating", "WrongType", "translate"]
+__all__ = ["OldServer", "Translating", "WrongType", "code_of", "translate"]
 
 _FAULTS = (driver.RedisError, driver.RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -85,7 +85,7 @@ class Translating:
 
 def translate(error: Exception, where: str) -> StoreError:
     """Say what an error of redis-py means for a store."""
-    code = _code(error)
+    code = code_of(error)
     if code in _WRONG:
         return StoreError(f"{where} {_WRONG[code]} ({error})")
     if code in _AWAY:
@@ -96,7 +96,8 @@ def translate(error: Exception, where: str) -> StoreError:
     return kind(f"{where} answered: {error}")
 
 
-def _code(error: Exception) -> str | None:
+def code_of(error: Exception) -> str | None:
+    """Return the server's word for an error, if it is one that matters here."""
     for kind, code in _CODE_OF_CLASS:
         if isinstance(error, kind):
             return code

@@ -11,11 +11,9 @@ from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
-from redis.exceptions import ClusterCrossSlotError, ClusterDownError, NoScriptError
-from redis.exceptions import ConnectionError as DriverConnectionError
-from redis.exceptions import TimeoutError as DriverTimeoutError
+from redis.exceptions import NoScriptError, ResponseError
 
-from .faults import Translating, translate
+from .faults import Translating, code_of, translate
 from .scripts import Script
 
 __all__ = ["Call", "Client", "ServerClock", "Wire"]
@@ -24,9 +22,6 @@ Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
-
-# redis-py looks for a cluster's new shape after single commands, not after such a pipeline.
-_ASK_AGAIN = (NoScriptError, DriverConnectionError, DriverTimeoutError, ClusterDownError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +45,9 @@ class ServerClock:
 
     def learn(self, server_time: float, sent: float, received: float) -> None:
         """Note what time it was on the server at some point between two of this process."""
-        error = (received - sent) / 2
-        if error <= self._error or received - self._learned_at > self._GOOD_FOR:
-            self._offset = server_time - (sent + received) / 2
-            self._error = error
-            self._learned_at = received
+        self._offset = server_time - (sent + received) / 2
+        self._error = (received - sent) / 2
+        self._learned_at = received
 
     def now(self) -> float | None:
         """Unix time on the server to some milliseconds, or ``None`` when it must be asked."""
@@ -117,8 +110,8 @@ class Wire:
                 await self._evaluate(script, calls[start : start + _KEYS_PER_SCRIPT])
                 for start in range(0, len(calls), _KEYS_PER_SCRIPT)
             ]
-        except ClusterCrossSlotError:
-            if len(calls) == 1:
+        except ResponseError as error:
+            if len(calls) == 1 or code_of(error) != "CROSSSLOT":
                 raise
             # A cluster that looks like one server, as some hosted ones do.
             self._one_key_per_script = True
@@ -140,7 +133,7 @@ class Wire:
                 pipeline.execute_command("EVALSHA", script.sha, *_rest([call]), **_RAW)
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for position, reply in enumerate(replies):
-            if isinstance(reply, _ASK_AGAIN):
+            if isinstance(reply, NoScriptError):
                 replies[position] = await self._evaluate(script, [calls[position]])
             elif isinstance(reply, Exception):
                 raise translate(reply, self._where) from reply
