@@ -9,9 +9,9 @@ import redis
 import redis.asyncio as aioredis
 
 from tests.servers import RedisServer
+from webhook_dedup.backends.redis.address import Address
 from webhook_dedup.errors import ConfigError, StoreUnavailable
 from webhook_dedup.stores.redis import RedisStore
-from webhook_dedup.stores.redis.address import Address
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
 SECRET = "s3cret"

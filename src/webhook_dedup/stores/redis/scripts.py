@@ -7,9 +7,9 @@ with one key a call.
 
 from __future__ import annotations
 
-from hashlib import sha1
+from ...backends.redis.script import Script
 
-__all__ = ["CLAIM", "COMPLETE", "FOREIGN", "RELEASE", "RENEW", "Script"]
+__all__ = ["CLAIM", "COMPLETE", "FOREIGN", "RELEASE", "RENEW"]
 
 FOREIGN = 0
 """A script's answer for a key that holds something this library did not write."""
@@ -98,18 +98,7 @@ end
 """
 
 
-class Script:
-    """A script and the name under which a server keeps it."""
-
-    __slots__ = ("name", "sha", "text")
-
-    def __init__(self, name: str, verb: str) -> None:
-        self.name = name
-        self.text = _HEAD + verb + _LOOP
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-CLAIM = Script("claim", _CLAIM)
-COMPLETE = Script("complete", _COMPLETE)
-RELEASE = Script("release", _RELEASE)
-RENEW = Script("renew", _RENEW)
+CLAIM = Script("claim", _HEAD + _CLAIM + _LOOP)
+COMPLETE = Script("complete", _HEAD + _COMPLETE + _LOOP)
+RELEASE = Script("release", _HEAD + _RELEASE + _LOOP)
+RENEW = Script("renew", _HEAD + _RENEW + _LOOP)

@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from ...backends.redis.address import Address
+from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
+from ...backends.redis.faults import OldServer, WrongType
+from ...backends.redis.hazards import warn_of_hazards
+from ...backends.redis.script import Script
+from ...backends.redis.wire import Call, Client, Wire
 from ...errors import ConfigError, StoreError, StoreUnavailable
 from ...model import Bid, Claim, Remembers, Settlement
 from ..exact import Entry, answer
 from ..keys import check_keys
-from .address import Address
-from .connect import check_client, close_client, describe, open_client, room_for
-from .faults import OldServer, WrongType
-from .hazards import warn_of_hazards
-from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW, Script
+from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW
 from .values import (
     fingerprint_field,
     held_value,
@@ -24,7 +26,6 @@ from .values import (
     result_tail,
     token_field,
 )
-from .wire import Call, Client, Wire
 
 __all__ = ["RedisStore"]
 

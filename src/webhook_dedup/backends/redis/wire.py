@@ -14,7 +14,7 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
 from .faults import Translating, code_of, translate
-from .scripts import Script
+from .script import Script
 
 __all__ = ["Call", "Client", "ServerClock", "Wire"]
 

@@ -1,0 +1,1 @@
+"""What stores and inboxes of one technology share: connections, time-outs, translated faults."""
