@@ -23,6 +23,7 @@ from .servers import PostgresServer, RedisServer
 GIVEN_REDIS = os.environ.get("WEBHOOK_DEDUP_TEST_REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("WEBHOOK_DEDUP_TEST_POSTGRES_URL")
 
+MAY_WRITE = "SET default_transaction_read_only = off"
 DISCONNECT_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -33,6 +34,8 @@ DROP_EVERYTHING = """
             WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
         LOOP EXECUTE format('DROP SCHEMA %I CASCADE', schema); END LOOP;
         CREATE SCHEMA public;
+        GRANT USAGE ON SCHEMA public TO PUBLIC;
+        EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
     END $$
 """
 
@@ -132,9 +135,13 @@ def postgres_database() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_database: str) -> Iterator[str]:
-    """An empty database: ``postgresql://user@host:port/name``. All is dropped after the test."""
+    """An empty database: ``postgresql://user@host:port/name``.
+
+    After the test all its schemas and settings are dropped and all connections to it ended.
+    """
     yield postgres_database
-    _in_thread(_query(postgres_database, DISCONNECT_OTHERS, DROP_EVERYTHING))
+    clean = (MAY_WRITE, DISCONNECT_OTHERS, DROP_EVERYTHING)
+    _in_thread(_query(postgres_database, *clean))
 
 
 @pytest.fixture

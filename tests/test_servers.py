@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import asyncpg
 import pytest
 import redis
@@ -73,11 +75,14 @@ def test_sentinel_names_its_master(redis_sentinel):
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 async def test_postgres_url_is_empty(postgres_url, turn):
-    """Each test finds the database empty, whatever the one before it left and left open."""
+    """Each test finds the database empty, whatever the one before it left, set and left open."""
     connection = await asyncpg.connect(postgres_url)
+    assert await connection.fetchval("SHOW default_transaction_read_only") == "off"
     tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'hooks')"
     assert await connection.fetchval(tables) == 0
     await connection.execute("CREATE TABLE kept (number int); CREATE SCHEMA hooks")
+    name = urlsplit(postgres_url).path[1:]
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await connection.execute("BEGIN; CREATE TABLE hooks.locked (number int)")
     connection.terminate()
 
