@@ -2,17 +2,23 @@
 
 from webhook_dedup.stores.memory import MemoryStore
 
-__all__ = ["FAULTS", "caught_by"]
+__all__ = ["FAULTS", "caught_by", "registering"]
 
 FAULTS: dict[type[MemoryStore], tuple[str, ...]] = {}
 """Each broken store with the tests of the contract that must catch it."""
 
 
-def caught_by(*tests):
-    """Register a broken store under the names of the tests that must fail on it."""
+def registering(faults):
+    """Return a decorator that registers what is broken under the tests that must fail on it."""
 
-    def register(store):
-        FAULTS[store] = tests
-        return store
+    def caught_by(*tests):
+        def register(broken):
+            faults[broken] = tests
+            return broken
 
-    return register
+        return register
+
+    return caught_by
+
+
+caught_by = registering(FAULTS)

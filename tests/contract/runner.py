@@ -1,4 +1,4 @@
-"""Runs tests of the store contract in this process, without waiting."""
+"""Runs tests of a contract in this process, without waiting."""
 
 from math import isinf
 
@@ -6,12 +6,20 @@ import pytest
 
 from webhook_dedup.testing import FakeClock, StoreContract
 
-__all__ = ["RULES", "failure_of"]
-
-RULES = sorted(name for name in dir(StoreContract) if name.startswith("test_"))
+__all__ = ["RULES", "Clocked", "failure_in", "failure_of", "rules_of"]
 
 
-class ClockedContract(StoreContract):
+def rules_of(contract):
+    """Name the tests of a contract suite."""
+    return sorted(name for name in dir(contract) if name.startswith("test_"))
+
+
+RULES = rules_of(StoreContract)
+
+
+class Clocked:
+    """Moves time for what was made on its clock."""
+
     patience = 0.5
 
     def __init__(self):
@@ -23,15 +31,21 @@ class ClockedContract(StoreContract):
     def now(self):
         return self.clock.time()
 
+
+class ClockedContract(Clocked, StoreContract):
     async def unexpiring(self, store):
         return [key for key, entry in store._entries.items() if isinf(entry.expires_at)]
 
 
 async def failure_of(rule, make_store):
     """Run one test against a new store; return what it raised, or ``None``."""
-    contract = ClockedContract()
+    return await failure_in(ClockedContract(), rule, make_store)
+
+
+async def failure_in(contract, rule, make, **fixtures):
+    """Run one test of a contract against something new; return what it raised, or ``None``."""
     try:
-        await getattr(contract, rule)(make_store(clock=contract.clock))
+        await getattr(contract, rule)(make(clock=contract.clock), **fixtures)
     except pytest.skip.Exception:
         return None
     except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001  whatever a fault raises

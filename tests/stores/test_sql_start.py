@@ -13,7 +13,7 @@ from tests.stores.sql_support import TABLE, bids, opened, role, session
 from webhook_dedup.contracts import Forgetful, Startable, Store
 from webhook_dedup.errors import ConfigError, SchemaError, StoreError
 from webhook_dedup.stores.sql import SqlStore
-from webhook_dedup.stores.sql.faults import translated
+from webhook_dedup.backends.sql.faults import translated
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
 url = sql_support.url

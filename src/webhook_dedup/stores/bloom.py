@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, urlsplit
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store
 from ..errors import ConfigError, MissingPower
+from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
 from .confirming import Confirming
 from .exact import Entry, Ledger, answer
 from .generations import Generations
-from .keys import check_keys
 
 __all__ = ["BloomStore"]
 

@@ -9,8 +9,8 @@ from math import inf
 
 from ..clock import SystemClock
 from ..contracts import Clock
+from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
-from .keys import check_keys
 
 __all__ = ["MemoryStore"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store
 from ..errors import ConfigError, MissingPower
+from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
-from .keys import check_keys
 
 __all__ = ["SeenCache"]
 

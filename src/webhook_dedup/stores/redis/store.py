@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,12 @@ from ...backends.redis.connect import check_client, close_client, describe, open
 from ...backends.redis.faults import OldServer, WrongType
 from ...backends.redis.hazards import warn_of_hazards
 from ...backends.redis.script import Script
+from ...backends.redis.start import Start
 from ...backends.redis.wire import Call, Client, Wire
-from ...errors import ConfigError, StoreError, StoreUnavailable
+from ...errors import StoreError
+from ...keys import check_keys
 from ...model import Bid, Claim, Remembers, Settlement
 from ..exact import Entry, answer
-from ..keys import check_keys
 from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW
 from .values import (
     fingerprint_field,
@@ -49,15 +49,14 @@ class RedisStore:
     def __init__(
         self, client: Client, *, prefix: str = "webhook_dedup:", connections: int = 8
     ) -> None:
-        check_client(client)
+        check_client(client, type(self).__name__)
         self._client = client
         self._owned = False
         self._prefix = prefix
         self._where = describe(client)
         self._wire = Wire(client, self._where, room_for(client, connections))
         self._knows_set_nx_get = True  # until the server says otherwise
-        self._starting: asyncio.Task[None] | None = None
-        self._started = False
+        self._start = Start(self._check)
 
     @classmethod
     def from_url(
@@ -96,16 +95,11 @@ class RedisStore:
         return f"<RedisStore {self._where}>"
 
     async def start(self) -> None:
-        try:
-            await self._ready()
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            raise ConfigError(str(error)) from error
+        await self._start.demand()
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
         check_keys(bid.key for bid in bids)
-        await self._ready()
+        await self._start.ready()
         if len(bids) == 1:
             claim = await self._claim_at_once(bids[0])
             if claim is not None:
@@ -139,25 +133,12 @@ class RedisStore:
 
     async def forget(self, key: str) -> bool:
         check_keys([key])
-        await self._ready()
+        await self._start.ready()
         return await self._wire.delete(redis_key(self._prefix, key))
 
     async def aclose(self) -> None:
         if self._owned:
             await close_client(self._client)
-
-    async def _ready(self) -> None:
-        if self._started:
-            return
-        if self._starting is None:
-            self._starting = asyncio.ensure_future(self._check())
-            self._starting.add_done_callback(self._note_start)
-        # Shielded: a cancelled caller does not fail the others who wait for the same start.
-        await asyncio.shield(self._starting)
-
-    def _note_start(self, starting: asyncio.Task[None]) -> None:
-        self._starting = None
-        self._started = not starting.cancelled() and starting.exception() is None
 
     async def _check(self) -> None:
         """Log in and try the scripts on a key nobody holds."""
@@ -206,7 +187,7 @@ class RedisStore:
     async def _settle(
         self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]
     ) -> list[bool]:
-        await self._ready()
+        await self._start.ready()
         return [answer > 0 for answer in await self._run(script, keys, arguments)]
 
     async def _run(

@@ -17,8 +17,8 @@ import re
 from binascii import a2b_base64, b2a_base64
 from urllib.parse import quote, unquote
 
+from ...keys import digest
 from ..exact import Entry
-from ..keys import digest
 
 __all__ = [
     "fingerprint_field",

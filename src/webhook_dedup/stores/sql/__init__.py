@@ -1,14 +1,6 @@
 """Claims in a table of SQLite or Postgres, through one SQLAlchemy Core implementation."""
 
-from __future__ import annotations
-
-from ...errors import MissingExtra
-
-try:
-    import sqlalchemy.ext.asyncio  # noqa: F401  # only to fail here, where the remedy is known
-except ImportError as exc:  # greenlet may be the part that is missing
-    raise MissingExtra("SQL stores", "sqlite,postgres") from exc
-
+from ...backends import sql as _driver  # noqa: F401  first, as it tells which extra is missing
 from .store import SqlStore
 
 __all__ = ["SqlStore"]

@@ -10,7 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...errors import StoreUnavailable
-from ..keys import digest
+from ...keys import digest
 from .verbs import Keyed, Verb
 
 __all__ = ["settle"]

@@ -22,8 +22,8 @@ from sqlalchemy.engine import Dialect as SqlalchemyDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from ...backends.sql.dialects import Dialect
 from ...errors import SchemaError
-from .dialects import Dialect
 
 __all__ = ["VERSION", "Schema"]
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from .dialects import Asked, Dialect
+from ...backends.sql.dialects import Asked, Dialect
 
 __all__ = ["SWEPT_AT_ONCE", "Statements"]
 

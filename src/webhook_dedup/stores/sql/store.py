@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ...backends.sql.connections import Connections
+from ...backends.sql.dialects import dialect_of
+from ...backends.sql.engines import check_file, open_engine
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
+from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
-from ..keys import check_keys, digest
-from .connections import Connections
-from .dialects import dialect_of
-from .engines import check_file, open_engine
 from .rounds import settle
 from .schema import Schema
 from .statements import SWEPT_AT_ONCE, Statements

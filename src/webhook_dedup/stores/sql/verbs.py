@@ -8,9 +8,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
+from ...backends.sql.dialects import Dialect
+from ...keys import digest, printable
 from ...model import Bid, Claim, Outcome, Settlement
-from ..keys import digest, printable
-from .dialects import Dialect
 from .statements import Statements
 
 __all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, AsyncAdaptedQueuePool, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -102,6 +102,7 @@ def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
     return {
         "url": url,
         # One writer is all SQLite admits; a second connection would only wait in the file's lock.
+        "poolclass": AsyncAdaptedQueuePool,
         "pool_size": 1,
         "max_overflow": 0,
         "pool_timeout": timeout,

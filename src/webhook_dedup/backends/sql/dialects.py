@@ -28,7 +28,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
 from ...errors import ConfigError
-from ..keys import digest as digest_of
+from ...keys import digest as digest_of
 
 __all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "dialect_of"]
 
