@@ -175,10 +175,11 @@ class Coalescer:
 
     async def drain(self) -> None:
         """Wait for calls under way and for releases of abandoned claims."""
+        await self._claims.idle()  # first, as its orphans are released in the background
         while self._background:
-            await asyncio.wait(list(self._background))
-        for lane in (self._claims, self._completions, self._releases):
-            await lane.idle()
+            await asyncio.wait(self._background)
+        await self._completions.idle()
+        await self._releases.idle()
 
     def _abandon(self, bid: Bid, claim: Claim | None) -> None:
         """Give back what a cancelled caller was, or may have been, granted."""

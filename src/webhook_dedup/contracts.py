@@ -1,6 +1,7 @@
 """What stores, inboxes and observers promise. Each contract is documented here and only here.
 
-The store contract is proven by :class:`webhook_dedup.testing.StoreContract`.
+The store contract is proven by :class:`webhook_dedup.testing.StoreContract`, that of inboxes by
+:class:`webhook_dedup.testing.InboxContract`.
 """
 
 from __future__ import annotations
@@ -179,8 +180,10 @@ class BatchInbox(Protocol):
 
     An item is *waiting* (to come due, or being run under a lease) or *dead* (a dead letter).
     ``begin``, ``renew``, ``retry``, ``defer`` and ``bury`` act only for the token that holds a
-    waiting item and answer False to any other. Every verb may be repeated after a lost reply:
-    the same call with the same token gives the same answer and changes nothing twice.
+    waiting item and answer False to any other. A token holds from ``put`` or ``take`` until the
+    item is taken again (not merely until its lease runs out), retried, buried, or touched by a
+    person. Every verb may be repeated after a lost reply: the same call with the same token gives
+    the same answer and changes nothing twice.
 
     Items of one batch are distinct and answers come in the order asked. A verb raises
     :class:`~webhook_dedup.errors.StoreUnavailable` when the inbox cannot be reached; then it may
@@ -223,11 +226,16 @@ class BatchInbox(Protocol):
         """Remove items whose events are done, and every dead letter with the same key.
 
         Needs no token: a delivery whose event is done must never run again. Removing what is not
-        there is no error.
+        there is no error. Waiting items of the same key stay; items without a key (``""``) share
+        it with nobody.
         """
 
     async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
-        """Add a failed attempt to the history and let the item come due in ``after`` seconds."""
+        """Add a failed attempt to the history and let the item come due in ``after`` seconds.
+
+        Ends the hold: from then on the token can only repeat the call, so that a late renewal does
+        not move the retry.
+        """
 
     async def defer(self, item: Item, after: float) -> bool:
         """Let the item come due in ``after`` seconds, marked ``deferred``.
@@ -237,7 +245,7 @@ class BatchInbox(Protocol):
         """
 
     async def bury(self, item: Item, attempt: Attempt) -> bool:
-        """Add a failed attempt to the history and keep the item as a dead letter."""
+        """Add a failed attempt to the history and keep the item as a dead letter. Ends the hold."""
 
     async def next_due(self) -> float | None:
         """Seconds until the first waiting item comes due, 0 if one is; ``None`` if none waits."""
@@ -255,7 +263,8 @@ class Sought:
         state: ``"waiting"`` or ``"dead"``.
         older_than: Received at least this many seconds ago.
         younger_than: Received at most this many seconds ago.
-        error: Text that the last error contains, upper and lower case alike.
+        error: Text that the error of the last attempt in the history contains, literally; upper
+            and lower case are alike, at least those of ASCII.
         event_id: The provider's event id, exactly.
     """
 
@@ -271,7 +280,11 @@ class OperableInbox(BatchInbox, Protocol):
     """An inbox that people can look into and act on."""
 
     async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:
-        """List items, the oldest received first; ``after`` is the last id of the page before."""
+        """List items, the oldest received first; ``after`` is the last id of the page before.
+
+        Items received at the same time come in the order of their ids. An ``after`` that is not
+        there any more lists from the beginning: a page may come twice then, but none is left out.
+        """
 
     async def get(self, item_id: str) -> Item | None:
         """Return one item with its exact delivery."""
@@ -279,11 +292,16 @@ class OperableInbox(BatchInbox, Protocol):
     async def requeue(self, item_ids: Sequence[str]) -> int:
         """Make items due now with their attempts counted from zero; the history stays.
 
-        Dead letters become waiting again. Returns how many were there.
+        Dead letters become waiting again, and tokens given out before hold no longer. Returns how
+        many were there.
         """
 
     async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
-        """Make waiting items dead letters on a person's order. Returns how many were there."""
+        """Make waiting items dead letters on a person's order.
+
+        The reason is added to the history as the error of an attempt that took no time, and tokens
+        given out before hold no longer. Returns how many were waiting.
+        """
 
     async def purge(self, item_ids: Sequence[str]) -> int:
         """Delete items for good. Returns how many were there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,7 @@ from .policy import Policy
 from .routes import Route, Routes
 from .runner import Job, Runner
 from .source import Source
-from .stores import SeenCache, open_store
+from .stores import MemoryStore, SeenCache, open_store
 
 __all__ = ["Dedup"]
 
@@ -28,6 +29,8 @@ logger = logging.getLogger("webhook_dedup")
 
 Perform = Callable[[Delivery, Event], Awaitable[int]]
 """Runs the app for a delivery; returns its HTTP status."""
+
+LEAST_DRAIN = 1.0
 
 
 class Dedup:
@@ -44,7 +47,8 @@ class Dedup:
         observers: Take every record, beside the log.
         policy: In force where a source has none of its own.
         seen_cache: How many keys known done are remembered in this process for at most a minute,
-            so that their duplicates cost no I/O; 0 turns it off.
+            so that their duplicates cost no I/O; 0 turns it off. It is off where the first
+            response is replayed, as it keeps none.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
@@ -65,7 +69,7 @@ class Dedup:
         self.policy = policy or Policy()
         self.routes = Routes(sources, self.policy)
         self.record = Recorder((LogObserver(), *observers))
-        self.inbox: Inbox = inbox or MemoryInbox()
+        self.inbox: Inbox = MemoryInbox() if inbox is None else inbox
         self.state: dict[str, Any] = {}
         self.seen: SeenCache | None = None
         self.engine: Engine
@@ -103,48 +107,73 @@ class Dedup:
 
         Raises:
             ConfigError: The store cannot work as configured.
-            StoreUnavailable: It cannot be reached.
+            StoreUnavailable: It cannot be reached; call again later.
         """
         if self.running:
             return
         loop = asyncio.get_running_loop()
-        if self._starting is None or self._starting.get_loop() is not loop:
-            self._starting = asyncio.ensure_future(self._start())
-        try:
-            await asyncio.shield(self._starting)
-        finally:
-            self._starting = None
+        if self._running_on is not None and self._running_on.is_running():
+            raise ConfigError(
+                "this Dedup is running on the event loop of another thread; give each its own"
+            )
+        # A task of its own: a caller that is cancelled must not stop what others wait for.
+        starting = self._starting
+        if starting is None or starting.done() or starting.get_loop() is not loop:
+            starting = self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(starting)
 
     async def _start(self) -> None:
-        if self._url is not None and self._used:
+        if self._url is not None and self._used and not isinstance(self.store, MemoryStore):
             # It was closed, or belongs to an event loop that has ended.
             self.store = open_store(self._url)
         self._used = True
+        try:
+            await self._start_all()
+        except BaseException:
+            await self._close(self.store)
+            raise
+
+    async def _start_all(self) -> None:
         store = self.store
-        if self._seen_size:
-            store = self.seen = SeenCache(self.store, size=self._seen_size)
-        if isinstance(store, Startable):
-            await store.start()
+        self.seen = None
+        if self._may_cache():
+            store = self.seen = SeenCache(store, size=self._seen_size)
+        for room in (store, self.inbox):
+            if isinstance(room, Startable):
+                await room.start()
         self.engine = Engine(Coalescer(store), self.record)
         self.runner = Runner(self.engine, self.inbox, self._job, self.record, self.policy)
         self._warn()
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
 
+    def _may_cache(self) -> bool:
+        """Whether keys known done may be answered from memory, where no result is kept."""
+        replays = any(route.source.ack == "handled" for route in self.routes.by_name.values())
+        return self._seen_size > 0 and not (replays and Remembers.RESULT in self.store.remembers)
+
     async def stop(self) -> None:
         """Let running handlers end, cancel and release what does not, close what was opened."""
         if not self.running:
             return
         self._running_on = None
-        timeout = self.policy.drain_timeout
-        await self.runner.drain(timeout)
-        await self.engine.drain(timeout)
+        # Taken along, because it may be started again while it drains.
+        store, engine, runner = self.store, self.engine, self.runner
+        ends_at = monotonic() + self.policy.drain_timeout
+        try:
+            await runner.drain(self.policy.drain_timeout)
+            await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
+        finally:
+            await self._close(store)
         if isinstance(self.inbox, MemoryInbox) and len(self.inbox):
             logger.warning(
                 "%d accepted events were not finished and end with this process", len(self.inbox)
             )
+
+    async def _close(self, store: Store) -> None:
+        """Close a store that was made here."""
         if self._url is not None:
-            await self.store.aclose()
+            await store.aclose()
 
     def item(self, delivery: Delivery) -> Item:
         """Make the inbox item of a new delivery."""

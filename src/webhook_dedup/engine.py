@@ -242,7 +242,8 @@ async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
-    bound = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+    context = contextvars.copy_context()
+    bound = functools.partial(context.run, _without_stop_iteration, function, *args, **kwargs)
     thread = _threads(os.getpid()).submit(bound)
     future = asyncio.wrap_future(thread)
     try:
@@ -253,3 +254,10 @@ async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         await _outlast(future)
     value = future.result()
     return await value if inspect.isawaitable(value) else value
+
+
+def _without_stop_iteration(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as exc:  # no future takes it, and its waiter would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from exc

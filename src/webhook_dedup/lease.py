@@ -31,6 +31,7 @@ logger = logging.getLogger("webhook_dedup")
 
 RENEWALS_PER_LEASE = 3
 COMPANY = 1 / 12  # share of its lease by which a renewal may be early, to go with others
+PATIENCE = 1 / 6  # share of its lease for which a renewal may take to be answered
 RETRY = 1 / 10  # share of its lease after which a renewal without an answer is asked for again
 MAX_BATCH = 256
 
@@ -144,7 +145,7 @@ class LeaseKeeper(Generic[T]):
         answers: Sequence[bool | None] = [None] * len(batch)
         try:
             told = await asyncio.wait_for(
-                self._renew([held.thing for held in batch], lease), lease / RENEWALS_PER_LEASE
+                self._renew([held.thing for held in batch], lease), lease * PATIENCE
             )
             if len(told) == len(batch):
                 answers = told

@@ -24,6 +24,7 @@ OnStoreError = Literal["defer", "reject", "process"]
 DAY = 86_400.0
 DEFAULT_TTL = 2 * DAY
 LONGEST = 36_525 * DAY
+STEEPEST = 1000
 
 
 def seconds(value: object, name: str, *, zero: bool = False) -> float:
@@ -68,7 +69,7 @@ def check_count(value: object, name: str) -> None:
         raise ConfigError(f"{name} must be a whole number, 1 or more, got {value!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Retries:
     """How often a failing event is run, and how long between runs.
 
@@ -78,26 +79,40 @@ class Retries:
 
     Attributes:
         attempts: Runs in all, the first one included.
-        initial: Seconds before the second run.
-        factor: Growth of the wait from run to run.
-        maximum: Longest wait in seconds.
+        initial: Wait before the second run.
+        factor: Growth of the wait from run to run, 1 to 1000.
+        maximum: Longest wait.
         jitter: Share of the wait that is left to chance, 0 to 1.
     """
 
-    attempts: int = 8
-    initial: float = 1.0
-    factor: float = 2.0
-    maximum: float = 3600.0
-    jitter: float = 0.25
+    attempts: int
+    initial: float
+    factor: float
+    maximum: float
+    jitter: float
 
-    def __post_init__(self) -> None:
-        check_count(self.attempts, "retries attempts")
-        if self.factor < 1:
-            raise ConfigError(f"retries factor must be 1 or more, got {self.factor!r}")
-        if not 0 <= self.jitter <= 1:
-            raise ConfigError(f"retries jitter must lie between 0 and 1, got {self.jitter!r}")
-        seconds(self.initial, "retries initial", zero=True)
-        seconds(self.maximum, "retries maximum", zero=True)
+    def __init__(
+        self,
+        *,
+        attempts: int = 8,
+        initial: Duration = 1.0,
+        factor: float = 2.0,
+        maximum: Duration = 3600.0,
+        jitter: float = 0.25,
+    ) -> None:
+        check_count(attempts, "retries attempts")
+        if not 1 <= factor <= STEEPEST:
+            raise ConfigError(f"retries factor must lie between 1 and {STEEPEST}, got {factor!r}")
+        if not 0 <= jitter <= 1:
+            raise ConfigError(f"retries jitter must lie between 0 and 1, got {jitter!r}")
+        _assign(
+            self,
+            attempts=attempts,
+            initial=seconds(initial, "retries initial", zero=True),
+            factor=factor,
+            maximum=seconds(maximum, "retries maximum", zero=True),
+            jitter=jitter,
+        )
 
     def wait(self, attempt: int) -> float:
         """Return the seconds to wait after run ``attempt`` (from 1) failed."""
@@ -164,18 +179,22 @@ class Policy:
         check_count(max_body, "max_body")
         check_count(max_in_flight, "max_in_flight")
         timeout = None if handler_timeout is None else seconds(handler_timeout, "handler_timeout")
-        fields = {
-            "ttl": None if ttl is None else seconds(ttl, "ttl"),
-            "lease": seconds(lease, "lease"),
-            "on_missing_id": on_missing_id,
-            "on_mismatch": on_mismatch,
-            "on_store_error": on_store_error,
-            "max_body": max_body,
-            "max_in_flight": max_in_flight,
-            "handler_timeout": timeout,
-            "retries": retries or Retries(),
-            "drain_timeout": seconds(drain_timeout, "drain_timeout", zero=True),
-            "observe_only": observe_only,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        _assign(
+            self,
+            ttl=None if ttl is None else seconds(ttl, "ttl"),
+            lease=seconds(lease, "lease"),
+            on_missing_id=on_missing_id,
+            on_mismatch=on_mismatch,
+            on_store_error=on_store_error,
+            max_body=max_body,
+            max_in_flight=max_in_flight,
+            handler_timeout=timeout,
+            retries=retries or Retries(),
+            drain_timeout=seconds(drain_timeout, "drain_timeout", zero=True),
+            observe_only=observe_only,
+        )
+
+
+def _assign(frozen: object, **fields: object) -> None:
+    for name, value in fields.items():
+        object.__setattr__(frozen, name, value)

@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from .contracts import Store
 from .dedup import Dedup
+from .stores import MemoryStore
 
 __all__ = ["call_in_portal", "shared"]
 
+logger = logging.getLogger("webhook_dedup")
+
 T = TypeVar("T")
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Dedup]] = WeakKeyDictionary()
+_Dedups = dict[object, Dedup]
+
+# For each event loop its Dedups by store, and what stops them when the loop is shut down.
+_by_loop: dict[asyncio.AbstractEventLoop, tuple[_Dedups, AsyncGenerator[None, None]]] = {}
+# What lives in memory lives as long as the process, whatever becomes of its event loops.
+_memory = MemoryStore()
 _portals: dict[int, asyncio.AbstractEventLoop] = {}
 _lock = threading.Lock()
 
 
 async def shared(store: Dedup | Store | str) -> Dedup:
     """Return the started ``Dedup`` that all decorators over a store share on this event loop."""
-    if isinstance(store, Dedup):
-        dedup = store
-    else:
-        dedups = _by_loop.setdefault(asyncio.get_running_loop(), {})
-        name: object = store if isinstance(store, str) else id(store)
-        dedup = dedups.get(name) or dedups.setdefault(name, Dedup(store))
+    dedups = await _dedups_of_loop()
+    name: object = store if isinstance(store, str) else id(store)
+    dedup = dedups.get(name)
+    if dedup is None:
+        dedup = dedups[name] = _dedup_over(store)
     if not dedup.running:
         await dedup.start()
     return dedup
+
+
+def _dedup_over(store: Dedup | Store | str) -> Dedup:
+    if isinstance(store, Dedup):
+        return store
+    return Dedup(_memory if store == "memory://" else store)
+
+
+async def _dedups_of_loop() -> _Dedups:
+    loop = asyncio.get_running_loop()
+    if loop not in _by_loop:
+        for ended in [other for other in list(_by_loop) if other.is_closed()]:
+            _by_loop.pop(ended, None)
+        dedups: _Dedups = {}
+        stopper = _stopper(dedups)
+        await stopper.__anext__()
+        _by_loop[loop] = dedups, stopper
+    return _by_loop[loop][0]
+
+
+async def _stopper(dedups: _Dedups) -> AsyncGenerator[None, None]:
+    """Stop what was started for decorators, which see no lifespan.
+
+    ``asyncio.run`` and its like close the generators that are still open before they close their
+    event loop.
+    """
+    try:
+        yield
+    finally:
+        for dedup in dedups.values():
+            try:
+                await dedup.stop()
+            except Exception:
+                logger.exception("store %s could not be closed", dedup.store.name)
 
 
 def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable[T]]) -> T:
@@ -40,7 +81,12 @@ def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable
     async def run() -> T:
         return await work(await shared(store))
 
-    return asyncio.run_coroutine_threadsafe(run(), _portal()).result()
+    future = asyncio.run_coroutine_threadsafe(run(), _portal())
+    try:
+        return future.result()
+    except BaseException:  # a time limit of the caller's worker, for example
+        future.cancel()
+        raise
 
 
 def _portal() -> asyncio.AbstractEventLoop:

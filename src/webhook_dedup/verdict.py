@@ -43,6 +43,11 @@ class Verdict:
     status: int | None = None
     error: BaseException | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether the event is not to be run again."""
+        return self.ending in (Ending.DONE, Ending.DISCARD)
+
 
 def succeeded(status: int) -> bool:
     """Whether an HTTP status means that the event is done."""
@@ -63,7 +68,14 @@ def judge(error: BaseException | None, status: int | None = None) -> Verdict:
         return Verdict(Ending.RETRY, str(error), error.after)
     if isinstance(error, InProgress):
         return Verdict(Ending.WAIT, str(error), error.retry_after)
-    return Verdict(Ending.RETRY, f"{type(error).__name__}: {error}"[:500], error=error)
+    return Verdict(Ending.RETRY, _told(error), error=error)
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except Exception:  # noqa: BLE001 - an error that cannot be told must still be judged
+        return type(error).__name__
 
 
 def _judge_status(status: int) -> Verdict:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from webhook_dedup import Policy, Source, StoreUnavailable, WebhookDedup
@@ -15,8 +17,15 @@ from webhook_dedup.policy import Retries
 from webhook_dedup.providers import sign
 from webhook_dedup.stores import MemoryStore
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Starlette would rather have httpx2 than httpx
+    from starlette.testclient import TestClient
+
+__all__ = ["TestClient"]
+
 SECRET = "a secret"
 PATH = "/hooks"
+LIMIT = 15.0
 BODY = b'{"id": "evt_1"}'
 AT_ONCE = Retries(initial=0, jitter=0)
 
@@ -32,7 +41,7 @@ def signed(body: bytes = BODY) -> dict[str, str]:
 
 
 def policy(**options: Any) -> Policy:
-    return Policy(**{"retries": AT_ONCE, **options})
+    return Policy(**{"retries": AT_ONCE, "drain_timeout": 1, **options})
 
 
 class Records:
@@ -169,7 +178,11 @@ async def living(app: Any, state: dict[str, Any] | None = None):
     """Run an app's lifespan around the block, as a server does."""
     told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {} if state is None else state}
+    scope = {
+        "type": "lifespan",
+        "asgi": {"version": "3.0"},
+        "state": {} if state is None else state,
+    }
     task = asyncio.ensure_future(app(scope, told.get, heard.put))
     await told.put({"type": "lifespan.startup"})
     try:
@@ -246,13 +259,24 @@ async def mounted(handler: Any, ack: str = "first", *, store: Any = None, **opti
     chosen = options.pop("sources", None) or [source(ack=ack)]
     options.setdefault("policy", policy())
     app = WebhookDedup(
-        handler, store=store or MemoryStore(), sources=chosen, observers=[records], **options
+        handler,
+        store=MemoryStore() if store is None else store,
+        sources=chosen,
+        observers=[records],
+        **options,
     )
     async with living(app):
         yield app, records
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until it holds; for what nothing announces."""
+    deadline = monotonic() + LIMIT
+    while not holds():
+        assert monotonic() < deadline, "it never came to hold"
+        await asyncio.sleep(0.005)
+
+
 async def settled(app: WebhookDedup) -> None:
     """Wait until no accepted delivery is waiting or running any more."""
-    while len(app.dedup.inbox):
-        await asyncio.sleep(0.005)
+    await until(lambda: not len(app.dedup.inbox))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from webhook_dedup import ConfigError, WebhookDedup, event_of
 from webhook_dedup.policy import Policy
 from webhook_dedup.routes import Routes
@@ -75,6 +76,12 @@ def test_below_root_path(path, root_path):
 def test_not_below_root_path(path, root_path):
     """A root_path is a whole number of path segments."""
     assert Routes([source()], Policy()).find(http_scope(path, root_path=root_path)) is None
+
+
+def test_beside_root_path():
+    """A path that only begins with the letters of root_path is taken whole."""
+    routes = Routes([source(path="/apihooks")], Policy())
+    assert routes.find(http_scope("/apihooks", root_path="/api")) is not None
 
 
 @pytest.mark.parametrize(

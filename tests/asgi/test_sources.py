@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+
 from webhook_dedup import ConfigError, Policy, Source, WebhookDedup
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.observe.record import Kind
@@ -265,11 +266,12 @@ async def test_changed_body_skipped(ack):
 
 @pytest.mark.parametrize("ack", ["claimed", "handled"])
 async def test_changed_body_rejected(ack):
-    """With on_mismatch='reject' a known id with another body is told so, and the same one is not."""
+    """With on_mismatch='reject' a known id with another body is told so; the same one is not."""
     handler, store = Handler(), MemoryStore()
-    async with mounted(
-        handler, ack, store=store, policy=policy(on_mismatch="reject")
-    ) as (app, records):
+    async with mounted(handler, ack, store=store, policy=policy(on_mismatch="reject")) as (
+        app,
+        records,
+    ):
         await deliver(app, b'{"id": 1, "attempt": 1}')
         changed = await deliver(app, b'{"id": 1, "attempt": 2}')
         same = await deliver(app, b'{"id": 1, "attempt": 1}')

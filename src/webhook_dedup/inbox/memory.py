@@ -14,6 +14,9 @@ from ..model import Item, new_token
 __all__ = ["MemoryInbox"]
 
 
+_STALE_KEPT = 256
+
+
 @dataclass(slots=True)
 class _Row:
     item: Item
@@ -128,6 +131,9 @@ class MemoryInbox:
         due = self._clock.monotonic() + after
         self._rows[item_id].due = due
         heapq.heappush(self._agenda, (due, item_id))
+        if len(self._agenda) > 2 * len(self._rows) + _STALE_KEPT:
+            self._agenda = [(row.due, row.item.id) for row in self._rows.values()]
+            heapq.heapify(self._agenda)
 
     def _pop_due(self) -> _Row | None:
         self._skip_stale()

@@ -32,4 +32,5 @@ class Recorder:
             try:
                 observer.record(record)
             except Exception:
-                logger.exception("observer %s failed on %s", type(observer).__name__, record.kind)
+                name = type(observer).__name__
+                logger.exception("observer %s failed on %s", name, record.kind.value)

@@ -129,8 +129,8 @@ def _retry(times: int = 2) -> Retry:
     )
 
 
-def check_client(client: object) -> None:
-    """Refuse what is no asyncio client of redis-py.
+def check_client(client: object, what: str) -> None:
+    """Refuse what is no asyncio client of redis-py; ``what`` is the class that needs one.
 
     Raises:
         ConfigError: It says what to pass instead.
@@ -139,12 +139,12 @@ def check_client(client: object) -> None:
         return
     if isinstance(client, (redis.Redis, redis.RedisCluster)):
         raise ConfigError(
-            f"RedisStore needs an asyncio client, and {type(client).__name__} of redis is a "
-            "blocking one: pass redis.asyncio.Redis(…) or use RedisStore.from_url(…)"
+            f"{what} needs an asyncio client, and {type(client).__name__} of redis is a "
+            f"blocking one: pass redis.asyncio.Redis(…) or use {what}.from_url(…)"
         )
     raise ConfigError(
-        f"RedisStore needs a redis.asyncio.Redis or RedisCluster, not {type(client).__name__}; "
-        "for a URL write RedisStore.from_url(…)"
+        f"{what} needs a redis.asyncio.Redis or RedisCluster, not {type(client).__name__}; "
+        f"for a URL write {what}.from_url(…)"
     )
 
 

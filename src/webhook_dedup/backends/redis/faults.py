@@ -42,8 +42,8 @@ _WRONG: dict[str, str] = {
     "NOAUTH": "refuses the login: check user name and password",
     "WRONGPASS": "refuses the login: check user name and password",
     "NOPERM": (
-        "forbids this user a command: allow +set +get +del +pttl +pexpire +time +eval +evalsha "
-        "on the keys of the prefix"
+        "forbids this user a command: on the keys of the prefix allow +time +eval +evalsha, for "
+        "claims +set +get +del +pttl +pexpire, for an inbox +@hash +@sortedset +@set +unlink"
     ),
     "MOVED": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
     "CROSSSLOT": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",

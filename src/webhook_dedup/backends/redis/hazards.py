@@ -9,20 +9,25 @@ from ...errors import StoreError, StoreUnavailable
 from .connect import waits_for_ever
 from .wire import Client, Wire
 
-__all__ = ["warn_of_hazards"]
+__all__ = ["evicts", "facts", "warn_of_hanging", "warn_of_hazards"]
 
 _logger = logging.getLogger("webhook_dedup")
 
 
-async def warn_of_hazards(client: Client, wire: Wire, where: str) -> None:
-    """Log a WARNING for each hazard, with what to set instead."""
+def warn_of_hanging(client: Client, where: str) -> None:
+    """Log a WARNING if a client puts up with a server that never answers."""
     if waits_for_ever(client):
         _logger.warning(
-            "the client of %s has no time-out: claims hang when the server falls silent; "
+            "the client of %s has no time-out: calls hang when the server falls silent; "
             "build it with socket_timeout=5",
             where,
         )
-    for policy in {server["maxmemory_policy"] for server in await _info(wire) if _evicts(server)}:
+
+
+async def warn_of_hazards(client: Client, wire: Wire, where: str) -> None:
+    """Log a WARNING for each hazard to claims, with what to set instead."""
+    warn_of_hanging(client, where)
+    for policy in {server["maxmemory_policy"] for server in await facts(wire) if evicts(server)}:
         _logger.warning(
             "%s evicts keys when it is full (maxmemory-policy %s): an evicted claim makes its "
             "event run twice; set maxmemory-policy noeviction",
@@ -31,15 +36,17 @@ async def warn_of_hazards(client: Client, wire: Wire, where: str) -> None:
         )
 
 
-async def _info(wire: Wire) -> list[dict[str, Any]]:
+async def facts(wire: Wire) -> list[dict[str, Any]]:
+    """Return what each server says of itself; nothing where this user may not ask."""
     try:
         return await wire.info()
     except StoreUnavailable:
         raise
-    except StoreError:  # INFO is forbidden to this user; nothing depends on it
+    except StoreError:
         return []
 
 
-def _evicts(server: dict[str, Any]) -> bool:
+def evicts(server: dict[str, Any]) -> bool:
+    """Whether a server drops keys when it is full."""
     limited = bool(server.get("maxmemory"))
     return limited and server.get("maxmemory_policy", "noeviction") != "noeviction"

@@ -12,9 +12,7 @@ class Script:
 
     Args:
         name: For errors.
-        text: Takes any number of keys and the same number of arguments for each of them; answers
-            with one element a key and, last, the server's time in milliseconds. In a Redis Cluster
-            it is run with one key a call.
+        text: The script.
     """
 
     __slots__ = ("name", "sha", "text")

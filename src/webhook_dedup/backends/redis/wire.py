@@ -93,8 +93,31 @@ class Wire:
                 return [answer] if "redis_version" in answer else list(answer.values())
             return [await self._client.info()]
 
+    async def setting(self, name: str) -> list[str | None]:
+        """Return a setting of the server, or of each primary of a cluster.
+
+        Raises:
+            StoreError: The server does not tell this user.
+        """
+        with self._translating:
+            if isinstance(self._client, RedisCluster):
+                answer = await self._client.config_get(name, target_nodes=RedisCluster.PRIMARIES)
+                answers: list[Any] = [answer] if name in answer else [*answer.values()]
+                return [each.get(name) for each in answers]
+            return [(await self._client.config_get(name)).get(name)]
+
+    async def call(self, script: Script, key: bytes, *arguments: str | bytes | int) -> Any:
+        """Run a script all of whose keys lie in the slot of one; return its answer."""
+        with self._translating:
+            return await self._evaluate(script, [1, key, *arguments])
+
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        """Run a script for every call; return one answer each, in the order of the calls."""
+        """Run a script for every call; return one answer each, in the order of the calls.
+
+        The script takes any number of keys and the same number of arguments for each of them; it
+        answers with one element a key and, last, the server's time in milliseconds. In a Cluster
+        it is run with one key a call.
+        """
         with self._translating:
             sent = time.monotonic()
             replies = await self._replies(script, calls)
@@ -107,7 +130,7 @@ class Wire:
             return await self._pipeline(script, calls)
         try:
             return [
-                await self._evaluate(script, calls[start : start + _KEYS_PER_SCRIPT])
+                await self._evaluate(script, _rest(calls[start : start + _KEYS_PER_SCRIPT]))
                 for start in range(0, len(calls), _KEYS_PER_SCRIPT)
             ]
         except ResponseError as error:
@@ -117,14 +140,12 @@ class Wire:
             self._one_key_per_script = True
             return await self._pipeline(script, calls)
 
-    async def _evaluate(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        rest = _rest(calls)
+    async def _evaluate(self, script: Script, rest: list[str | bytes | int]) -> Any:
         try:
-            reply: list[Any] = await self._send("EVALSHA", script.sha, *rest)
+            return await self._send("EVALSHA", script.sha, *rest)
         except NoScriptError:
             # EVAL also leaves the script with this server, for the next time.
-            reply = await self._send("EVAL", script.text, *rest)
-        return reply
+            return await self._send("EVAL", script.text, *rest)
 
     async def _pipeline(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
         async with self._turns:
@@ -134,7 +155,7 @@ class Wire:
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for position, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                replies[position] = await self._evaluate(script, [calls[position]])
+                replies[position] = await self._evaluate(script, _rest([calls[position]]))
             elif isinstance(reply, Exception):
                 raise translate(reply, self._where) from reply
         return replies

@@ -1,0 +1,255 @@
+"""Calls of one function, of which one per event runs."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from .dedup import Dedup
+from .engine import Run, call
+from .errors import (
+    ConfigError,
+    Discard,
+    InProgress,
+    LeaseLost,
+    RejectedDelivery,
+    Retry,
+    StoreError,
+    WebhookDedupError,
+)
+from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
+from .observe.record import Kind, Reason, Record, about, skip
+from .policy import DEFAULT_TTL, Policy
+from .providers import Expression, Parsed, compile_extractor
+from .providers.extract import event_id_of
+from .source import stand_in_id
+from .verdict import Ending, judge
+
+__all__ = ["Once", "by_expression", "by_key"]
+
+SETTLE_PATIENCE = 5.0
+RETRY_AFTER = 5.0
+
+_KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
+
+
+Find = Callable[[Any, tuple[Any, ...], dict[str, Any]], Awaitable[tuple[str | None, bytes | None]]]
+"""Takes a call's request, if it has one, and arguments; finds its event id and its body."""
+
+
+def by_key(key: Callable[..., object]) -> Find:
+    """Find the event id with a function of the call's arguments."""
+
+    async def find(
+        request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str | None, bytes | None]:
+        body = None if request is None else await request.body()
+        return event_id_of(key(*args, **kwargs)), body
+
+    return find
+
+
+def by_expression(expression: Expression) -> Find:
+    """Find the event id in the call's request."""
+    extract = compile_extractor(expression)
+
+    async def find(request: Any, *_: Any) -> tuple[str | None, bytes | None]:
+        if request is None:
+            raise ConfigError(
+                "@deduplicate(event_id=…) reads the request, and none is among the arguments: "
+                "declare 'request: Request', or use key=… on a function"
+            )
+        body = await request.body()
+        return extract(Parsed(request.scope["headers"], body, method=request.method)), body
+
+    return find
+
+
+class Once:
+    """A function that runs once per event.
+
+    A function that has a Starlette or FastAPI request among its arguments is an endpoint: what
+    does not run is answered with a response, and what ran is judged by its status.
+
+    Args:
+        function: What runs.
+        name: The scope of its events.
+        policy: In force in place of the ``Dedup``'s.
+        find: Finds the event id of a call.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], name: str, policy: Policy | None, find: Find
+    ) -> None:
+        self._function = function
+        self._name = name
+        self._policy = policy
+        self._find = find
+
+    async def __call__(self, dedup: Dedup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Identify the call and run the function, or answer for it."""
+        policy = self._policy or dedup.policy
+        request = _request_among(args, kwargs)
+        answer, status_of = (_return, _no_status) if request is None else (_respond, _status_of)
+        try:
+            event_id, body = await self._find(request, args, kwargs)
+            work = functools.partial(call, self._function, *args, **kwargs)
+            event = self._event(event_id, body, policy)
+            return await _Call(dedup, policy, event, status_of).run(work)
+        except RejectedDelivery as exc:
+            reason, detail, status = exc.code, exc.detail, exc.status
+            dedup.record(
+                Record(Kind.REJECTED, self._name, reason=reason, detail=detail, status=status)
+            )
+            return answer(exc)
+        except (_AlreadyDone, WebhookDedupError, TimeoutError) as exc:
+            return answer(exc)
+
+    def _event(self, event_id: str | None, body: bytes | None, policy: Policy) -> Event:
+        if event_id is None:
+            event_id = stand_in_id(body, policy)
+        return Event(
+            key=None if event_id is None else Key(self._name, event_id),
+            source=self._name,
+            id=event_id or "",
+            fingerprint=None if body is None else fingerprint_of(body),
+        )
+
+
+class _AlreadyDone(Exception):
+    """The event of a call is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a function, whose event is known."""
+
+    dedup: Dedup
+    policy: Policy
+    event: Event
+    status_of: Callable[[Any], int | None]
+
+    async def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Run ``work`` if the event is new. What it returns is returned, what it raises raised.
+
+        Raises:
+            _AlreadyDone: The event is done.
+            InProgress: Another caller is inside.
+        """
+        claim, sent = await self._claim()
+        if claim is not None and not claim.fresh:
+            self._refuse_copy(claim)
+            claim = None
+        self._tell(Kind.STARTED)
+        run = await self.dedup.engine.run(
+            work, claim, lease=self.policy.lease, sent=sent, timeout=self.policy.handler_timeout
+        )
+        await self._settle(claim, run)
+        if run.cancelled:
+            raise asyncio.CancelledError
+        if run.error is not None:
+            raise run.error
+        return run.value
+
+    async def _claim(self) -> tuple[Claim | None, float]:
+        event, policy = self.event, self.policy
+        if event.key is None:
+            return None, monotonic()
+        bid = Bid(str(event.key), new_token(), policy.lease, event.fingerprint)
+        try:
+            claim, sent = await self.dedup.engine.claim(bid)
+        except StoreError as exc:
+            self._tell(Kind.STORE_ERROR, detail=str(exc))
+            if policy.on_store_error != "process":
+                raise
+            return None, monotonic()
+        if claim.outcome is Outcome.MISMATCH and policy.on_mismatch == "reject":
+            raise RejectedDelivery(
+                409, "body_changed", "this event id came before with another body"
+            )
+        return claim, sent
+
+    def _refuse_copy(self, claim: Claim) -> None:
+        observed = "observed only, run anyway" if self.policy.observe_only else None
+        self.dedup.record(skip(Kind.SKIPPED, self.event, claim, detail=observed))
+        if not observed:
+            raise _AlreadyDone if claim.done else InProgress(claim.key, claim.remaining)
+
+    async def _settle(self, claim: Claim | None, run: Run) -> None:
+        verdict = judge(run.error, None if run.error else self.status_of(run.value))
+        lost = isinstance(run.error, LeaseLost)
+        if verdict.done and claim is not None:
+            ttl = self.policy.ttl or DEFAULT_TTL
+            lost = await self._complete(claim, ttl) is False
+        elif claim is not None and not lost:
+            await self.dedup.engine.release(self.event, claim)
+        discarded = verdict.ending is Ending.DISCARD
+        self._tell(
+            Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED),
+            reason=Reason.DISCARDED.value if discarded else None,
+            status=verdict.status,
+            detail=verdict.detail or ("another caller has the event now" if lost else None),
+            duration=run.duration,
+        )
+
+    async def _complete(self, claim: Claim, ttl: float) -> bool | None:
+        return await self.dedup.engine.complete(self.event, claim, ttl, patience=SETTLE_PATIENCE)
+
+    def _tell(self, kind: Kind, **fields: Any) -> None:
+        self.dedup.record(about(kind, self.event, **fields))
+
+
+def _request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for value in (*args, *kwargs.values()):
+        if isinstance(getattr(value, "scope", None), dict) and hasattr(value, "body"):
+            return value
+    return None
+
+
+def _no_status(_: Any) -> None:
+    return None
+
+
+def _status_of(response: Any) -> int | None:
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _return(reason: Exception) -> None:
+    """Answer a call: there is nothing to return for an event that is done."""
+    if not isinstance(reason, (_AlreadyDone, Discard)):
+        raise reason
+
+
+def _respond(reason: Exception) -> Any:
+    """Answer a request in place of its endpoint."""
+    if isinstance(reason, _AlreadyDone):
+        return _response(200, {"received": True, "duplicate": True})
+    if isinstance(reason, Discard):
+        return _response(200, {"received": True})
+    if isinstance(reason, RejectedDelivery):
+        return _refusal(reason.status, reason.code, reason.detail, reason.retry_after)
+    if isinstance(reason, InProgress):
+        return _refusal(503, "in_flight", "this event is being handled", reason.retry_after)
+    if isinstance(reason, (Retry, LeaseLost, StoreError, TimeoutError)):
+        after = reason.after if isinstance(reason, Retry) else None
+        return _refusal(503, "not_handled", "the event was not handled", after or RETRY_AFTER)
+    raise reason
+
+
+def _refusal(status: int, code: str, detail: str, retry_after: float | None) -> Any:
+    headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
+    return _response(status, {"error": code, "detail": detail}, headers)
+
+
+def _response(
+    status: int, content: dict[str, object], headers: dict[str, str] | None = None
+) -> Any:
+    from starlette.responses import JSONResponse  # noqa: PLC0415 - only endpoints need Starlette
+
+    return JSONResponse(content, status, headers)

@@ -1,0 +1,256 @@
+"""The inbox itself: one script a batch for every verb."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+from ...backends.redis.address import Address
+from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
+from ...backends.redis.hazards import warn_of_hanging
+from ...backends.redis.start import Start
+from ...backends.redis.wire import Client, Wire
+from ...contracts import Sought
+from ...errors import StoreUnavailable
+from ...keys import check_keys
+from ...model import Attempt, Item
+from .durability import is_durable
+from .pages import Pages
+from .rows import decoded, encoded, entry, fields, microseconds, read_row, stand_in
+from .scripts import (
+    BEGIN,
+    BURY,
+    DEFER,
+    DONE,
+    NEXT_DUE,
+    PURGE,
+    PUT,
+    RENEW,
+    REQUEUE,
+    RETRY,
+    SHELVE,
+    TAKE,
+)
+from .table import ROOM, Table, base_of
+
+__all__ = ["RedisInbox"]
+
+_logger = logging.getLogger("webhook_dedup")
+
+_TAKEN_AT_ONCE = 256
+
+
+class RedisInbox:
+    """Keeps deliveries in Redis (6.2 or newer) or Valkey: alone, behind Sentinel, or a Cluster.
+
+    All keys of one inbox lie in one slot of a Cluster. It is durable only with ``appendonly yes``,
+    ``appendfsync always`` and no eviction; :meth:`start` finds out and warns where it is not.
+    ``take`` and ``find`` read bodies in portions: ``take`` may hand over fewer items than are due.
+
+    Args:
+        client: An asyncio client of redis-py. It stays the caller's: it is never closed here,
+            and its own time-outs and retries apply.
+        prefix: What every key in Redis begins with.
+        connections: How many commands may be under way at once; the rest wait their turn.
+
+    Raises:
+        ConfigError: The client is a blocking one, or none of redis-py's.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self, client: Client, *, prefix: str = "webhook_dedup:", connections: int = 8
+    ) -> None:
+        check_client(client, type(self).__name__)
+        base = base_of(prefix)
+        self.durable = False  # until the server is known to be
+        self._client = client
+        self._owned = False
+        self._where = describe(client)
+        self._wire = Wire(client, self._where, room_for(client, connections))
+        self._table = Table(self._wire, base, self._where)
+        self._pages = Pages(self._table)
+        self._start = Start(self._check)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str | None = None,
+        timeout: float = 5.0,
+        connections: int = 8,
+        **options: Any,
+    ) -> RedisInbox:
+        """Build an inbox with a client of its own.
+
+        Args:
+            url: As :meth:`webhook_dedup.stores.redis.RedisStore.from_url` reads it.
+            prefix: What every key in Redis begins with.
+            timeout: Seconds to wait for a connection or an answer.
+            connections: How many commands may be under way at once.
+            options: Passed to redis-py.
+
+        Raises:
+            ConfigError: The URL or an option cannot work.
+        """
+        address = Address.parse(url)
+        prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
+        client = open_client(address, timeout=timeout, connections=connections, **options)
+        inbox = cls(client, prefix=prefix, connections=connections)
+        inbox._owned = True
+        return inbox
+
+    def __repr__(self) -> str:
+        return f"<RedisInbox {self._where}>"
+
+    async def start(self) -> None:
+        await self._start.demand()
+
+    async def put(self, items: Sequence[Item], lease: float) -> None:
+        _check(items)
+        held_for = microseconds(lease)
+        await self._table.run(PUT, [fields(item, held_for) for item in items])
+
+    async def take(self, limit: int, lease: float) -> Sequence[Item]:
+        taken: list[Item] = []
+        while len(taken) < limit:
+            asked = min(limit - len(taken), _TAKEN_AT_ONCE)
+            try:
+                dealt = await self._take(asked, lease, taken)
+            except StoreUnavailable:
+                if not taken:
+                    raise
+                break
+            if dealt < asked:
+                break
+        return taken
+
+    async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
+        _check(items)
+        held_for = microseconds(lease)
+        return await self._table.run(RENEW, [(*_hold(item), held_for) for item in items])
+
+    async def begin(self, items: Sequence[Item]) -> Sequence[bool]:
+        _check(items)
+        return await self._table.run(BEGIN, [_hold(item) for item in items])
+
+    async def done(self, items: Sequence[Item]) -> None:
+        _check(items)
+        await self._table.run(DONE, [(encoded(item.id), encoded(item.key)) for item in items])
+
+    async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
+        _check([item])
+        call = (*_hold(item), microseconds(after), entry(attempt))
+        return (await self._table.run(RETRY, [call]))[0]
+
+    async def defer(self, item: Item, after: float) -> bool:
+        _check([item])
+        return (await self._table.run(DEFER, [(*_hold(item), microseconds(after))]))[0]
+
+    async def bury(self, item: Item, attempt: Attempt) -> bool:
+        _check([item])
+        return (await self._table.run(BURY, [(*_hold(item), entry(attempt))]))[0]
+
+    async def next_due(self) -> float | None:
+        left = await self._table.call(NEXT_DUE)
+        return None if left is None else int(left) / 1_000_000
+
+    async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:
+        found: list[Item] = []
+        async with aclosing(self._pages.ids(sought, after)) as ids:
+            while len(found) < limit:
+                some = await _next(ids, limit - len(found))
+                if not some:
+                    break
+                found += [_item(row) for row in await self._table.rows(some)]
+        return found
+
+    async def get(self, item_id: str) -> Item | None:
+        rows = await self._table.rows([encoded(item_id)])
+        return _item(rows[0]) if rows else None
+
+    async def requeue(self, item_ids: Sequence[str]) -> int:
+        return sum(await self._table.run(REQUEUE, [(each,) for each in _distinct(item_ids)]))
+
+    async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
+        nonce, note = uuid.uuid4().hex, entry(_attempt(reason))
+        calls = [(each, nonce, note) for each in _distinct(item_ids)]
+        return sum(await self._table.run(SHELVE, calls))
+
+    async def purge(self, item_ids: Sequence[str]) -> int:
+        return sum(await self._table.run(PURGE, [(each,) for each in _distinct(item_ids)]))
+
+    async def count(self, sought: Sought) -> int:
+        return await self._pages.count(sought)
+
+    async def aclose(self) -> None:
+        if self._owned:
+            await close_client(self._client)
+
+    async def _check(self) -> None:
+        """Log in, try a script, and find out what a crash of the server would cost."""
+        await self._table.call(NEXT_DUE)
+        warn_of_hanging(self._client, self._where)
+        self.durable = await is_durable(self._wire, self._where)
+
+    async def _take(self, limit: int, lease: float, taken: list[Item]) -> int:
+        """Take once, add what can be read, and say how many ids were dealt with."""
+        nonce = uuid.uuid4().hex
+        dealt, rows, foreign = await self._table.call(TAKE, limit, microseconds(lease), nonce, ROOM)
+        for item_id in foreign:
+            _logger.error("%s", self._table.foreign(item_id))
+        for row in rows:
+            try:
+                taken.append(read_row(row))
+            except ValueError as error:
+                await self._set_aside(row, str(error))
+        return int(dealt)
+
+    async def _set_aside(self, row: Sequence[Any], reason: str) -> None:
+        item_id, token, *_ = row
+        _logger.error("%s: item %a is set aside: %s", self._where, decoded(item_id), reason)
+        with suppress(StoreUnavailable):  # then it comes due again
+            await self._table.run(BURY, [(item_id, token, entry(_attempt(reason)))])
+
+
+def _check(items: Sequence[Item]) -> None:
+    check_keys(item.id for item in items)
+
+
+def _distinct(item_ids: Sequence[str]) -> list[bytes]:
+    return [encoded(each) for each in dict.fromkeys(item_ids)]
+
+
+def _hold(item: Item) -> tuple[bytes, bytes]:
+    return encoded(item.id), encoded(item.token)
+
+
+def _attempt(reason: str) -> Attempt:
+    """Note what happened to an item without a run."""
+    where = f"{socket.gethostname()}:{os.getpid()}"
+    return Attempt(at=time.time(), where=where, duration=0.0, error=reason)
+
+
+def _item(row: Sequence[Any]) -> Item:
+    try:
+        return read_row(row)
+    except ValueError:
+        return stand_in(row)
+
+
+async def _next(ids: AsyncIterator[bytes], number: int) -> list[bytes]:
+    some: list[bytes] = []
+    while len(some) < number:
+        try:
+            some.append(await anext(ids))
+        except StopAsyncIteration:
+            break
+    return some

@@ -1,0 +1,139 @@
+"""How one item is written into a Redis hash, and read from a script's answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...model import Attempt, Delivery, Item
+from ..codec import UnreadableDelivery, decode_delivery, encode_head
+
+__all__ = [
+    "Argument",
+    "decoded",
+    "encoded",
+    "entry",
+    "fields",
+    "last_error",
+    "microseconds",
+    "read_row",
+    "stand_in",
+]
+
+Argument = str | bytes | int
+
+_LONGEST = 10**17  # microseconds, about 3,000 years; the scripts reckon in doubles
+
+
+def microseconds(seconds: float) -> int:
+    """Round a duration up."""
+    return max(0, math.ceil(min(seconds * 1_000_000, _LONGEST)))
+
+
+def encoded(text: str) -> bytes:
+    """Write any text, lone surrogates included."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded(value: bytes | None) -> str:
+    """Read what :func:`encoded` wrote; what it did not write is shown escaped."""
+    if value is None:
+        return ""
+    try:
+        return value.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return value.decode("utf-8", "backslashreplace")
+
+
+def fields(item: Item, lease: int) -> tuple[Argument, ...]:
+    """Return what the script ``put`` is given for one item."""
+    received_at = item.delivery.received_at
+    if not math.isfinite(received_at):
+        raise ValueError(f"item {item.id!a} was received at {received_at}")
+    return (
+        encoded(item.id),
+        repr(float(received_at)),
+        lease,
+        encoded(item.token),
+        encode_head(item.delivery),
+        item.delivery.body,
+        encoded(item.key),
+        encoded(item.event_id),
+        encoded(item.delivery.source),
+        item.attempts or "",
+        int(item.deferred) or "",
+        "\n".join(map(entry, item.history)),
+    )
+
+
+def entry(attempt: Attempt) -> str:
+    """Write an attempt as one line of the history."""
+    values = [attempt.at, attempt.where, attempt.duration, attempt.error]
+    return json.dumps(values, separators=(",", ":"))
+
+
+def last_error(line: bytes | None) -> str:
+    """Return the error of the last line of a history."""
+    return _attempt(line).error if line else ""
+
+
+def read_row(row: Sequence[Any]) -> Item:
+    """Build an item from what the scripts answer for one.
+
+    Raises:
+        ValueError: It cannot be read; the message shows neither headers nor body.
+    """
+    item_id, _, head, body, *_ = row
+    if head is None or body is None:
+        raise ValueError("it has no head or no body")
+    try:
+        delivery = decode_delivery(decoded(item_id), head, body)
+    except UnreadableDelivery as error:
+        if isinstance(error.__cause__, UnicodeError):  # it would show the headers
+            raise ValueError("its head is not the text that was written") from error
+        raise
+    return _item(row, delivery)
+
+
+def stand_in(row: Sequence[Any]) -> Item:
+    """Build an item of a row that cannot be read, so that people can see and purge it."""
+    item_id, _, _, body, _, _, source, attempts, *_, received_at = row
+    delivery = Delivery(
+        id=decoded(item_id),
+        source=decoded(source),
+        method="",
+        path="",
+        headers=(),
+        body=body or b"",
+        received_at=float(received_at or 0),
+    )
+    readable = attempts is None or attempts.isdigit()
+    return _item([*row[:7], attempts if readable else None, *row[8:]], delivery)
+
+
+def _item(row: Sequence[Any], delivery: Delivery) -> Item:
+    _, token, _, _, key, event_id, _, attempts, deferred, history, dead, _ = row
+    past = tuple(map(_attempt, history.split(b"\n"))) if history else ()
+    return Item(
+        id=delivery.id,
+        token=decoded(token),
+        delivery=delivery,
+        attempts=int(attempts or 0),
+        deferred=deferred is not None,
+        errors=tuple(attempt.error for attempt in past),
+        key=decoded(key),
+        event_id=decoded(event_id),
+        history=past,
+        dead=dead is not None,
+    )
+
+
+def _attempt(line: bytes) -> Attempt:
+    """Read a line of the history; one that is corrupt does not keep its delivery from running."""
+    try:
+        at, where, duration, error = json.loads(line)
+        return Attempt(float(at), str(where), float(duration), str(error))
+    except (ValueError, TypeError):
+        return Attempt(0.0, "", 0.0, "this entry of the history is unreadable")

@@ -1,0 +1,5 @@
+"""The rules of the inbox contract, by theme. :class:`InboxContract` joins them all."""
+
+from .case import InboxCase
+
+__all__ = ["InboxCase"]

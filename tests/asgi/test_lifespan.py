@@ -1,0 +1,263 @@
+"""The middleware starts and drains with the app, wherever it is mounted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from webhook_dedup import Dedup, WebhookDedup
+from webhook_dedup.observe.record import Kind
+from webhook_dedup.stores import MemoryStore
+
+from .kit import BODY, Handler, Records, TestClient, TracedStore, deliver, living, policy, source
+
+
+@pytest.fixture
+def warnings(caplog):
+    """The texts of the library's warnings so far."""
+    caplog.set_level(logging.WARNING, "webhook_dedup")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+async def test_order_of_start_and_stop():
+    """The store is checked before the app starts; the drain ends before the app stops."""
+    trace, handler = [], Handler()
+    handler.gate.clear()
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await handler(scope, receive, send)
+            trace.append("handled")
+            return
+        await receive()
+        trace.append("app starts")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        trace.append("app stops")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    middleware = WebhookDedup(app, store=TracedStore(trace), sources=[source()])
+    async with living(middleware):
+        call = asyncio.ensure_future(deliver(middleware))
+        await handler.inside.wait()
+        call.cancel()  # as a server does that has waited long enough
+        asyncio.get_running_loop().call_later(0.05, handler.gate.set)
+    assert trace == ["start", "app starts", "claim", "handled", "complete", "app stops"]
+
+
+async def test_start_failure():
+    """When the store cannot be reached, start-up fails with its message and the app never runs."""
+    store, handler = TracedStore(), Handler()
+    store.away.add("start")
+    with pytest.raises(RuntimeError, match="told to fail start"):
+        async with living(WebhookDedup(handler, store=store, sources=[source()])):
+            pass
+    assert handler.scopes == []
+
+
+def test_start_failure_in_a_test_client():
+    """A test client raises what the start raised."""
+    store = TracedStore()
+    store.away.add("start")
+    app = Starlette()
+    app.add_middleware(WebhookDedup, store=store, sources=[source()])
+    with pytest.raises(Exception, match="told to fail start"), TestClient(app):
+        pass
+
+
+async def test_failing_app_start():
+    """When the app's own start fails, the server hears of it, and nothing stays running."""
+
+    @asynccontextmanager
+    async def lifespan(_):
+        raise ZeroDivisionError("the app cannot start")
+        yield
+
+    app = Starlette(lifespan=lifespan)
+    dedup = Dedup(MemoryStore(), sources=[source()])
+    app.add_middleware(WebhookDedup, dedup=dedup)
+    with pytest.raises(RuntimeError, match="the app cannot start"):
+        async with living(app):
+            pass
+    assert not dedup.running
+
+
+async def test_error_after_the_start_goes_out():
+    """What an app raises once it has answered start-up is the server's to see."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise ZeroDivisionError("while it lived")
+
+    middleware = WebhookDedup(app, store=MemoryStore(), sources=[source()])
+    with pytest.raises(ZeroDivisionError, match="while it lived"):
+        async with living(middleware):
+            pass
+    assert not middleware.dedup.running
+
+
+@pytest.mark.parametrize("refusal", ["raises", "returns"])
+async def test_app_without_lifespan(refusal):
+    """An app that knows no lifespan does not keep the middleware from having one."""
+    handler = Handler()
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            return await handler(scope, receive, send)
+        if refusal == "raises":
+            raise ValueError("only HTTP here")
+        return None
+
+    store = TracedStore()
+    middleware = WebhookDedup(app, store=store, sources=[source()])
+    async with living(middleware):
+        assert store.trace == ["start"]
+        assert middleware.dedup.running
+        await deliver(middleware)
+    assert not middleware.dedup.running
+    assert handler.runs == [BODY]
+
+
+def below(**options):
+    """``(outer app, records, handler)``: the middleware mounted below another app."""
+    records, handler = Records(), Handler()
+    middleware = WebhookDedup(
+        handler, store=MemoryStore(), sources=[source()], observers=[records], policy=policy()
+    )
+
+    @asynccontextmanager
+    async def lifespan(_):
+        async with middleware.dedup:
+            yield
+
+    chosen = {"lifespan": lifespan} if options.get("entered") else {}
+    outer = Starlette(routes=[Mount("/sub", middleware)], **chosen)
+    return outer, middleware, records, handler
+
+
+async def test_entered_by_an_outer_lifespan(warnings):
+    """Below another app, 'async with dedup' in the outer lifespan starts and drains it."""
+    outer, middleware, records, handler = below(entered=True)
+    async with living(outer):
+        assert middleware.dedup.running
+        handler.gate.clear()
+        call = asyncio.ensure_future(deliver(outer, path="/sub/hooks"))
+        await handler.inside.wait()
+        call.cancel()
+        asyncio.get_running_loop().call_later(0.05, handler.gate.set)
+    assert not middleware.dedup.running
+    assert len(records.of(Kind.SUCCEEDED)) == 1
+    assert not any("sees no lifespan" in text for text in warnings())
+
+
+async def test_started_late(warnings):
+    """Below another app and not entered, it starts with the first requests and warns once."""
+    outer, middleware, _, handler = below()
+    async with living(outer):
+        assert not middleware.dedup.running
+        bodies = [b'{"id": %d}' % number for number in range(5)]
+        calls = [deliver(outer, body, path="/sub/hooks") for body in bodies]
+        replies = await asyncio.gather(*calls)
+    assert [reply.status for reply in replies] == [200] * 5
+    assert sorted(handler.runs) == bodies
+    late = [text for text in warnings() if "sees no lifespan" in text]
+    assert len(late) == 1
+    assert "async with dedup:" in late[0]
+    await middleware.dedup.stop()
+
+
+async def test_late_start_fails(warnings):
+    """A late start that finds the store away refuses with 503, and the next request tries again."""
+    store, handler = TracedStore(), Handler()
+    store.away.add("start")
+    middleware = WebhookDedup(handler, store=store, sources=[source()])
+    for _ in range(2):
+        reply = await deliver(middleware)
+        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        assert reply.json()["error"] == "store_unavailable"
+    assert any("told to fail start" in text for text in warnings())
+    assert len([text for text in warnings() if "sees no lifespan" in text]) == 1
+    store.away.clear()
+    assert (await deliver(middleware)).status == 200
+    assert handler.runs == [BODY]
+    await middleware.dedup.stop()
+
+
+async def test_state_of_the_lifespan():
+    """What the app's lifespan yields, and what outer ones put beside it, reach the handler."""
+    found = []
+
+    @asynccontextmanager
+    async def lifespan(_):
+        yield {"pool": "a pool"}
+
+    async def hook(request: Request):
+        found.append((request.state.pool, request.state.outer))
+        return Response()
+
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])], lifespan=lifespan)
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source()])
+    async with living(app, {"outer": "of the server"}):
+        await deliver(app)
+    assert found == [("a pool", "of the server")]
+
+
+@pytest.mark.parametrize("url", ["memory://", "bloom://", "sqlite"])
+def test_started_again(url, tmp_path):
+    """One app may live several times, each in an event loop of its own."""
+    store = f"sqlite:///{tmp_path}/webhooks.db" if url == "sqlite" else url
+    handler = Handler()
+    handler.gate = handler.inside = _Open()
+    app = WebhookDedup(handler, store=store, sources=[source()])
+
+    async def live(number):
+        async with living(app):
+            return await deliver(app, b'{"id": %d}' % number)
+
+    for number in range(3):
+        assert asyncio.run(live(number)).status == 200
+    assert len(handler.runs) == 3
+
+
+class _Open:
+    """Stands in for an event, without belonging to a loop."""
+
+    def set(self):
+        pass
+
+    async def wait(self):
+        pass
+
+
+async def test_unfinished_at_shutdown(warnings):
+    """A handler that outlasts the drain is cancelled, its event given back, and that is told."""
+    handler, store = Handler(), TracedStore()
+    handler.gate.clear()
+    middleware = WebhookDedup(
+        handler, store=store, sources=[source()], policy=policy(drain_timeout=0.05)
+    )
+    async with living(middleware):
+        call = asyncio.ensure_future(deliver(middleware))
+        await handler.inside.wait()
+    await call
+    assert store.trace[-1] == "release"
+    assert any("handlers were cancelled at shutdown" in text for text in warnings())
+
+
+async def test_start_up_warnings(warnings):
+    """Start-up tells of unsigned sources and of events that live in memory."""
+    sources = [source(secret=None, name="open"), source(path="/b", name="b", ack="handled")]
+    async with living(WebhookDedup(Handler(), store=MemoryStore(), sources=sources)):
+        pass
+    unsigned, memory = warnings()
+    assert unsigned.startswith("unsigned sources")
+    assert "open" in unsigned
+    assert "accepted events of open are kept in memory" in memory

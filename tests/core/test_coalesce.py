@@ -1,0 +1,370 @@
+"""Concurrent single calls become batches, and no caller's fate is another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from webhook_dedup import StoreUnavailable
+from webhook_dedup.coalesce import MAX_BATCH, Coalescer, Lane
+from webhook_dedup.errors import StoreError
+from webhook_dedup.model import Outcome, Settlement
+
+from .kit import CueStore, a_bid, eventually, turns
+
+
+class Verb:
+    """A batch verb that answers ``key`` with ``key.upper()``, each call once it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.tasks: list[Any] = []
+        self._permits = asyncio.Semaphore(0)
+        self.respond: Callable[[Sequence[str]], Sequence[str]] = lambda keys: [
+            key.upper() for key in keys
+        ]
+
+    async def __call__(self, keys: Sequence[str]) -> Sequence[str]:
+        self.batches.append(list(keys))
+        self.tasks.append(asyncio.current_task())
+        await self._permits.acquire()
+        return self.respond(keys)
+
+    def let_go(self, calls: int = 2_000) -> None:
+        for _ in range(calls):
+            self._permits.release()
+
+
+@pytest.fixture
+async def verb() -> Verb:
+    return Verb()
+
+
+@pytest.fixture
+async def orphans() -> list[tuple[str, str | None]]:
+    return []
+
+
+@pytest.fixture
+async def lane(verb: Verb, orphans: list[tuple[str, str | None]]) -> Lane[str, str]:
+    return Lane(verb, lambda key: key, lambda key, answer: orphans.append((key, answer)))
+
+
+async def begun(lane: Lane[str, str], *keys: str) -> list[asyncio.Task[str]]:
+    """Start one call per key, in order, and let each get as far as it can."""
+    tasks = [asyncio.ensure_future(lane(key)) for key in keys]
+    await turns()
+    return tasks
+
+
+async def failure(task: asyncio.Future[Any]) -> BaseException | None:
+    await asyncio.wait([task], timeout=30)
+    return task.exception()
+
+
+async def test_lone_call_goes_at_once_in_its_callers_own_task(verb, lane):
+    """A call that finds nothing under way is a batch of one, without a task of its own."""
+    verb.let_go()
+
+    assert await lane("a") == "A"
+    assert verb.batches == [["a"]]
+    assert verb.tasks == [asyncio.current_task()]
+
+
+async def test_calls_that_arrive_meanwhile_go_together_next(verb, lane):
+    """Calls made while one is under way form one batch, and each gets its own answer."""
+    tasks = await begun(lane, "a", "b", "c", "d")
+    verb.let_go()
+
+    assert await asyncio.gather(*tasks) == ["A", "B", "C", "D"]
+    assert verb.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_keys_are_distinct_within_a_batch(verb, lane):
+    """A key that comes twice goes once per batch; later copies go behind the other keys."""
+    tasks = await begun(lane, "a", "a", "b", "a", "c", "b")
+    verb.let_go()
+
+    assert await asyncio.gather(*tasks) == ["A", "A", "B", "A", "C", "B"]
+    assert verb.batches == [["a"], ["a", "b", "c"], ["a", "b"]]
+
+
+async def test_batches_are_bounded(verb, lane):
+    """No batch is larger than the limit, however many calls wait."""
+    keys = [f"k{number}" for number in range(2 * MAX_BATCH + 2)]
+    tasks = await begun(lane, *keys)
+    verb.let_go()
+
+    assert await asyncio.gather(*tasks) == [key.upper() for key in keys]
+    assert [len(batch) for batch in verb.batches] == [1, MAX_BATCH, MAX_BATCH, 1]
+
+
+async def test_one_hot_key_does_not_starve_the_others(verb, lane):
+    """A thousand calls of one key do not keep another key from the next batch."""
+    hot = await begun(lane, *["hot"] * 1000)
+    [cold] = await begun(lane, "cold")
+    verb.let_go()
+    await cold
+
+    assert verb.batches[:2] == [["hot"], ["hot", "cold"]]
+    await asyncio.gather(*hot)
+
+
+async def test_cancelled_waiter_is_never_sent(verb, lane, orphans):
+    """A caller that leaves before its batch goes is left out of it."""
+    _, leaver, stayer = tasks = await begun(lane, "a", "b", "c")
+    leaver.cancel()
+    verb.let_go()
+    await asyncio.wait(tasks)
+
+    assert stayer.result() == "C"
+    assert verb.batches == [["a"], ["c"]]
+    assert orphans == []
+
+
+async def test_all_waiters_cancelled_leaves_the_lane_usable(verb, lane):
+    """A lane whose whole queue was cancelled serves the next caller."""
+    first, *leavers = await begun(lane, "a", *[f"k{n}" for n in range(MAX_BATCH + 5)])
+    for leaver in leavers:
+        leaver.cancel()
+    [last] = await begun(lane, "z")
+    verb.let_go()
+
+    assert await asyncio.gather(first, last) == ["A", "Z"]
+    assert await lane("y") == "Y"
+
+
+async def test_cancellation_inside_a_batch_harms_no_neighbour(verb, lane, orphans):
+    """The batch goes on when one of its callers leaves; that caller's answer is an orphan."""
+    _, leaver, stayer = tasks = await begun(lane, "a", "b", "c")
+    verb.let_go(1)
+    await eventually(lambda: len(verb.batches) == 2)
+    leaver.cancel()
+    verb.let_go()
+    await asyncio.wait(tasks)
+
+    assert leaver.cancelled()
+    assert stayer.result() == "C"
+    assert orphans == [("b", "B")]
+
+
+async def test_cancellation_of_the_lone_caller_lets_the_queue_go_on(verb, lane, orphans):
+    """The caller that carries a call itself may be cancelled; those behind it are served."""
+    carrier, waiter = await begun(lane, "a", "b")
+    carrier.cancel()
+    verb.let_go()
+
+    assert await waiter == "B"
+    assert orphans == [("a", None)]
+
+
+async def test_bad_key_fails_alone(verb, lane):
+    """A batch that fails is asked again call by call, so that only the bad one fails."""
+
+    def respond(keys: Sequence[str]) -> Sequence[str]:
+        if "bad" in keys:
+            raise ValueError("a bad key")
+        return [key.upper() for key in keys]
+
+    verb.respond = respond
+    first, good, bad, fine = await begun(lane, "a", "good", "bad", "fine")
+    verb.let_go()
+
+    assert await asyncio.gather(first, good, fine) == ["A", "GOOD", "FINE"]
+    assert isinstance(await failure(bad), ValueError)
+    assert verb.batches[1:] == [["good", "bad", "fine"], ["good"], ["bad"], ["fine"]]
+
+
+async def test_store_away_fails_the_whole_batch_once(verb, lane):
+    """When the store is away everybody in the batch is told, without asking for each."""
+    tasks = await begun(lane, "a", "b", "c")
+    verb.respond = _raiser(StoreUnavailable("away"))
+    verb.let_go()
+
+    assert all([isinstance(await failure(task), StoreUnavailable) for task in tasks])
+    assert verb.batches == [["a"], ["b", "c"]]
+    verb.respond = lambda keys: ["back"]
+    assert await lane("d") == "back"
+
+
+async def test_store_that_goes_away_among_single_calls_is_asked_no_further(verb, lane):
+    """Calls retried singly after a failed batch end together once the store is away."""
+    answers: list[Any] = [["A"], ValueError("the batch"), ["B"], StoreUnavailable("away")]
+
+    def respond(_: Sequence[str]) -> Sequence[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    verb.respond = respond
+    tasks = await begun(lane, "a", "b", "c", "d", "e")
+    verb.let_go()
+    await asyncio.wait(tasks, timeout=30)
+
+    assert [type(await failure(task)) for task in tasks[2:]] == [StoreUnavailable] * 3
+    assert tasks[1].result() == "B"
+    assert verb.batches == [["a"], ["b", "c", "d", "e"], ["b"], ["c"]]
+
+
+async def test_too_few_answers_are_an_error_not_a_mix_up(verb, lane):
+    """A store that gives another number of answers than asked fails those calls by name."""
+    verb.respond = lambda keys: [key.upper() for key in keys][: max(0, len(keys) - 1)]
+    tasks = await begun(lane, "a", "b", "c")
+    verb.let_go()
+
+    for task in tasks:
+        error = await failure(task)
+        assert isinstance(error, StoreError)
+        assert "the store gave 0" in str(error)
+
+
+@pytest.mark.parametrize(
+    "fault", [StoreUnavailable("away"), ValueError("bad"), RuntimeError("loop"), OSError()]
+)
+async def test_lane_recovers_from_every_failure(verb, lane, fault):
+    """After any exception, alone or in a batch, the lane answers the next callers."""
+    sound, verb.respond = verb.respond, _raiser(fault)
+    tasks = await begun(lane, "a", "b", "c")
+    verb.let_go()
+
+    assert [await failure(task) for task in tasks] == [fault] * 3
+    verb.respond = sound
+    assert await asyncio.gather(lane("d"), lane("e")) == ["D", "E"]
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["batch", "singly"])
+async def test_cut_off_worker_leaves_no_caller_hanging(verb, lane, alone):
+    """When the task that carries a batch is cancelled, all its callers are told, and others go."""
+    if alone:
+        verb.respond = _raiser(ValueError("the batch"))
+    tasks = await begun(lane, "a", "b", "c")
+    calls = 2 if alone else 1
+    verb.let_go(calls)
+    await eventually(lambda: len(verb.batches) == calls + 1)
+    [late] = await begun(lane, "d")
+    verb.tasks[-1].cancel()
+
+    assert all([isinstance(await failure(task), StoreUnavailable) for task in tasks[1:]])
+    verb.respond = lambda keys: [key.upper() for key in keys]
+    verb.let_go()
+    assert await late == "D"
+
+
+async def test_idle_waits_for_batches_under_way(verb, lane):
+    """``idle`` returns when the last batch has been answered."""
+    tasks = await begun(lane, "a", "b")
+    idle = asyncio.ensure_future(lane.idle())
+    verb.let_go()
+    await asyncio.gather(*tasks)
+    await asyncio.wait_for(idle, 30)
+
+    assert lane._worker is not None
+    assert lane._worker.done()
+
+
+def _raiser(fault: BaseException) -> Callable[[Sequence[str]], Sequence[str]]:
+    def respond(_: Sequence[str]) -> Sequence[str]:
+        raise fault
+
+    return respond
+
+
+async def _outcome(store: CueStore, key: str) -> Outcome:
+    return (await store.claim([a_bid(key)]))[0].outcome
+
+
+async def in_batch(store: CueStore, coalescer: Coalescer, key: str) -> asyncio.Task[Any]:
+    """Start a claim that is carried by a batch, held at the shut gate."""
+    gate = store.shut("claim")
+    carrier = asyncio.ensure_future(coalescer.claim(a_bid("other")))
+    await turns()
+    claiming = asyncio.ensure_future(coalescer.claim(a_bid(key)))
+    await turns()
+    store.shut("claim")
+    gate.set()
+    await carrier
+    await eventually(lambda: store.keys_of("claim")[-1] == [key])
+    return claiming
+
+
+async def test_claim_granted_in_a_batch_to_a_cancelled_caller_is_released():
+    """Nobody's claim blocks nobody: what a batch won for a caller that left is given back."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    leaver = await in_batch(store, coalescer, "left")
+    leaver.cancel()
+    store.gates["claim"].set()
+    await asyncio.wait([leaver])
+    await coalescer.drain()
+
+    assert leaver.cancelled()
+    assert await _outcome(store, "left") is Outcome.FRESH
+
+
+@pytest.mark.parametrize("acted", [False, True], ids=["before the store acts", "after it"])
+async def test_claim_cut_off_by_its_own_callers_cancellation_is_released(acted):
+    """A caller that carries its claim itself may be cut off at any time; the key stays free."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    if acted:
+        store.lost["claim"] = [asyncio.CancelledError()]  # the cancellation comes with the reply
+    else:
+        store.shut("claim")
+    leaver = asyncio.ensure_future(coalescer.claim(a_bid("left")))
+    await turns()
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    store.gates.clear()
+    await coalescer.drain()
+
+    assert leaver.cancelled()
+    assert store.keys_of("release") == [["left"]]
+    assert await _outcome(store, "left") is Outcome.FRESH
+
+
+async def test_release_of_an_abandoned_claim_may_fail_quietly():
+    """A store that is away when an abandoned claim is given back leaves it to the lease."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    gate = store.shut("claim")
+    store.away.add("release")
+    leaver = asyncio.ensure_future(coalescer.claim(a_bid("left")))
+    await turns()
+    leaver.cancel()
+    gate.set()
+    await asyncio.wait([leaver])
+    await coalescer.drain()
+
+    assert store.keys_of("release") == [["left"]]
+
+
+async def test_duplicate_answer_to_a_cancelled_caller_releases_nothing():
+    """Only a claim that was granted is given back, never the winner's."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    [won] = await store.claim([a_bid("key")])
+    leaver = await in_batch(store, coalescer, "key")
+    leaver.cancel()
+    store.gates["claim"].set()
+    await coalescer.drain()
+
+    assert store.keys_of("release") == []
+    assert await store.renew([won], 30.0) == [True]
+
+
+async def test_verbs_go_through_lanes_of_their_own():
+    """A claim under way does not keep a completion waiting."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    claim = await coalescer.claim(a_bid("a"))
+    gate = store.shut("claim")
+    other = asyncio.ensure_future(coalescer.claim(a_bid("b")))
+    await turns()
+
+    assert await coalescer.complete(Settlement(claim, 60.0)) is True
+    gate.set()
+    await other

@@ -1,0 +1,785 @@
+"""What a claim's answer and a handler's end do to an accepted delivery: nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
+from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
+from webhook_dedup.inbox import MemoryInbox
+from webhook_dedup.model import Claim, Outcome, Settlement
+from webhook_dedup.observe.record import Kind, Record
+from webhook_dedup.policy import Policy, Retries
+from webhook_dedup.runner import bid_for
+
+from .kit import CueStore, Floor, a_bid, an_event, eventually, floor, turns
+from .virtual import LoopClock, in_virtual_time, now
+
+LEASE = 30.0
+STEADY = Retries(attempts=4, initial=10, factor=2, jitter=0)
+
+
+class Inbox(MemoryInbox):
+    """A memory inbox in virtual time that fails on cue; durable if the test says so."""
+
+    def __init__(self, *, durable: bool = False, **options: Any) -> None:
+        super().__init__(clock=LoopClock(), **options)
+        self.durable = durable
+        self.away: set[str] = set()
+        self.faults: dict[str, BaseException] = {}
+        self.deferrals: list[float] = []
+
+    def _enter(self, verb: str) -> None:
+        if verb in self.away:
+            raise StoreUnavailable(f"the inbox is away for {verb}")
+        if verb in self.faults:
+            raise self.faults.pop(verb)
+
+    async def put(self, item: Any, lease: float) -> None:
+        self._enter("put")
+        await super().put(item, lease)
+
+    async def take(self, limit: int, lease: float) -> Any:
+        self._enter("take")
+        return await super().take(limit, lease)
+
+    async def begin(self, item: Any) -> bool:
+        self._enter("begin")
+        return await super().begin(item)
+
+    async def done(self, item: Any) -> None:
+        self._enter("done")
+        await super().done(item)
+
+    async def bury(self, item: Any, error: str) -> bool:
+        self._enter("bury")
+        return await super().bury(item, error)
+
+    async def defer(self, item: Any, after: float) -> bool:
+        self.deferrals.append(after)
+        return await super().defer(item, after)
+
+
+class Work:
+    """A handler that follows a script, then answers 200.
+
+    Attributes:
+        starts: When it was called.
+        gate: Runs wait here; open at first.
+    """
+
+    def __init__(self, *script: Any) -> None:
+        self.script = list(script)
+        self.starts: list[float] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, _: Any) -> int:
+        self.starts.append(now())
+        outcome = self.script.pop(0) if self.script else 200
+        await self.gate.wait()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def virtual(work: Any, **options: Any) -> Any:
+    options.setdefault("store", CueStore(clock=LoopClock()))
+    options.setdefault("inbox", Inbox())
+    options.setdefault("policy", Policy(retries=STEADY, drain_timeout=5))
+    return floor(work, **options)
+
+
+async def held_elsewhere(made: Floor, event_id: str = "evt_1", lease: float = 20.0) -> Claim:
+    """Let another process hold an event's key."""
+    [claim] = await made.store.claim([a_bid(str(an_event(event_id).key), lease=lease)])
+    return claim
+
+
+async def outcome(made: Floor, event_id: str = "evt_1") -> Outcome:
+    return (await made.store.claim([a_bid(str(an_event(event_id).key))]))[0].outcome
+
+
+# What a claim's answer does
+
+
+@in_virtual_time
+async def test_fresh_event_is_run_completed_and_its_item_ended():
+    """FRESH runs; success completes the claim and removes the item."""
+    async with virtual(Work()) as made:
+        await (await made.deliver())
+
+        assert made.runs == ["evt_1"]
+        assert made.records.kinds == ["started", "succeeded"]
+        assert len(made.inbox) == 0
+        assert await outcome(made) is Outcome.DUPLICATE
+
+
+@in_virtual_time
+async def test_done_event_ends_its_item_as_a_recorded_skip():
+    """DUPLICATE runs nothing, and is told once with its reason, first-seen time and age."""
+    async with virtual(Work()) as made:
+        await (await made.deliver())
+        await asyncio.sleep(7)
+        await (await made.deliver())
+
+        [skipped] = made.records.of(Kind.SKIPPED)
+        assert made.runs == ["evt_1"]
+        assert (skipped.reason, skipped.original) == ("duplicate", "done")
+        assert skipped.first_seen is not None
+        assert skipped.age is not None
+        assert len(made.inbox) == 0
+
+
+@in_virtual_time
+async def test_item_that_completed_before_a_crash_is_recovered_not_skipped():
+    """A row whose own token finished the event only needed closing."""
+    async with virtual(Work()) as made:
+        item = made.item(an_event())
+        await made.runner.accept(item)
+        [claim] = await made.store.claim([bid_for(made.job(item), item.id)])
+        await made.store.complete([Settlement(claim, 3600.0)])
+        await made.empty()
+
+        assert made.runs == []
+        assert made.records.kinds == ["recovered"]
+
+
+@in_virtual_time
+async def test_copy_in_flight_elsewhere_is_deferred_and_never_dropped():
+    """IN_FLIGHT waits for the end of the holder's lease, again and again, recorded once."""
+    async with virtual(Work()) as made:
+        holder = await held_elsewhere(made, lease=20.0)
+        await (await made.deliver())
+        for _ in range(5):
+            await asyncio.sleep(15)
+            assert await made.store.renew([holder], 20.0) == [True]
+        assert made.runs == []
+        assert len(made.inbox) == 1
+        await made.store.complete([Settlement(holder, 3600.0)])
+        await made.empty()
+
+        [deferred] = made.records.of(Kind.DEFERRED)
+        assert deferred.reason == "in_flight"
+        assert deferred.delay == pytest.approx(20)
+        assert made.records.of(Kind.SKIPPED)[0].reason == "duplicate"
+        assert made.runs == []
+
+
+@in_virtual_time
+async def test_copy_runs_when_the_holder_died():
+    """A holder that goes silent loses the event to the waiting copy when its lease ends."""
+    async with virtual(Work()) as made:
+        await held_elsewhere(made, lease=20.0)
+        began = now()
+        await (await made.deliver())
+        await made.empty()
+
+        assert made.runs == ["evt_1"]
+        assert 20 <= now() - began < 22
+        assert made.records.of(Kind.SUCCEEDED)[0].attempt == 1, "waiting is no attempt"
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("first", "runs"), [(200, 1), (500, 2)], ids=["succeeds", "fails"])
+async def test_copy_is_woken_when_the_holder_in_this_process_ends(first, runs):
+    """Copies do not wait out the lease of a holder that has ended next to them."""
+    work = Work(first)
+    async with virtual(work) as made:
+        work.gate.clear()
+        tasks = [await made.deliver(), await made.deliver(), await made.deliver()]
+        await turns()
+        assert made.runs == ["evt_1"]
+        began = now()
+        work.gate.set()
+        await asyncio.gather(*tasks)
+        await eventually(lambda: len(made.inbox) == (1 if first == 500 else 0))
+
+        assert now() - began < 1
+        assert len(made.runs) == runs
+
+
+@in_virtual_time
+async def test_copy_refused_by_a_holder_that_ended_before_it_came_to_wait_is_not_left_waiting():
+    """The end of the holder between a copy's claim and its deferral wakes it all the same."""
+    async with virtual(Work()) as made:
+        item = made.item(an_event())
+        await made.runner.accept(item)
+        sent = now()
+        await asyncio.sleep(1)
+        await (await made.deliver())
+        refused = Claim(str(an_event().key), "t", Outcome.IN_FLIGHT, remaining=LEASE)
+        began = now()
+        await made.runner.run(item, made.job(item), (refused, sent))
+        await made.empty()
+
+        assert now() - began < 1
+        assert made.runs == ["evt_1"]
+
+
+@in_virtual_time
+async def test_released_event_runs_at_once():
+    """A redelivery of an event that failed is not held up by the failure."""
+    async with virtual(Work(400)) as made:
+        await (await made.deliver())
+        assert made.records.kinds[-1] == "buried"
+        await (await made.deliver())
+
+        assert made.runs == ["evt_1", "evt_1"]
+        assert made.records.kinds[-1] == "succeeded"
+
+
+@in_virtual_time
+async def test_claim_made_before_the_acknowledgement_is_used():
+    """A delivery that was claimed already is not claimed again."""
+    async with virtual(Work()) as made:
+        item = made.item(an_event())
+        await made.runner.accept(item)
+        claimed = await made.engine.claim(bid_for(made.job(item), item.id))
+        await made.runner.run(item, made.job(item), claimed)
+
+        assert made.runs == ["evt_1"]
+        assert len(made.store.keys_of("claim")) == 1
+
+
+@in_virtual_time
+async def test_changed_body_of_a_done_event_is_a_skip_that_says_so():
+    """A copy with another body is skipped and marked ``body_changed``."""
+    async with virtual(Work()) as made:
+        await (await made.deliver(an_event(fingerprint=b"1")))
+        await (await made.deliver(an_event(fingerprint=b"2")))
+
+        [skipped] = made.records.of(Kind.SKIPPED)
+        assert (skipped.reason, skipped.body_changed) == ("duplicate", True)
+        assert made.runs == ["evt_1"]
+
+
+@in_virtual_time
+async def test_observing_only_runs_the_copies_and_records_them():
+    """``observe_only`` drops nothing, completes nothing twice, and says what it would have done."""
+    policy = Policy(retries=STEADY, observe_only=True)
+    async with virtual(Work(), policy=policy) as made:
+        for _ in range(3):
+            await (await made.deliver())
+
+        assert made.runs == ["evt_1"] * 3
+        assert [record.detail for record in made.records.of(Kind.SKIPPED)] == [
+            "observed only, run anyway"
+        ] * 2
+        assert len(made.inbox) == 0
+
+
+@in_virtual_time
+async def test_event_without_a_key_runs_without_a_claim():
+    """A delivery that has no id is run and retried, and claims nothing."""
+    async with virtual(Work(500)) as made:
+        await (await made.deliver(an_event(key=None)))
+        await made.empty()
+
+        assert made.runs == ["evt_1"] * 2
+        assert made.store.calls == []
+
+
+# What a handler's end does
+
+
+ENDINGS = [
+    (200, ["succeeded"], 0),
+    (204, ["succeeded"], 0),
+    (301, ["failed", "retried"], 1),
+    (404, ["failed", "retried"], 1),
+    (409, ["failed", "retried"], 1),
+    (429, ["failed", "retried"], 1),
+    (500, ["failed", "retried"], 1),
+    (503, ["failed", "retried"], 1),
+    (400, ["failed", "buried"], 0),
+    (401, ["failed", "buried"], 0),
+    (422, ["failed", "buried"], 0),
+    (ValueError("broken"), ["failed", "retried"], 1),
+    (asyncio.CancelledError(), ["failed", "retried"], 1),
+    (TimeoutError(), ["failed", "retried"], 1),
+    (Discard("not for us"), ["skipped"], 0),
+]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("end", "kinds", "waiting"), ENDINGS, ids=lambda value: repr(value) if value != 1 else None
+)
+async def test_end_of_a_handler_decides(end, kinds, waiting):
+    """Each status and exception has one verdict, and what is not done is released."""
+    async with virtual(Work(end)) as made:
+        await (await made.deliver())
+
+        assert made.records.kinds == ["started", *kinds]
+        assert len(made.inbox) == waiting
+        remembered = kinds in (["succeeded"], ["skipped"])
+        assert await outcome(made) is (Outcome.DUPLICATE if remembered else Outcome.FRESH)
+
+
+@in_virtual_time
+async def test_error_that_cannot_be_told_is_judged_all_the_same():
+    """An exception whose text raises fails the run like any other."""
+
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    async with virtual(Work(Unspeakable())) as made:
+        await (await made.deliver())
+
+        assert made.records.of(Kind.FAILED)[0].detail == "Unspeakable"
+        assert made.records.kinds[-1] == "retried"
+
+
+@in_virtual_time
+async def test_retry_after_overrides_the_back_off():
+    """``Retry(after=…)`` says when."""
+    work = Work(Retry("soon", after=77))
+    async with virtual(work) as made:
+        await (await made.deliver())
+        await made.empty()
+
+        assert made.records.of(Kind.RETRIED)[0].delay == 77
+        assert 77 <= work.starts[1] - work.starts[0] < 78.5
+
+
+@in_virtual_time
+async def test_event_in_progress_elsewhere_is_run_again_uncounted():
+    """``InProgress`` from inside a handler waits as told and uses up no attempt."""
+    policy = Policy(retries=Retries(attempts=1))
+    async with virtual(Work(*[InProgress("k", 3.0)] * 5), policy=policy) as made:
+        await (await made.deliver())
+        await made.empty()
+
+        assert len(made.runs) == 6
+        assert [record.delay for record in made.records.of(Kind.DEFERRED)] == [3.0] * 5
+        assert made.records.kinds[-1] == "succeeded"
+
+
+@in_virtual_time
+async def test_failing_event_is_retried_with_growing_waits_then_buried():
+    """Back-off between runs, a dead letter with its history at the end."""
+    work = Work(*[ValueError(f"no {number}") for number in range(9)])
+    async with virtual(work) as made:
+        await (await made.deliver())
+        await made.empty()
+
+        gaps = [later - earlier for earlier, later in pairwise(work.starts)]
+        assert gaps == [pytest.approx(wait, abs=1.1) for wait in (10, 20, 40)]
+        assert [record.attempt for record in made.records.of(Kind.FAILED)] == [1, 2, 3, 4]
+        [dead] = made.inbox.dead
+        assert dead.errors == tuple(f"ValueError: no {number}" for number in range(4))
+        assert made.records.kinds[-1] == "buried"
+
+
+@in_virtual_time
+async def test_attempt_is_counted_before_the_handler_runs():
+    """A delivery that kills its process is buried after its attempts, not looped for ever."""
+    policy = Policy(lease=LEASE, retries=Retries(attempts=3))
+    inbox, store = Inbox(), CueStore(clock=LoopClock())
+    event = an_event()
+    runs: list[str] = []
+    for process in range(5):
+        work = Work()
+        work.gate.clear()
+        made = Floor(work, inbox=inbox, store=store, policy=policy)
+        made.item(event)
+        if process == 0:
+            await made.deliver(event)
+        made.runner.start()
+        await asyncio.sleep(LEASE + 5)
+        runs += made.runs
+        inbox = as_a_crash_leaves(inbox)
+        await made.stop(0)
+        store = CueStore(clock=LoopClock())
+
+    assert len(runs) == 3
+    [dead] = inbox.dead
+    assert dead.attempts == 3
+    assert "used up" in dead.errors[-1]
+
+
+def as_a_crash_leaves(inbox: Inbox) -> Inbox:
+    left = Inbox()
+    left._rows, left._dead, left._agenda = copy.deepcopy((inbox._rows, inbox._dead, inbox._agenda))
+    return left
+
+
+@in_virtual_time
+async def test_failure_with_lost_lease_is_retried_without_a_release():
+    """A handler whose claim is gone is run again later; the key is its new holder's business."""
+    store = CueStore(clock=LoopClock())
+    store.away.add("renew")
+
+    async def once_too_long(_: Any) -> int:
+        await asyncio.sleep(100 if len(made.runs) == 1 else 0)
+        return 200
+
+    async with virtual(once_too_long, store=store) as made:
+        await (await made.deliver())
+        await made.empty()
+
+        assert made.records.kinds == ["started", "lease_lost", "retried", "started", "succeeded"]
+        assert store.keys_of("release") == []
+
+
+@in_virtual_time
+async def test_time_out_is_a_failure_that_names_itself():
+    """``handler_timeout`` fails the run."""
+    work = Work()
+    policy = Policy(retries=STEADY, handler_timeout=2)
+    async with virtual(work, policy=policy) as made:
+        work.gate.clear()
+        await (await made.deliver())
+
+        assert "handler_timeout" in made.records.of(Kind.FAILED)[0].detail
+        assert made.records.kinds[-1] == "retried"
+
+
+@in_virtual_time
+async def test_refused_completion_keeps_the_item_until_it_ends_as_a_duplicate():
+    """When another holder has the event now, the item stays, and never runs a done event."""
+    work = Work()
+    async with virtual(work) as made:
+        work.gate.clear()
+        run = await made.deliver()
+        await turns()
+        await made.store.forget(str(an_event().key))
+        thief = await held_elsewhere(made, lease=20.0)
+        work.gate.set()
+        await run
+
+        assert made.records.kinds == ["started", "lease_lost"]
+        assert len(made.inbox) == 1
+        await made.store.complete([Settlement(thief, 3600.0)])
+        await made.empty()
+        assert made.runs == ["evt_1"]
+        assert made.records.kinds[-1] == "skipped"
+
+
+@in_virtual_time
+async def test_success_is_kept_until_the_store_hears_of_it():
+    """While the store is away after a success the item neither comes due nor runs again."""
+    async with virtual(Work()) as made:
+        made.store.away.add("complete")
+        run = await made.deliver()
+        await asyncio.sleep(10 * LEASE)
+        assert not run.done()
+        made.store.away.clear()
+        await run
+
+        assert made.runs == ["evt_1"]
+        assert made.records.kinds[-1] == "succeeded"
+        assert len(made.inbox) == 0
+
+
+# Stores and inboxes that fail
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), SchemaError("no table")])
+async def test_store_away_at_the_claim_defers_uncounted(fault):
+    """The item waits for the store, is recorded once, and uses up no attempt."""
+    policy = Policy(retries=Retries(attempts=1))
+    async with virtual(Work(), policy=policy) as made:
+        made.store.faults["claim"] = [fault] * 10
+        await (await made.deliver())
+        await made.empty()
+
+        [deferred] = made.records.of(Kind.DEFERRED)
+        assert (deferred.reason, deferred.warning) == ("store_away", True)
+        assert made.records.kinds == ["deferred", "started", "succeeded"]
+
+
+@in_virtual_time
+async def test_store_away_at_the_claim_may_be_ignored():
+    """``on_store_error="process"`` runs without a claim, and says so in a warning."""
+    policy = Policy(retries=STEADY, on_store_error="process")
+    async with virtual(Work(), policy=policy) as made:
+        made.store.away.add("claim")
+        await (await made.deliver())
+
+        assert made.records.kinds == ["store_error", "started", "succeeded"]
+        assert made.records.all[0].warning
+        assert len(made.inbox) == 0
+
+
+@in_virtual_time
+async def test_unforeseen_error_of_the_store_loses_nothing(caplog):
+    """A store that raises anything at all is survived: the item comes due and runs."""
+    async with virtual(Work()) as made:
+        made.store.faults["claim"] = [RuntimeError("odd")]
+        await (await made.deliver())
+        assert made.runs == []
+        await made.empty()
+
+        assert made.runs == ["evt_1"]
+        assert "stays and will come due again" in caplog.text
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
+@pytest.mark.parametrize("verb", ["begin", "done"])
+async def test_inbox_that_fails_in_the_middle_leaves_no_claim_and_no_item_behind(verb, fault):
+    """Whatever the inbox refuses, the event is run once and its item ends."""
+    async with virtual(Work()) as made:
+        made.inbox.faults[verb] = fault
+        await (await made.deliver())
+        assert len(made.inbox) == 1
+        if verb == "begin":
+            assert made.store.keys_of("release") == [[str(an_event().key)]]
+        await made.empty()
+
+        assert made.runs == ["evt_1"]
+        assert made.records.kinds[-1] == ("succeeded" if verb == "begin" else "recovered")
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
+async def test_inbox_that_fails_to_hand_out_is_asked_again(fault):
+    """No fault of the inbox ends the loop that takes what comes due."""
+    async with virtual(Work(500)) as made:
+        await (await made.deliver())
+        made.inbox.faults["take"] = fault
+        await made.empty()
+
+        assert made.runs == ["evt_1"] * 2
+
+
+@in_virtual_time
+async def test_item_taken_by_another_process_meanwhile_is_left_to_it():
+    """A claim that was won for an item somebody else holds is given back at once."""
+    async with virtual(Work()) as made:
+        item = made.item(an_event())
+        await made.runner.accept(item)
+        lost = replace(item, token="another")
+        await made.runner.run(lost, made.job(item))
+
+        assert made.runs == []
+        assert await outcome(made) is Outcome.FRESH
+
+
+@in_virtual_time
+async def test_item_whose_source_is_gone_is_buried_and_the_rest_go_on(caplog):
+    """An item that cannot be told is set aside with its id, recorded, and stalls nobody."""
+
+    def jobs(item: Any) -> Any:
+        if item.id == broken.id:
+            raise ConfigError("source 'gone' is not configured")
+        return made.job(item)
+
+    async with virtual(Work(), jobs=jobs) as made:
+        broken = made.item(an_event("broken"))
+        sound = made.item(an_event("sound"))
+        for item in (broken, sound):
+            await made.inbox.put(item, 0.0)
+        await made.empty()
+
+        [buried] = made.records.of(Kind.BURIED)
+        assert buried.delivery_id == broken.id
+        assert buried.source == "shop"
+        assert "not configured" in buried.detail
+        assert [item.id for item in made.inbox.dead] == [broken.id]
+        assert made.runs == ["sound"]
+
+
+@in_virtual_time
+async def test_unreadable_item_that_cannot_be_buried_now_is_buried_later():
+    """An inbox that is away for the burial does not stop the loop or lose the item."""
+
+    def jobs(_: Any) -> Any:
+        raise ValueError("unreadable")
+
+    async with virtual(Work(), jobs=jobs) as made:
+        made.inbox.faults["bury"] = StoreUnavailable("away")
+        await made.inbox.put(made.item(an_event()), 0.0)
+        await made.empty()
+
+        assert len(made.inbox.dead) == 1
+
+
+# Back-pressure
+
+
+@in_virtual_time
+async def test_overload_asks_the_sender_of_a_volatile_inbox_to_come_again():
+    """Above ``max_in_flight`` what nothing durable holds is refused with 503."""
+    work = Work()
+    policy = Policy(retries=STEADY, max_in_flight=2)
+    async with virtual(work, policy=policy) as made:
+        work.gate.clear()
+        runs = [await made.deliver(an_event(name)) for name in "ab"]
+        await turns()
+        with pytest.raises(RejectedDelivery) as caught:
+            await made.deliver(an_event("c"))
+        work.gate.set()
+        await asyncio.gather(*runs)
+        await (await made.deliver(an_event("c")))
+
+        assert (caught.value.status, caught.value.code) == (503, "overloaded")
+        assert caught.value.retry_after is not None
+        assert made.runs == ["a", "b", "c"]
+
+
+@in_virtual_time
+async def test_overload_leaves_deliveries_in_a_durable_inbox():
+    """Above ``max_in_flight`` durable deliveries wait, and no more handlers run than may."""
+    running: list[int] = []
+    most: list[int] = []
+
+    async def work(_: Any) -> int:
+        running.append(1)
+        most.append(len(running))
+        await asyncio.sleep(1)
+        running.pop()
+        return 200
+
+    policy = Policy(retries=STEADY, max_in_flight=3)
+    async with virtual(work, policy=policy, inbox=Inbox(durable=True)) as made:
+        began = now()
+        for number in range(12):
+            await made.deliver(an_event(f"e{number}"))
+        await made.empty()
+
+        assert max(most) == 3
+        assert sorted(made.runs) == sorted(f"e{number}" for number in range(12))
+        assert now() - began < 8, "room is used as soon as there is some"
+
+
+@in_virtual_time
+async def test_claim_of_a_delivery_that_must_wait_is_given_back():
+    """An event claimed before its acknowledgement is not held while there is no room for it."""
+    work = Work()
+    policy = Policy(retries=STEADY, max_in_flight=1)
+    async with virtual(work, policy=policy, inbox=Inbox(durable=True)) as made:
+        work.gate.clear()
+        first = await made.deliver(an_event("a"))
+        item = made.item(an_event("b"))
+        await made.runner.accept(item)
+        claimed = await made.engine.claim(bid_for(made.job(item), item.id))
+        await made.runner.run(item, made.job(item), claimed)
+        assert await outcome(made, "b") is Outcome.FRESH
+        await made.store.forget(str(an_event("b").key))
+        work.gate.set()
+        await first
+        await made.empty()
+
+        assert made.runs == ["a", "b"]
+
+
+@in_virtual_time
+async def test_inbox_that_cannot_record_asks_the_sender_to_come_again():
+    """A delivery that was not recorded is not acknowledged."""
+    async with virtual(Work()) as made:
+        made.inbox.away.add("put")
+        with pytest.raises(RejectedDelivery) as caught:
+            await made.deliver()
+        made.inbox.away.clear()
+
+        assert (caught.value.status, caught.value.code) == (503, "inbox_unavailable")
+
+
+# Drain
+
+
+@in_virtual_time
+async def test_drain_lets_running_handlers_end():
+    """What ends within the time-out is finished and recorded as ever."""
+
+    async def work(_: Any) -> int:
+        await asyncio.sleep(3)
+        return 200
+
+    async with virtual(work) as made:
+        await made.deliver()
+        await turns()
+        await made.stop(5.0)
+
+        assert made.records.kinds == ["started", "succeeded"]
+        assert len(made.inbox) == 0
+
+
+@in_virtual_time
+async def test_drain_hands_back_what_does_not_end_in_time(caplog):
+    """A late handler is cancelled, its event released and its item due at once, uncounted."""
+    work = Work()
+    async with virtual(work) as made:
+        work.gate.clear()
+        await made.deliver()
+        await turns()
+        began = now()
+        await made.stop(5.0)
+
+        assert now() - began == pytest.approx(5)
+        assert await outcome(made) is Outcome.FRESH
+        [item] = await made.inbox.take(1, LEASE)
+        assert item.attempts == 0
+        assert made.records.kinds == ["started", "deferred"]
+        assert "1 handlers were cancelled" in caplog.text
+
+
+@in_virtual_time
+async def test_drain_takes_nothing_new():
+    """Items that come due during the drain stay for the next process."""
+    work = Work()
+    async with virtual(work) as made:
+        work.gate.clear()
+        await made.deliver(an_event("running"))
+        await turns()
+        draining = asyncio.ensure_future(made.stop(5.0))
+        await turns()
+        await made.inbox.put(made.item(an_event("waiting")), 0.0)
+        await draining
+
+        assert made.runs == ["running"]
+
+
+@in_virtual_time
+async def test_drain_while_the_store_is_away_is_bounded_and_repeats_nothing():
+    """A success that the store never heard of is not thrown away by the drain."""
+    async with virtual(Work()) as made:
+        made.store.away.add("complete")
+        await made.deliver()
+        await turns()
+        began = now()
+        await made.stop(5.0)
+
+        assert now() - began < 8
+        assert len(made.inbox) == 1, "it ends as a duplicate, or runs again if it must"
+
+
+@in_virtual_time
+async def test_drain_without_start_and_twice_is_harmless():
+    """A runner that never took anything, or was drained, can be drained."""
+    made = Floor(Work())
+    await made.stop()
+    await made.stop()
+
+
+async def test_records_name_the_event_and_the_attempt():
+    """Every record of a run says which event, delivery and attempt it is about."""
+    async with floor(Work(500)) as made:
+        event = an_event(type="order.paid")
+        await (await made.deliver(event))
+        await made.empty()
+
+        def named(record: Record) -> Any:
+            return record.event_id, record.event_type, record.delivery_id, record.attempt
+
+        assert event.delivery is not None
+        assert [named(record) for record in made.records.all] == [
+            ("evt_1", "order.paid", event.delivery.id, attempt) for attempt in (1, 1, 1, 2, 2)
+        ]
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    caplog.set_level(logging.WARNING, logger="webhook_dedup")
