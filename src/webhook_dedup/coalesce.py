@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .contracts import Store
+from .contracts import BatchInbox, Store
 from .errors import StoreError, StoreUnavailable
-from .model import Bid, Claim, Outcome, Settlement
+from .model import Bid, Claim, Item, Outcome, Settlement
 
-__all__ = ["Coalescer", "Lane"]
+__all__ = ["Coalescer", "InboxCoalescer", "Lane"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -200,3 +200,52 @@ class Coalescer:
 
 def _key_of(request: Bid | Settlement | Claim) -> str:
     return request.key
+
+
+class InboxCoalescer:
+    """The verbs of an inbox for one item at a time, the frequent ones batched across callers.
+
+    Args:
+        inbox: Where the items live.
+        lease: Seconds for which an item is held.
+    """
+
+    def __init__(self, inbox: BatchInbox, lease: float) -> None:
+        self.inbox = inbox
+        self._lease = lease
+        self._puts: Lane[Item, None] = Lane(self._put_all, _id_of)
+        self._begins: Lane[Item, bool] = Lane(inbox.begin, _id_of)
+        self._dones: Lane[Item, None] = Lane(self._done_all, _id_of)
+
+    async def put(self, item: Item) -> None:
+        """Record one item; see :meth:`Inbox.put`."""
+        await self._puts(item)
+
+    async def begin(self, item: Item) -> bool:
+        """Count an attempt of one item; see :meth:`Inbox.begin`."""
+        return await self._begins(item)
+
+    async def done(self, item: Item) -> None:
+        """Remove one item whose event is done; see :meth:`Inbox.done`."""
+        await self._dones(item)
+
+    async def take(self, limit: int) -> Sequence[Item]:
+        """Hand over what is due; see :meth:`Inbox.take`."""
+        return await self.inbox.take(limit, self._lease)
+
+    async def drain(self) -> None:
+        """Wait for batches under way."""
+        for lane in (self._puts, self._begins, self._dones):
+            await lane.idle()
+
+    async def _put_all(self, items: Sequence[Item]) -> Sequence[None]:
+        await self.inbox.put(items, self._lease)
+        return [None] * len(items)
+
+    async def _done_all(self, items: Sequence[Item]) -> Sequence[None]:
+        await self.inbox.done(items)
+        return [None] * len(items)
+
+
+def _id_of(item: Item) -> str:
+    return item.id

@@ -74,7 +74,8 @@ class Served:
 
     @property
     def ledger(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.ledger_file.read_text().splitlines()]
+        whole, _, _ = self.ledger_file.read_text().rpartition("\n")  # the last may be under way
+        return [json.loads(line) for line in whole.splitlines()]
 
     def of(self, **wanted: Any) -> list[dict[str, Any]]:
         """The lines of the ledger that hold all of these."""

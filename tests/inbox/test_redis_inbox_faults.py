@@ -8,6 +8,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from tests.proxy import Proxy
+from tests.redis_groups import RedisCluster
 from tests.servers import RedisServer
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, StoreError, StoreUnavailable
@@ -29,7 +30,8 @@ HANG = 20.0
 """Seconds after which a call that should have failed counts as hanging."""
 LONG = 600.0
 SHORT = 0.5
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+SYNCS = ("--appendonly", "yes", "--appendfsync", "always")
+EVICTS = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru")
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ async def put_until_killed(inbox, enough):
 
 async def test_killed_server_keeps_what_it_confirmed(redis_binary):
     """After SIGKILL under load every item whose put returned is there, byte for byte."""
-    with RedisServer(redis_binary, args=DURABLE) as server:
+    with RedisServer(redis_binary, args=SYNCS) as server:
         inbox = RedisInbox.from_url(server.url)
         await inbox.start()
         assert inbox.durable
@@ -244,63 +246,67 @@ async def test_killed_server_keeps_what_it_confirmed(redis_binary):
 
 
 @pytest.mark.parametrize(
-    ("settings", "remedies"),
+    ("args", "remedies"),
     [
-        ({}, ["appendonly yes", "appendfsync always"]),
-        ({"appendonly": "yes"}, ["appendfsync always"]),
-        ({"appendfsync": "always"}, ["appendonly yes"]),
-        (
-            {
-                "appendonly": "yes",
-                "appendfsync": "always",
-                "maxmemory": "100mb",
-                "maxmemory-policy": "volatile-lru",
-            },
-            ["maxmemory-policy noeviction"],
-        ),
+        ((), ["appendonly yes", "appendfsync always"]),
+        (SYNCS[:2], ["appendfsync always"]),
+        (SYNCS[2:], ["appendonly yes"]),
+        (SYNCS + EVICTS, ["maxmemory-policy noeviction"]),
     ],
     ids=["nothing", "everysec", "no file", "evicts"],
 )
-async def test_server_that_forgets(redis_server, own, caplog, settings, remedies):
+async def test_server_that_forgets(redis_binary, caplog, args, remedies):
     """One WARNING names exactly what is to be set, however often the inbox is started."""
-    configure(redis_server, settings)
-    await own.start()
-    await own.start()
-    (record,) = caplog.records
-    assert (record.name, record.levelno) == ("webhook_dedup", logging.WARNING)
-    assert record.getMessage().endswith(f"set {', '.join(remedies)}")
-    assert not own.durable
+    with RedisServer(redis_binary, args=args) as server:
+        inbox = RedisInbox.from_url(server.url)
+        await inbox.start()
+        await inbox.start()
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("webhook_dedup", logging.WARNING)
+        assert record.getMessage().endswith(f"set {', '.join(remedies)}")
+        assert not inbox.durable
+        await inbox.aclose()
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"maxmemory": "100mb"}, {"maxmemory-policy": "allkeys-lru"}],
+    "args",
+    [SYNCS, SYNCS + EVICTS[:2], SYNCS + EVICTS[2:]],
     ids=["no limit", "limit", "no limit to evict for"],
 )
-async def test_durable_server(redis_server, own, caplog, settings):
+async def test_durable_server(redis_binary, caplog, args):
     """A server that syncs every write and evicts nothing is durable, without a word."""
-    configure(redis_server, {"appendonly": "yes", "appendfsync": "always", **settings})
-    assert not own.durable
-    await own.start()
-    assert own.durable
-    assert not caplog.records
-
-
-async def test_durable_cluster(redis_cluster, caplog):
-    """A cluster is durable when every primary of it is."""
-    url = redis_cluster.url.replace("redis:", "redis+cluster:")
-    for number, node in enumerate(redis_cluster.nodes):
-        inbox = RedisInbox.from_url(url)
+    with RedisServer(redis_binary, args=args) as server:
+        inbox = RedisInbox.from_url(server.url)
+        assert not inbox.durable
         await inbox.start()
-        assert not inbox.durable, f"{number} of the primaries"
+        assert inbox.durable
+        assert not caplog.records
         await inbox.aclose()
-        configure(node, {"appendonly": "yes", "appendfsync": "always"})
-    caplog.clear()
-    inbox = RedisInbox.from_url(url)
+
+
+async def test_cluster_that_forgets(redis_cluster, caplog):
+    """A cluster is asked node by node, and told once what to set."""
+    for node in redis_cluster.nodes[:2]:
+        configure(node, {"appendfsync": "always"})
+    inbox = RedisInbox.from_url(redis_cluster.url.replace("redis:", "redis+cluster:"))
     await inbox.start()
-    assert inbox.durable
-    assert not caplog.records
+    (record,) = caplog.records
+    assert record.getMessage().endswith("set appendonly yes, appendfsync always")
+    assert not inbox.durable
     await inbox.aclose()
+
+
+async def test_durable_cluster(redis_binary, caplog):
+    """A cluster is durable when every primary of it is."""
+    cluster = RedisCluster(redis_binary)
+    for node in cluster.nodes:
+        node._args += SYNCS
+    with cluster:
+        inbox = RedisInbox.from_url(cluster.url.replace("redis:", "redis+cluster:"))
+        await inbox.start()
+        assert inbox.durable
+        assert not caplog.records
+        await inbox.aclose()
 
 
 def configure(server, settings):
@@ -311,7 +317,6 @@ def configure(server, settings):
 
 async def test_limited_user(redis_server, caplog):
     """The least rights are enough to work, not to be called durable; missing ones are named."""
-    configure(redis_server, {"appendonly": "yes", "appendfsync": "always"})
     rights = ("time", "eval", "evalsha", "@hash", "@sortedset", "@set", "unlink", "ping", "select")
     with redis_server.client() as look:
         may = [f"+{right}" for right in rights]

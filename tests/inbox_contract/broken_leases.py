@@ -49,7 +49,7 @@ class TakesWithoutLease(MemoryInbox):
         return await super().take(limit, 0.0)
 
 
-@caught_by("test_taken_item_comes_due_after_its_lease", "test_every_hold_has_a_token_of_its_own")
+@caught_by("test_taken_item_comes_due_after_its_lease")
 class TakesForGood(MemoryInbox):
     """Forgets what it has handed over once."""
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 
 from ..clock import SystemClock
 from ..contracts import Clock, Sought
 from ..errors import StoreUnavailable
 from ..model import Attempt, Item, new_token
+from .agenda import Agenda
 
 __all__ = ["MemoryInbox"]
-
-_STALE_KEPT = 256
 
 
 @dataclass(slots=True)
@@ -49,7 +46,7 @@ class MemoryInbox:
         self._clock = clock or SystemClock()
         self._rows: dict[str, _Row] = {}
         self._graves = _Graves(graves)
-        self._agenda = _Agenda()
+        self._agenda = Agenda()
 
     def __len__(self) -> int:
         """Return how many items are waiting or running."""
@@ -229,51 +226,6 @@ class _Graves:
     def clear(self) -> None:
         self._rows.clear()
         self._by_key.clear()
-
-
-class _Agenda:
-    """Knows which id comes due first, on the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._numbers = count()
-        self._present: dict[str, int] = {}
-        # (due, number, id) of every move. One whose number is not the present one is stale.
-        self._moves: list[tuple[float, int, str]] = []
-
-    def __len__(self) -> int:
-        return len(self._moves)
-
-    def move(self, item_id: str, due: float) -> None:
-        number = self._present[item_id] = next(self._numbers)
-        heapq.heappush(self._moves, (due, number, item_id))
-        if len(self._moves) > 2 * len(self._present) + _STALE_KEPT:
-            self._moves = [move for move in self._moves if self._is_present(move)]
-            heapq.heapify(self._moves)
-
-    def drop(self, item_id: str) -> None:
-        self._present.pop(item_id, None)
-
-    def first(self) -> float | None:
-        """Return when the first id comes due."""
-        while self._moves and not self._is_present(self._moves[0]):
-            heapq.heappop(self._moves)
-        return self._moves[0][0] if self._moves else None
-
-    def pop_due(self, now: float, limit: int) -> Sequence[str]:
-        """Take off up to ``limit`` ids that are due; the caller moves each on."""
-        due: list[str] = []
-        while len(due) < limit and (first := self.first()) is not None and first <= now:
-            item_id = heapq.heappop(self._moves)[2]
-            self.drop(item_id)
-            due.append(item_id)
-        return due
-
-    def clear(self) -> None:
-        self._present.clear()
-        self._moves.clear()
-
-    def _is_present(self, move: tuple[float, int, str]) -> bool:
-        return self._present.get(move[2]) == move[1]
 
 
 def _place(item: Item) -> tuple[float, str]:

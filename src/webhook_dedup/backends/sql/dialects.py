@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Double,
+    Function,
     LargeBinary,
+    Select,
     Table,
     Text,
     any_,
@@ -21,16 +24,19 @@ from sqlalchemy import (
     literal_column,
     select,
     tuple_,
+    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from ...errors import ConfigError
 from ...keys import digest as digest_of
 
 __all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "dialect_of"]
+
+T = TypeVar("T")
 
 Insert = postgresql.Insert | sqlite.Insert
 Rows = Sequence[Mapping[str, Any]]
@@ -51,7 +57,10 @@ class Dialect(Protocol):
     """Whether a statement may be abandoned on the client while it waits."""
 
     def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
-        """Insert the rows asked; ``values`` makes table columns of what is asked."""
+        """Insert the rows asked; ``values`` makes table columns of what is asked.
+
+        What is asked first is what a row is known by.
+        """
 
     def rows(self, rows: Rows) -> Any:
         """Return the parameters of :meth:`insert`."""
@@ -64,6 +73,24 @@ class Dialect(Protocol):
 
     def pairs(self, held: Pairs) -> dict[str, Any]:
         """Return the parameters of :meth:`held`."""
+
+    def listed(self, column: Column[T], name: str) -> ColumnElement[bool]:
+        """Match the values of a list that is the parameter ``name``."""
+
+    def paired(self, item_id: Column[str], token: Column[str]) -> ColumnElement[bool]:
+        """Match pairs of an id and a token, given by :meth:`id_pairs`."""
+
+    def id_pairs(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Return the parameters of :meth:`paired`, and the ids as ``ids``."""
+
+    def picked(self, column: Column[T], rows: Select[tuple[T]]) -> ColumnElement[bool]:
+        """Match what a subquery picks, which is run exactly once, its locks and limit included."""
+
+    def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
+        """Return where a text contains a part, from 1; 0 where it does not."""
+
+    def raw(self, column: Column[Any]) -> ColumnElement[Any]:
+        """Return what is stored in a column of text or bytes, as nothing that could fail."""
 
     def exclusively(self, engine: AsyncEngine, name: str) -> AbstractAsyncContextManager[Any]:
         """Open a transaction that no other process is in at the same time under this name."""
@@ -80,7 +107,7 @@ class Postgres:
         source = _unnest(asked)
         columns = values(dict(source.c.items()))
         # Sorted, because two batches that lock their rows in different orders deadlock.
-        chosen = select(*columns.values()).order_by(source.c["digest"])
+        chosen = select(*columns.values()).order_by(source.c[next(iter(asked))])
         return postgresql.insert(table).from_select(list(columns), chosen)
 
     def rows(self, rows: Rows) -> Any:
@@ -99,6 +126,26 @@ class Postgres:
             "digests": [digest for digest, _ in held],
             "tokens": [token for _, token in held],
         }
+
+    def listed(self, column: Column[T], name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
+
+    def paired(self, item_id: Column[str], token: Column[str]) -> ColumnElement[bool]:
+        source = _unnest({"id": Text(), "token": Text()})
+        return tuple_(item_id, token).in_(select(source))
+
+    def id_pairs(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        return {"ids": [item_id for item_id, _ in pairs], "tokens": [token for _, token in pairs]}
+
+    def picked(self, column: Column[T], rows: Select[tuple[T]]) -> ColumnElement[bool]:
+        # A subquery behind IN may be joined, and then run again for each row.
+        return column == any_(func.array(rows.scalar_subquery()))
+
+    def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
+        return func.strpos(text, part)
+
+    def raw(self, column: Column[Any]) -> ColumnElement[Any]:
+        return column
 
     @asynccontextmanager
     async def exclusively(self, engine: AsyncEngine, name: str) -> AsyncIterator[AsyncConnection]:
@@ -133,6 +180,25 @@ class Sqlite:
 
     def pairs(self, held: Pairs) -> dict[str, Any]:
         return {"held": held}
+
+    def listed(self, column: Column[T], name: str) -> ColumnElement[bool]:
+        return column.in_(bindparam(name, expanding=True))
+
+    def paired(self, item_id: Column[str], token: Column[str]) -> ColumnElement[bool]:
+        return tuple_(item_id, token).in_(bindparam("pairs", expanding=True))
+
+    def id_pairs(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        return {"ids": [item_id for item_id, _ in pairs], "pairs": pairs}
+
+    def picked(self, column: Column[T], rows: Select[tuple[T]]) -> ColumnElement[bool]:
+        return column.in_(rows)
+
+    def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
+        return func.instr(text, part)
+
+    def raw(self, column: Column[Any]) -> ColumnElement[Any]:
+        # A cell may hold any type, and text that is none; the driver fails on it for all rows.
+        return type_coerce(cast(column, LargeBinary), NullType()).label(column.name)
 
     @asynccontextmanager
     async def exclusively(

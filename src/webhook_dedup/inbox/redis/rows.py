@@ -91,9 +91,9 @@ def read_row(row: Sequence[Any]) -> Item:
     try:
         delivery = decode_delivery(decoded(item_id), head, body)
     except UnreadableDelivery as error:
-        if isinstance(error.__cause__, UnicodeError):  # it would show the headers
-            raise ValueError("its head is not the text that was written") from error
-        raise
+        # What cannot be encoded or decoded is shown by its error, and headers are secret.
+        is_shown = isinstance(error.__cause__, UnicodeError)
+        raise ValueError("its head is not as written" if is_shown else str(error)) from error
     return _item(row, delivery)
 
 

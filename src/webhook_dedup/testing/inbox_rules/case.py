@@ -68,8 +68,9 @@ async def put(inbox: OperableInbox, item: Item, lease: float) -> Item:
 
 async def take_one(inbox: OperableInbox, lease: float) -> Item:
     """Take the only item that is due."""
-    (item,) = await inbox.take(10, lease)
-    return item
+    taken = await inbox.take(10, lease)
+    assert len(taken) == 1, f"one item is due, {len(taken)} were taken"
+    return taken[0]
 
 
 async def a_taken(inbox: OperableInbox, lease: float, **fields: Any) -> Item:

@@ -1,0 +1,93 @@
+"""One table in one database: started once, worked on, closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
+from .connections import Connections
+from .dialects import dialect_of
+from .engines import check_file
+from .schema import VersionedTable
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+
+
+class Database:
+    """Where a table lives.
+
+    Args:
+        engine: Where connections come from.
+        schema: The table, made when it is absent and ``create`` says so.
+        create: Make the table if it is absent.
+        timeout: Seconds after which a call raises ``StoreUnavailable``.
+
+    Raises:
+        ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        schema: VersionedTable,
+        *,
+        create: bool,
+        timeout: float,
+    ) -> None:
+        check_file(engine.url)
+        self.dialect = dialect_of(engine)
+        self.engine = engine
+        self._schema = schema
+        self._create = create
+        self._owned = False
+        committing = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connections = Connections(committing, self.dialect, timeout)
+        self._starting = asyncio.Lock()
+        self._started = False
+
+    def own(self, timeout: float) -> None:
+        """Take over an engine that commits by itself: it is disposed of in the end."""
+        # Nothing need be set at each checkout.
+        self._connections = Connections(self.engine, self.dialect, timeout)
+        self._owned = True
+
+    async def start(self) -> None:
+        """Prepare the table; may be called again.
+
+        Raises:
+            ConfigError: It cannot work as configured.
+            SchemaError: The table is absent and may not be made, or is of another version.
+            StoreUnavailable: The database cannot be reached now.
+        """
+        async with self._starting:
+            if self._started:
+                return
+            try:
+                await self._connections.bounded(self._prepare)
+            except (StoreUnavailable, SchemaError):
+                raise
+            except StoreError as exc:
+                raise ConfigError(str(exc)) from exc
+            self._started = True
+
+    async def work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do work on a connection that commits each statement. It may be done more than once."""
+        if not self._started:
+            await self.start()
+        return await self._connections.work(work)
+
+    async def aclose(self) -> None:
+        """Wait for what is under way, and free what is not the user's."""
+        await self._connections.finish()
+        self._started = False
+        if self._owned:
+            await self.engine.dispose()
+
+    async def _prepare(self) -> None:
+        await self._schema.prepare(self.engine, self.dialect, create=self._create)

@@ -1,0 +1,101 @@
+"""A table, its version beside it, and how both come to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.engine import Dialect as SqlalchemyDialect
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from ...errors import SchemaError
+from .dialects import Dialect
+
+__all__ = ["VersionedTable"]
+
+
+class VersionedTable:
+    """A table and, beside it, the one row that tells its version.
+
+    Args:
+        name: Of the table, with the database schema before a dot if need be.
+        version: That this release writes and reads.
+        build: Makes the table of its bare name.
+        moving: What passing another name costs, for the message about another version.
+    """
+
+    def __init__(
+        self, name: str, version: int, build: Callable[[str, MetaData], Table], moving: str
+    ) -> None:
+        schema, _, bare = name.rpartition(".")
+        self.name = name
+        self._version = version
+        self._moving = moving
+        self._metadata = MetaData(schema=schema or None)
+        self.table = build(bare, self._metadata)
+        self._versions = Table(
+            f"{bare}_version",
+            self._metadata,
+            Column("version", Integer, primary_key=True, autoincrement=False),
+        )
+
+    async def prepare(self, engine: AsyncEngine, dialect: Dialect, *, create: bool) -> None:
+        """Make sure that the tables are there, in this version.
+
+        Raises:
+            SchemaError: They are absent and may not be made, or are of another version.
+        """
+        async with engine.connect() as connection:
+            found = await connection.run_sync(self._find)
+        if found is None and create:
+            async with dialect.exclusively(engine, self.name) as connection:
+                found = await connection.run_sync(self._create)
+        if found is None:
+            raise SchemaError(
+                f"table {self.name} is absent; pass create=True, or run:\n"
+                f"{self.ddl(engine.dialect)}"
+            )
+        if found != self._version:
+            raise SchemaError(
+                f"table {self.name} has version {found}, this release needs {self._version}; use "
+                f"the release that made it, or pass another table= ({self._moving})"
+            )
+
+    def ddl(self, dialect: SqlalchemyDialect) -> str:
+        """Return the statements that make the tables, for those who make them by hand."""
+        statements: list[ClauseElement] = [
+            *(CreateTable(table) for table in self._metadata.sorted_tables),
+            *(CreateIndex(index) for index in self.table.indexes),
+            insert(self._versions).values(version=self._version),
+        ]
+        texts = [
+            str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+            for statement in statements
+        ]
+        return "\n".join(f"{text.strip()};" for text in texts)
+
+    def _find(self, connection: Connection) -> int | None:
+        """Return the version that is there, ``None`` when a table is absent."""
+        there = inspect(connection)
+        for table in self._metadata.sorted_tables:
+            if not there.has_table(table.name, schema=table.schema):
+                return None
+        return connection.scalar(select(self._versions.c.version))
+
+    def _create(self, connection: Connection) -> int | None:
+        if self._find(connection) is None:
+            self._metadata.create_all(connection)
+            if self._find(connection) is None:
+                connection.execute(insert(self._versions).values(version=self._version))
+        return self._find(connection)

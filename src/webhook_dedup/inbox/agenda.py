@@ -1,0 +1,60 @@
+"""What comes due when, kept in memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from itertools import count
+
+__all__ = ["Agenda"]
+
+_STALE_KEPT = 256
+
+
+class Agenda:
+    """Knows which id comes due first, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._present: dict[str, int] = {}
+        # (due, number, id) of every move. One whose number is not the present one is stale.
+        self._moves: list[tuple[float, int, str]] = []
+
+    def __len__(self) -> int:
+        """Return how many moves are kept, stale ones included."""
+        return len(self._moves)
+
+    def move(self, item_id: str, due: float) -> None:
+        """Let an id come due at a time, whenever it was to come due before."""
+        number = self._present[item_id] = next(self._numbers)
+        heapq.heappush(self._moves, (due, number, item_id))
+        if len(self._moves) > 2 * len(self._present) + _STALE_KEPT:
+            self._moves = [move for move in self._moves if self._is_present(move)]
+            heapq.heapify(self._moves)
+
+    def drop(self, item_id: str) -> None:
+        """Take an id off."""
+        self._present.pop(item_id, None)
+
+    def first(self) -> float | None:
+        """Return when the first id comes due."""
+        while self._moves and not self._is_present(self._moves[0]):
+            heapq.heappop(self._moves)
+        return self._moves[0][0] if self._moves else None
+
+    def pop_due(self, now: float, limit: int) -> Sequence[str]:
+        """Take off up to ``limit`` ids that are due; the caller moves each on."""
+        due: list[str] = []
+        while len(due) < limit and (first := self.first()) is not None and first <= now:
+            item_id = heapq.heappop(self._moves)[2]
+            self.drop(item_id)
+            due.append(item_id)
+        return due
+
+    def clear(self) -> None:
+        """Take all off."""
+        self._present.clear()
+        self._moves.clear()
+
+    def _is_present(self, move: tuple[float, int, str]) -> bool:
+        return self._present.get(move[2]) == move[1]

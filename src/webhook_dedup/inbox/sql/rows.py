@@ -1,0 +1,133 @@
+"""How one item is written into a row, and read from one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...keys import digest
+from ...model import Delivery, Item
+from ..codec import UnreadableDelivery, decode_delivery, encode_head
+from ..history import entry, history_of
+
+__all__ = ["escaped", "read_row", "stand_in", "unescaped", "values_of"]
+
+
+def escaped(text: str) -> str:
+    r"""Write any text as one that every database takes and people can read.
+
+    NUL and lone surrogates become ``\x00`` and ``\ud800``, a backslash is doubled.
+    """
+    doubled = text.replace("\\", "\\\\").replace("\0", "\\x00")
+    return doubled.encode("utf-8", "backslashreplace").decode()
+
+
+def unescaped(text: str) -> str:
+    """Read what :func:`escaped` wrote."""
+    if "\\" not in text:
+        return text
+    return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+
+
+def values_of(item: Item, lease: float) -> dict[str, Any]:
+    """Return what the statement ``put`` is given for one item.
+
+    Raises:
+        ValueError: It was received at no time.
+    """
+    received_at = float(item.delivery.received_at)
+    if not math.isfinite(received_at):
+        raise ValueError(f"item {item.id!a} was received at {received_at}")
+    return {
+        "id": escaped(item.id),
+        "received_at": received_at,
+        "source": escaped(item.delivery.source),
+        "event_id": escaped(item.event_id),
+        "key": escaped(item.key),
+        "key_digest": digest(item.key) if item.key else None,
+        "token": escaped(item.token),
+        "attempts": item.attempts,
+        "deferred": item.deferred,
+        "last_error": escaped(item.history[-1].error) if item.history else None,
+        "history": "".join(map(entry, item.history)),
+        "head": encode_head(item.delivery),
+        "body": item.delivery.body,
+        "lease": lease,
+    }
+
+
+def read_row(row: Any) -> Item:
+    """Build an item from a row.
+
+    Raises:
+        ValueError: It cannot be read; the message shows neither headers nor body.
+    """
+    item_id = unescaped(_text(row.id))
+    try:
+        delivery = decode_delivery(item_id, row.head, row.body)
+    except UnreadableDelivery as error:
+        if isinstance(error.__cause__, UnicodeError):  # it would show the headers
+            raise ValueError("its head is not the text that was written") from error
+        raise
+    return Item(
+        id=item_id,
+        token=unescaped(_text(row.token)),
+        delivery=delivery,
+        key=unescaped(_text(row.key)),
+        event_id=unescaped(_text(row.event_id)),
+        **_state(row),
+    )
+
+
+def stand_in(row: Any) -> Item:
+    """Build an item of a row that cannot be read, so that people can see and purge it."""
+    item_id = _shown(row.id)
+    delivery = Delivery(
+        id=item_id,
+        source=_shown(row.source),
+        method="",
+        path="",
+        headers=(),
+        body=row.body or b"",
+        received_at=_number(row.received_at),
+    )
+    return Item(
+        id=item_id,
+        token=_shown(row.token),
+        delivery=delivery,
+        key=_shown(row.key),
+        event_id=_shown(row.event_id),
+        **_state(row),
+    )
+
+
+def _state(row: Any) -> dict[str, Any]:
+    history = history_of(_text(row.history, "backslashreplace"))
+    return {
+        "attempts": int(_number(row.attempts)),
+        "deferred": bool(row.deferred),
+        "errors": tuple(attempt.error for attempt in history),
+        "history": history,
+        "dead": row.due is None,
+    }
+
+
+def _text(value: str | bytes | None, errors: str = "strict") -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors)
+    return value or ""
+
+
+def _shown(value: str | bytes | None) -> str:
+    text = _text(value, "backslashreplace")
+    try:
+        return unescaped(text)
+    except ValueError:
+        return text
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0

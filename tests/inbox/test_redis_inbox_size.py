@@ -1,0 +1,97 @@
+"""A Redis inbox with many items, and with large ones."""
+
+import os
+
+import pytest
+
+from webhook_dedup.contracts import Sought
+from webhook_dedup.inbox.redis import RedisInbox
+from webhook_dedup.testing.inbox_rules.case import an_attempt, an_item, put, take_one
+
+LONG = 600.0
+MANY = 20_000
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture
+async def own(redis_server):
+    """An inbox on a server of the test's own."""
+    inbox = RedisInbox.from_url(redis_server.url)
+    yield inbox
+    await inbox.aclose()
+
+
+async def test_many_items(redis_server, own):
+    """Twenty thousand waiting items hold up no verb, and take less than 2 kB each."""
+    items = [an_item(received_at=float(number), source=f"s{number % 10}") for number in range(MANY)]
+    await own.put(items, 0.0)
+    with redis_server.client() as look:
+        assert look.info("memory")["used_memory"] < 2_000 * MANY
+        look.config_set("slowlog-log-slower-than", 50_000)
+        look.slowlog_reset()
+        taken = await own.take(64, LONG)
+        assert len(taken) == 64
+        assert all(await own.begin(taken))
+        assert await own.bury(taken[0], an_attempt("late"))
+        await own.done(taken[1:])
+        assert await own.next_due() == 0
+        gone = [each for each in taken[1:] if each.delivery.source == "s3"]
+        assert await own.count(Sought(source="s3")) == MANY // 10 - len(gone)
+        (next_one,) = await own.find(Sought(source="s9"), limit=1, after=items[-20].id)
+        assert next_one.id == items[-11].id
+        assert [each.id for each in await own.find(Sought(error="LATE"))] == [taken[0].id]
+        assert look.slowlog_len() == 0
+
+
+async def test_pages_of_items_received_at_once(own):
+    """Items that arrived at the same moment are each on one page, though the last one leaves."""
+    items = [an_item() for _ in range(1_200)]
+    await own.put(items, LONG)
+    seen, after = [], ""
+    while page := await own.find(Sought(), limit=100, after=after):
+        seen += [each.id for each in page]
+        after = page[-1].id
+    assert seen == sorted(item.id for item in items)
+
+
+async def test_purging_page_by_page(own):
+    """What follows a page is found though the page was purged."""
+    items = [an_item(received_at=float(number)) for number in range(250)]
+    await own.put(items, LONG)
+    purged, after = 0, ""
+    while page := await own.find(Sought(state="waiting"), limit=100, after=after):
+        purged += await own.purge([each.id for each in page])
+        after = page[-1].id
+    assert purged == 250
+
+
+async def test_requeueing_page_by_page(own):
+    """What follows a page of dead letters is found though they live again."""
+    items = [an_item() for _ in range(250)]
+    await own.put(items, LONG)
+    assert await own.shelve([item.id for item in items], "stop") == 250
+    found, after = [], ""
+    while page := await own.find(Sought(state="dead"), limit=100, after=after):
+        assert await own.requeue([each.id for each in page]) == len(page)
+        found += [each.id for each in page]
+        after = page[-1].id
+    assert found == sorted(item.id for item in items)
+
+
+async def test_large_bodies(redis_server, own):
+    """Bodies of 25 MB come back byte for byte, a few at a time, and leave no memory behind."""
+    bodies = [os.urandom(25 * MEGABYTE) for _ in range(3)]
+    items = [an_item(body=body) for body in bodies]
+    await own.put(items, 0.0)
+    found = await own.find(Sought())
+    assert {each.id: each.delivery.body for each in found} == {
+        item.id: item.delivery.body for item in items
+    }
+    for item in items:
+        taken = await take_one(own, LONG)
+        assert taken.delivery == item.delivery
+        await own.done([taken])
+    for _ in range(300):
+        await own.done([await put(own, an_item(), LONG)])
+    with redis_server.client() as look:
+        assert look.info("memory")["used_memory"] < 100 * MEGABYTE
