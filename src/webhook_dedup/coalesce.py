@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .contracts import BatchInbox, Store
+from .contracts import Inbox, Store
 from .errors import StoreError, StoreUnavailable
 from .model import Bid, Claim, Item, Outcome, Settlement
 
@@ -210,7 +210,7 @@ class InboxCoalescer:
         lease: Seconds for which an item is held.
     """
 
-    def __init__(self, inbox: BatchInbox, lease: float) -> None:
+    def __init__(self, inbox: Inbox, lease: float) -> None:
         self.inbox = inbox
         self._lease = lease
         self._puts: Lane[Item, None] = Lane(self._put_all, _id_of)

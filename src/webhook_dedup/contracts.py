@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from .model import Attempt, Bid, Claim, Item, Remembers, Settlement
     from .observe.record import Record
 
 __all__ = [
-    "BatchInbox",
     "Clock",
     "Forgetful",
     "Inbox",
     "Observer",
     "OperableInbox",
+    "Sharing",
     "Sought",
     "Startable",
     "Store",
@@ -119,59 +119,19 @@ class Forgetful(Protocol):
         """Make a key absent, whoever holds or finished it. True if it was held or done."""
 
 
+class Sharing(Protocol):
+    """A store whose connection an inbox may share, so that it is durable where the store is."""
+
+    @property
+    def connection(self) -> Any:
+        """The engine or client the store talks through."""
+
+    @property
+    def namespace(self) -> str:
+        """The table or prefix of the store, from which the inbox takes its own name."""
+
+
 class Inbox(Protocol):
-    """Where accepted deliveries live until they are settled.
-
-    One idea carries it: **an item is due when its due time is past**. ``put`` sets it one lease
-    ahead, because the accepting process runs the item at once; a crash lets it come due; a retry
-    moves it on. ``begin``, ``renew``, ``retry``, ``defer`` and ``bury`` act only for the token
-    that holds the item and answer False to any other; ``done`` needs no token, since a delivery
-    whose event is done must never run again.
-    """
-
-    durable: bool
-    """Whether items outlive this process."""
-
-    async def put(self, item: Item, lease: float) -> None:
-        """Record an item, held by its token for ``lease`` seconds. Repeating it changes nothing.
-
-        Raises:
-            StoreUnavailable: It could not be recorded; the sender must be asked to retry.
-        """
-
-    async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        """Hand over up to ``limit`` due items, each under a new token for ``lease`` seconds."""
-
-    async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
-        """Keep held items from coming due for ``lease`` seconds from now."""
-
-    async def begin(self, item: Item) -> bool:
-        """Count an attempt. Called before the handler runs and after its claim is FRESH."""
-
-    async def done(self, item: Item) -> None:
-        """Remove an item whose event is done."""
-
-    async def retry(self, item: Item, after: float, error: str) -> bool:
-        """Note a failed attempt and let the item come due in ``after`` seconds."""
-
-    async def defer(self, item: Item, after: float) -> bool:
-        """Let the item come due in ``after`` seconds, marked ``deferred``.
-
-        An attempt begun since it was put or taken is not counted. The token stays good until the
-        item is taken again, so a deferral may be changed.
-        """
-
-    async def bury(self, item: Item, error: str) -> bool:
-        """Set the item aside as a dead letter, kept for a person."""
-
-    async def next_due(self) -> float | None:
-        """Seconds until the earliest item comes due, 0 if one is; ``None`` if nothing waits."""
-
-    async def aclose(self) -> None:
-        """Free what the inbox opened itself."""
-
-
-class BatchInbox(Protocol):
     """Where accepted deliveries live until they are settled.
 
     One idea carries it: **an item is due when its due time is past**. ``put`` sets it one lease
@@ -276,7 +236,7 @@ class Sought:
     event_id: str | None = None
 
 
-class OperableInbox(BatchInbox, Protocol):
+class OperableInbox(Inbox, Protocol):
     """An inbox that people can look into and act on."""
 
     async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:

@@ -13,8 +13,8 @@ from .coalesce import Coalescer
 from .contracts import Inbox, Observer, Startable, Store
 from .engine import Engine
 from .errors import ConfigError, MissingPower
-from .inbox import MemoryInbox
-from .model import Delivery, Event, Item, Remembers
+from .inbox import MemoryInbox, inbox_beside
+from .model import Delivery, Event, Item, Remembers, new_token
 from .observe.log import LogObserver
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -43,12 +43,12 @@ class Dedup:
         store: A store, or a URL (see :func:`webhook_dedup.stores.open_store`). A store made from a
             URL is closed with this object, one that was passed in stays open.
         sources: The senders the middleware listens to.
-        inbox: Where accepted deliveries live until they are settled; in memory by default.
+        inbox: Where accepted deliveries live until they are settled. By default beside the store:
+            in the same SQLite file, Postgres or Redis, else in memory.
         observers: Take every record, beside the log.
         policy: In force where a source has none of its own.
         seen_cache: How many keys known done are remembered in this process for at most a minute,
-            so that their duplicates cost no I/O; 0 turns it off. It is off where the first
-            response is replayed, as it keeps none.
+            so that their duplicates cost no I/O; 0 turns it off.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
@@ -69,7 +69,8 @@ class Dedup:
         self.policy = policy or Policy()
         self.routes = Routes(sources, self.policy)
         self.record = Recorder((LogObserver(), *observers))
-        self.inbox: Inbox = MemoryInbox() if inbox is None else inbox
+        self._given_inbox = inbox
+        self.inbox: Inbox = self._find_inbox()
         self.state: dict[str, Any] = {}
         self.seen: SeenCache | None = None
         self.engine: Engine
@@ -126,17 +127,24 @@ class Dedup:
         if self._url is not None and self._used and not isinstance(self.store, MemoryStore):
             # It was closed, or belongs to an event loop that has ended.
             self.store = open_store(self._url)
+            self.inbox = self._find_inbox()
         self._used = True
         try:
             await self._start_all()
         except BaseException:
-            await self._close(self.store)
+            await self._close(self.store, self.inbox)
             raise
+
+    def _find_inbox(self) -> Inbox:
+        """Choose where accepted deliveries live; without sources there are none."""
+        if self._given_inbox is not None:
+            return self._given_inbox
+        return inbox_beside(self.store) if self.routes.by_name else MemoryInbox()
 
     async def _start_all(self) -> None:
         store = self.store
         self.seen = None
-        if self._may_cache():
+        if self._seen_size > 0:
             store = self.seen = SeenCache(store, size=self._seen_size)
         for room in (store, self.inbox):
             if isinstance(room, Startable):
@@ -147,37 +155,35 @@ class Dedup:
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
 
-    def _may_cache(self) -> bool:
-        """Whether keys known done may be answered from memory, where no result is kept."""
-        replays = any(route.source.ack == "handled" for route in self.routes.by_name.values())
-        return self._seen_size > 0 and not (replays and Remembers.RESULT in self.store.remembers)
-
     async def stop(self) -> None:
         """Let running handlers end, cancel and release what does not, close what was opened."""
         if not self.running:
             return
         self._running_on = None
         # Taken along, because it may be started again while it drains.
-        store, engine, runner = self.store, self.engine, self.runner
+        store, inbox, engine, runner = self.store, self.inbox, self.engine, self.runner
         ends_at = monotonic() + self.policy.drain_timeout
         try:
             await runner.drain(self.policy.drain_timeout)
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
-            await self._close(store)
-        if isinstance(self.inbox, MemoryInbox) and len(self.inbox):
+            await self._close(store, inbox)
+        if isinstance(inbox, MemoryInbox) and len(inbox):
             logger.warning(
-                "%d accepted events were not finished and end with this process", len(self.inbox)
+                "%d accepted events were not finished and end with this process", len(inbox)
             )
 
-    async def _close(self, store: Store) -> None:
-        """Close a store that was made here."""
+    async def _close(self, store: Store, inbox: Inbox) -> None:
+        """Close what was made here."""
+        if self._given_inbox is None and not isinstance(inbox, MemoryInbox):
+            await inbox.aclose()
         if self._url is not None:
             await store.aclose()
 
-    def item(self, delivery: Delivery) -> Item:
+    def item(self, delivery: Delivery, event: Event) -> Item:
         """Make the inbox item of a new delivery."""
-        return Item(delivery.id, f"{delivery.id}.0", delivery)
+        key = "" if event.key is None else str(event.key)
+        return Item(delivery.id, new_token(delivery.id), delivery, key=key, event_id=event.id)
 
     def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
         """Make the job that runs an event."""
@@ -209,9 +215,10 @@ class Dedup:
         early = [route.source.name for route in routes if route.source.ack != "handled"]
         if early and not self.inbox.durable:
             logger.warning(
-                "accepted events of %s are kept in memory until they are handled and are lost if "
-                "this process dies; use ack='handled' to acknowledge after the handler",
+                "accepted events of %s are kept in %s until they are handled and can be lost with "
+                "it; use a durable store, or ack='handled' to acknowledge after the handler",
                 ", ".join(early),
+                self.inbox.name,
             )
         for route in routes:
             horizon = route.source.preset.horizon

@@ -231,7 +231,6 @@ class Item:
         event_id: The provider's event id, for people.
         attempts: Handler runs begun so far.
         deferred: Whether a deferral to another holder was already recorded.
-        errors: One line for each failed attempt, oldest first.
         history: Every failed attempt, oldest first.
         dead: Whether it is a dead letter.
     """
@@ -241,7 +240,6 @@ class Item:
     delivery: Delivery
     attempts: int = 0
     deferred: bool = False
-    errors: tuple[str, ...] = ()
     key: str = ""
     event_id: str = ""
     history: tuple[Attempt, ...] = ()

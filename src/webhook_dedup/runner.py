@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .coalesce import InboxCoalescer
 from .contracts import Inbox
 from .engine import Engine
-from .errors import RejectedDelivery, StoreError
+from .errors import ConfigError, RejectedDelivery, StoreError
 from .lease import LeaseKeeper
-from .model import Claim, Item
+from .model import Attempt, Claim, Item
 from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -26,6 +28,7 @@ logger = logging.getLogger("webhook_dedup")
 POLL = 1.0
 TAKE_AT_ONCE = 64
 LAST_WORDS = 1.0
+UNKNOWN_SOURCE_WAIT = 60.0
 
 
 class Runner:
@@ -47,7 +50,7 @@ class Runner:
         record: Recorder,
         policy: Policy,
     ) -> None:
-        self._inbox = inbox
+        self._inbox = InboxCoalescer(inbox, policy.lease)
         self._jobs = jobs
         self._record = record
         self._lease = policy.lease
@@ -56,7 +59,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
-        self._tools = Tools(engine, inbox, record, self._rows, Siblings(), self._wake.set)
+        self._tools = Tools(engine, self._inbox, record, self._rows, Siblings(), self._wake.set)
 
     @property
     def busy(self) -> bool:
@@ -74,16 +77,24 @@ class Runner:
             RejectedDelivery: It could not be recorded, or nothing durable holds it and too many
                 handlers run; the sender is asked to come again.
         """
-        if self.busy and not self._inbox.durable:
+        if self.busy and not self._inbox.inbox.durable:
             raise RejectedDelivery(
                 503, "overloaded", f"{self._limit} events are being handled", retry_after=1.0
             )
         try:
-            await self._inbox.put(item, self._lease)
+            await self._inbox.put(item)
         except StoreError as exc:
             raise RejectedDelivery(
                 503, "inbox_unavailable", "the delivery could not be recorded", retry_after=5.0
             ) from exc
+
+    async def withdraw(self, item: Item) -> None:
+        """Take back an accepted item whose sender is asked to come again.
+
+        If that fails it is run all the same, and the sender's next copy is a duplicate.
+        """
+        with contextlib.suppress(StoreError):
+            await self._inbox.done(item)
 
     def run(
         self, item: Item, job: Job, claimed: tuple[Claim, float] | None = None
@@ -111,6 +122,7 @@ class Runner:
             logger.warning("%d handlers were cancelled at shutdown", len(left))
             await asyncio.wait(left, timeout=LAST_WORDS)
         await self._rows.aclose()
+        await self._inbox.drain()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -130,7 +142,7 @@ class Runner:
             try:
                 if await self._take():
                     continue
-                wait = await self._inbox.next_due()
+                wait = await self._inbox.inbox.next_due()
                 if wait is not None and not self.busy:
                     pause = min(max(wait, 0.001), POLL)
             except StoreError as exc:
@@ -142,10 +154,12 @@ class Runner:
 
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)
-        items = await self._inbox.take(free, self._lease) if free > 0 else ()
+        items = await self._inbox.take(free) if free > 0 else ()
         for item in items:
             try:
                 job = self._jobs(item)
+            except ConfigError as exc:
+                self._spawn(self._leave(item, str(exc)))
             except Exception as exc:
                 logger.exception("inbox item %s cannot be run", item.id)
                 self._spawn(self._set_aside(item, f"it cannot be run: {exc!r}"))
@@ -153,10 +167,18 @@ class Runner:
                 self.run(item, job)
         return len(items)
 
+    async def _leave(self, item: Item, why: str) -> None:
+        """Leave an item to a process that knows its source, or to the day it is configured."""
+        if not item.deferred:
+            logger.warning("inbox item %s is left waiting: %s", item.id, why)
+        with contextlib.suppress(StoreError):
+            await self._inbox.inbox.defer(item, UNKNOWN_SOURCE_WAIT)
+
     async def _set_aside(self, item: Item, why: str) -> None:
         """Bury an item whose event cannot be told. If that fails it will come due again."""
         try:
-            buried = await self._inbox.bury(item, why)
+            attempt = Attempt(time.time(), "", 0.0, why)
+            buried = await self._inbox.inbox.bury(item, attempt)
         except StoreError as exc:
             logger.warning("inbox item %s could not be set aside: %s", item.id, exc)
             return

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from .contracts import Inbox
+from .coalesce import InboxCoalescer
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreError
 from .lease import LeaseKeeper
-from .model import Bid, Claim, Event, Item, new_token
+from .model import Attempt, Bid, Claim, Event, Item, new_token
 from .observe.record import Kind, Reason, about, skip
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -64,7 +67,7 @@ class Tools:
     """
 
     engine: Engine
-    inbox: Inbox
+    inbox: InboxCoalescer
     record: Recorder
     rows: LeaseKeeper[Item]
     siblings: Siblings
@@ -244,19 +247,19 @@ class Turn:
         kind, error = (Kind.LEASE_LOST, None) if lost else (Kind.FAILED, verdict.error)
         self._tell_end(kind, verdict, duration=run.duration, detail=verdict.detail, error=error)
         if verdict.ending is Ending.BURY or self._number >= self._job.policy.retries.attempts:
-            await self._bury(verdict)
+            await self._bury(verdict, run.duration)
         else:
-            await self._retry(verdict)
+            await self._retry(verdict, run.duration)
 
-    async def _bury(self, verdict: Verdict) -> None:
-        if await self._tools.inbox.bury(self._item, verdict.detail):
+    async def _bury(self, verdict: Verdict, duration: float = 0.0) -> None:
+        if await self._tools.inbox.inbox.bury(self._item, _attempt(verdict, duration)):
             self._tell_end(Kind.BURIED, verdict, detail=verdict.detail)
 
-    async def _retry(self, verdict: Verdict) -> None:
+    async def _retry(self, verdict: Verdict, duration: float) -> None:
         delay = verdict.after
         if delay is None:
             delay = self._job.policy.retries.wait(self._number)
-        if await self._tools.inbox.retry(self._item, delay, verdict.detail):
+        if await self._tools.inbox.inbox.retry(self._item, delay, _attempt(verdict, duration)):
             self._tell_end(Kind.RETRIED, verdict, delay=delay)
         self._tools.wake()
 
@@ -265,7 +268,7 @@ class Turn:
             await self._tools.engine.release(self._job.event, claim)
 
     async def _defer(self, delay: float, item: Item | None = None) -> None:
-        await self._tools.inbox.defer(item or self._item, delay)
+        await self._tools.inbox.inbox.defer(item or self._item, delay)
         self._tools.wake()
 
     def _tell(self, kind: Kind, **fields: Any) -> None:
@@ -276,6 +279,11 @@ class Turn:
 
     def _skip(self, kind: Kind, claim: Claim, **fields: Any) -> None:
         self._tools.record(skip(kind, self._job.event, claim, **fields))
+
+
+def _attempt(verdict: Verdict, duration: float) -> Attempt:
+    where = f"{socket.gethostname()}:{os.getpid()}"
+    return Attempt(time.time() - duration, where, duration, verdict.detail)
 
 
 def _no_matter() -> None:

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 APP = "tests.asgi.served:app"
 
 COMMANDS = {
-    "uvicorn": ["uvicorn", APP, "--host", HOST, "--port", "{port}", "--no-access-log"],
+    "uvicorn": [
+        *("uvicorn", APP, "--host", HOST, "--port", "{port}", "--no-access-log"),
+        *("--timeout-keep-alive", "60"),
+    ],
     "hypercorn": ["hypercorn", APP, "--bind", f"{HOST}:{{port}}", "--graceful-timeout", "10"],
     "granian": ["granian", APP, "--interface", "asgi", "--host", HOST, "--port", "{port}"],
 }

@@ -12,7 +12,6 @@ import pytest
 from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.inbox import MemoryInbox
-from webhook_dedup.model import Remembers
 from webhook_dedup.stores import MemoryStore
 
 from ..asgi.kit import SECRET, source
@@ -272,18 +271,6 @@ async def test_seen_cache_is_in_front_of_the_store_unless_turned_off():
         assert uncached.seen is None
 
 
-async def test_seen_cache_is_not_in_front_where_results_replay():
-    """A copy of a handled event is answered with the first response, which no cache keeps."""
-
-    class Resultless(CueStore):
-        remembers = Remembers.ALL & ~Remembers.RESULT
-
-    async with Dedup(CueStore(), sources=[source(ack="handled")]) as replaying:
-        assert replaying.seen is None
-    async with Dedup(Resultless(), sources=[source(ack="handled")]) as resultless:
-        assert resultless.seen is not None
-
-
 # Warnings at start-up
 
 
@@ -341,6 +328,6 @@ async def test_unfinished_events_are_counted_at_the_end(caplog):
     dedup = Dedup(MemoryStore(), inbox=inbox)
     async with dedup:
         event = an_event()
-        await inbox.put(dedup.item(event.delivery), 60.0)
+        await inbox.put([dedup.item(event.delivery, event)], 60.0)
 
     assert "1 accepted events were not finished" in caplog.text

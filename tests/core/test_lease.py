@@ -25,7 +25,9 @@ def a_claim(key: str = "key") -> Claim:
 
 
 class Renewing:
-    """Renewals as a keeper asks for them; each answer is a list, an error or a number of seconds.
+    """Renewals as a keeper asks for them.
+
+    An answer is a list, an error, a number of seconds to hang, or a pair of seconds and a list.
 
     Attributes:
         asked: ``(time, keys)`` of every call.
@@ -42,7 +44,10 @@ class Renewing:
         answer = self.script.pop(0) if self.script else None
         if isinstance(answer, BaseException):
             raise answer
-        if isinstance(answer, (int, float)):
+        if isinstance(answer, tuple):
+            seconds, answer = answer
+            await asyncio.sleep(seconds)
+        elif isinstance(answer, (int, float)):
             await asyncio.sleep(answer)
         return answer if isinstance(answer, list) else [True] * len(claims)
 
@@ -197,15 +202,17 @@ async def test_nothing_held_leaves_nothing_behind_and_it_begins_again():
 
 @in_virtual_time
 async def test_dropped_claim_is_renewed_and_lost_no_more():
-    """A claim settled inside its block is left alone, even if a renewal is under way."""
-    renewing = Renewing([False], [False])
+    """A claim settled inside its block is left alone, even by a renewal that is under way."""
+    renewing = Renewing((2.0, [False]), [False])
     claim = a_claim()
     lost: list[bool] = []
     with renewing.keeper.hold(claim, LEASE, lambda: lost.append(True), sent=now()):
+        await asyncio.sleep(LEASE / 3 + 1)
         renewing.keeper.drop(claim)
         await asyncio.sleep(3 * LEASE)
 
-    assert (renewing.asked, lost) == ([], [])
+    assert len(renewing.asked) == 1
+    assert lost == []
 
 
 @in_virtual_time
@@ -213,10 +220,12 @@ async def test_closing_ends_a_renewal_under_way():
     """A keeper that is closed leaves no task behind."""
     renewing = Renewing(10_000)
     holding = asyncio.ensure_future(renewing.hold(LEASE))
-    await asyncio.sleep(LEASE / 2)
+    await asyncio.sleep(LEASE / 3 + 1)
     assert renewing.keeper._renewals
+    began = now()
     await renewing.keeper.aclose()
 
+    assert now() == began
     assert not renewing.keeper._renewals
     assert await holding is None
 

@@ -4,7 +4,7 @@ import pytest
 
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import StoreUnavailable
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 from webhook_dedup.model import Attempt
 from webhook_dedup.testing import FakeClock, InboxContract
 from webhook_dedup.testing.inbox_rules.case import an_attempt, an_item

@@ -1,12 +1,12 @@
 """The SQL inbox keeps the inbox contract on both of its databases."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.inbox.sql_support import TABLE, meddle
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.testing import InboxContract
-
-TABLE = "webhook_dedup_inbox"
+from webhook_dedup.testing.inbox_rules.concurrency import ConcurrencyRules
 
 
 class SqlContract(InboxContract):
@@ -20,9 +20,8 @@ class SqlContract(InboxContract):
         await inbox.aclose()
 
     async def spoil(self, inbox, item_id):
-        spoiling = text(f"UPDATE {TABLE} SET head = :head WHERE id = :id")
-        async with inbox._database.engine.connect() as connection:
-            await connection.execute(spoiling, {"head": b"\xff{", "id": item_id})
+        spoiling = f"UPDATE {TABLE} SET head = :head WHERE id = :id"
+        await meddle(inbox, spoiling, head=b"\xff{", id=item_id)
         return True
 
 
@@ -36,3 +35,20 @@ class TestPostgres(SqlContract):
     @pytest.fixture
     def url(self, postgres_url):
         return postgres_url
+
+
+class TestRepeatableReadEngine(ConcurrencyRules):
+    """An engine whose every transaction, a single statement's too, sees one snapshot."""
+
+    @pytest.fixture
+    async def inbox(self, postgres_url):
+        settings = {"default_transaction_isolation": "repeatable read"}
+        engine = create_async_engine(
+            postgres_url.replace("postgresql:", "postgresql+asyncpg:"),
+            isolation_level="REPEATABLE READ",
+            connect_args={"server_settings": settings},
+        )
+        inbox = SqlInbox(engine)
+        yield inbox
+        await inbox.aclose()
+        await engine.dispose()

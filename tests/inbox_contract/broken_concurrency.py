@@ -2,7 +2,7 @@
 
 import asyncio
 
-from webhook_dedup.inbox.volatile import MemoryInbox, _Row
+from webhook_dedup.inbox.memory import MemoryInbox, _Row
 
 from .faults import caught_by
 

@@ -1,6 +1,6 @@
 """Inboxes with one fault each in what done removes."""
 
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 from webhook_dedup.model import Attempt
 
 from .faults import caught_by

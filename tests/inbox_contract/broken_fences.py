@@ -1,6 +1,6 @@
 """Inboxes with one fault each in whom they let act."""
 
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 
 from .faults import caught_by
 

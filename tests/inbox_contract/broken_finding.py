@@ -5,7 +5,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 
 from webhook_dedup.contracts import Sought
-from webhook_dedup.inbox.volatile import MemoryInbox, _admits
+from webhook_dedup.inbox.memory import MemoryInbox, _admits
 
 from .faults import caught_by
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 
 from .faults import caught_by
 

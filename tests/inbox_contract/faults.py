@@ -1,6 +1,6 @@
 """The register of deliberately broken inboxes."""
 
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 
 from ..contract.faults import registering
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 from webhook_dedup.model import Attempt
 
 __all__ = ["SpoilableInbox"]

@@ -6,7 +6,7 @@ pytest_plugins = ["pytester"]
 
 _TESTS = """
 import pytest
-from webhook_dedup.inbox.volatile import MemoryInbox
+from webhook_dedup.inbox.memory import MemoryInbox
 from webhook_dedup.testing import FakeClock, InboxContract
 
 {preamble}

@@ -8,8 +8,8 @@ import pytest
 
 from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
 from webhook_dedup.errors import StoreUnavailable
-from webhook_dedup.model import Bid, Outcome
 from webhook_dedup.keys import digest
+from webhook_dedup.model import Bid, Outcome
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
 LEASE = 0.3

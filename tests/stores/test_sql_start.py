@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.stores import sql_support
 from tests.stores.sql_support import TABLE, bids, opened, role, session
+from webhook_dedup.backends.sql.faults import translated
 from webhook_dedup.contracts import Forgetful, Startable, Store
 from webhook_dedup.errors import ConfigError, SchemaError, StoreError
 from webhook_dedup.stores.sql import SqlStore
-from webhook_dedup.backends.sql.faults import translated
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
 url = sql_support.url

@@ -2,9 +2,19 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from tests.stores import sql_support
-from tests.stores.sql_support import TABLE, bids, opened, outcomes, rows_of, session, until
+from tests.stores.sql_support import (
+    PATIENCE,
+    TABLE,
+    bids,
+    opened,
+    outcomes,
+    rows_of,
+    session,
+    until,
+)
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.stores.sql.sweeper import Sweeper
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, LONG_TTL, a_key, claim
@@ -56,6 +66,21 @@ async def test_a_failing_sweep_is_logged_and_tried_again(caplog):
         await calls.get()
         await sweeper.stop()
     assert "no database" in caplog.text
+
+
+async def test_a_sweep_that_swallows_its_cancellation_is_the_last():
+    """Stopping ends the task even when what it called took the cancellation for itself."""
+    swept = asyncio.Event()
+
+    async def sweep():
+        swept.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    sweeper = Sweeper(sweep, 0.01)
+    sweeper.start()
+    await swept.wait()
+    await asyncio.wait_for(sweeper.stop(), PATIENCE)
 
 
 async def test_a_sweep_passes_by_rows_that_are_locked(postgres_url):

@@ -15,7 +15,7 @@ __all__ = ["respond_claimed", "respond_first"]
 async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) -> None:
     """Record, acknowledge, then claim and run."""
     dedup = exchange.dedup
-    item = dedup.item(delivery)
+    item = dedup.item(delivery, event)
     await dedup.runner.accept(item)
     try:
         await acknowledge(exchange.send, exchange.preset)
@@ -29,7 +29,7 @@ async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) ->
 async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) -> None:
     """Record and claim, acknowledge with what the claim said, then run."""
     dedup = exchange.dedup
-    item = dedup.item(delivery)
+    item = dedup.item(delivery, event)
     job = dedup.job(exchange.route, event, delivery)
     await dedup.runner.accept(item)
     claimed: tuple[Claim, float] | None = None
@@ -39,7 +39,7 @@ async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) 
         duplicate = claim is not None and not claim.fresh
         await acknowledge_claimed(exchange.send, exchange.preset, duplicate=duplicate)
     except RejectedDelivery:
-        await dedup.inbox.done(item)  # the sender was told to come again
+        await dedup.runner.withdraw(item)  # the sender was told to come again
         raise
     except BaseException:
         dedup.runner.run(item, job, claimed)

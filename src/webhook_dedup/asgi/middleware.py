@@ -40,7 +40,7 @@ class WebhookDedup:
         app: The app that handles events.
         store: A store or its URL; see :func:`webhook_dedup.stores.open_store`.
         sources: The senders to listen to.
-        inbox: Where accepted deliveries live; in memory by default.
+        inbox: Where accepted deliveries live; beside the store by default.
         observers: Take every record, beside the log.
         policy: In force where a source has none of its own.
         dedup: A :class:`Dedup` of your own in place of all of these.

@@ -2,99 +2,107 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..clock import SystemClock
-from ..contracts import Clock
+from ..contracts import Clock, Sought
 from ..errors import StoreUnavailable
-from ..model import Item, new_token
+from ..model import Attempt, Item, new_token
+from .agenda import Agenda
 
 __all__ = ["MemoryInbox"]
-
-
-_STALE_KEPT = 256
 
 
 @dataclass(slots=True)
 class _Row:
     item: Item
-    due: float = 0.0  # on the monotonic clock
-    begun: bool = False  # an attempt was counted since it was put or taken
+    held: bool = True  # until a retry or a burial; from then on the token can only repeat it
+    begun: bool = False  # an attempt was counted during this hold
+
+    def fail(self, attempt: Attempt) -> None:
+        """End the hold with a failed attempt."""
+        self.item = replace(self.item, history=(*self.item.history, attempt))
+        self.held = False
 
 
 class MemoryInbox:
     """Keeps items in a dictionary.
 
     Args:
-        capacity: Items it takes before it refuses more, so that a stuck handler cannot fill the
-            memory.
-        graves: Dead letters it keeps; the oldest go first.
-        clock: Time source.
+        capacity: Waiting items it takes before it refuses more, so that a stuck handler cannot
+            fill the memory. A batch that does not fit is refused as a whole.
+        graves: Dead letters it keeps; the first buried go first.
+        clock: Time source; tests pass :class:`webhook_dedup.testing.FakeClock`.
     """
 
+    name = "memory"
     durable = False
 
     def __init__(
         self, *, capacity: int = 10_000, graves: int = 1_000, clock: Clock | None = None
     ) -> None:
         self._capacity = capacity
-        self._graves = graves
         self._clock = clock or SystemClock()
         self._rows: dict[str, _Row] = {}
-        self._dead: dict[str, Item] = {}
-        # (due, id) of every move. A pair whose row has moved on is stale and skipped.
-        self._agenda: list[tuple[float, str]] = []
+        self._graves = _Graves(graves)
+        self._agenda = Agenda()
 
     def __len__(self) -> int:
         """Return how many items are waiting or running."""
         return len(self._rows)
 
-    @property
-    def dead(self) -> Sequence[Item]:
-        """The dead letters, oldest first."""
-        return tuple(self._dead.values())
-
-    async def put(self, item: Item, lease: float) -> None:
-        if item.id in self._rows:
-            return
-        if len(self._rows) >= self._capacity:
+    async def put(self, items: Sequence[Item], lease: float) -> None:
+        new = [item for item in items if self._row(item.id) is None]
+        if len(self._rows) + len(new) > self._capacity:
             raise StoreUnavailable(f"the inbox in memory is full ({self._capacity} deliveries)")
-        self._rows[item.id] = _Row(item)
-        self._move(item.id, lease)
+        for item in new:
+            self._rows[item.id] = _Row(item)
+            self._move(item.id, lease)
 
     async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        taken: list[Item] = []
-        while len(taken) < limit and (row := self._pop_due()) is not None:
-            row.item = replace(row.item, token=new_token(row.item.id))
-            row.begun = False
-            self._move(row.item.id, lease)
-            taken.append(row.item)
-        return taken
+        due = self._agenda.pop_due(self._clock.monotonic(), limit)
+        return [self._hand_over(item_id, lease) for item_id in due]
+
+    def _hand_over(self, item_id: str, lease: float) -> Item:
+        item = replace(self._rows[item_id].item, token=new_token(item_id))
+        self._rows[item_id] = _Row(item)
+        self._move(item_id, lease)
+        return item
 
     async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
-        rows = [self._held(item) for item in items]
-        for row in filter(None, rows):
-            self._move(row.item.id, lease)
-        return [row is not None for row in rows]
+        return [self._renew(item, lease) for item in items]
 
-    async def begin(self, item: Item) -> bool:
+    def _renew(self, item: Item, lease: float) -> bool:
         row = self._held(item)
         if row is not None:
+            self._move(item.id, lease)
+        return row is not None
+
+    async def begin(self, items: Sequence[Item]) -> Sequence[bool]:
+        return [self._begin(item) for item in items]
+
+    def _begin(self, item: Item) -> bool:
+        row = self._held(item)
+        if row is not None and not row.begun:
             row.item = replace(row.item, attempts=row.item.attempts + 1)
             row.begun = True
         return row is not None
 
-    async def done(self, item: Item) -> None:
-        self._rows.pop(item.id, None)
+    async def done(self, items: Sequence[Item]) -> None:
+        for item in items:
+            self._remove(item.id)
+            for sibling in self._graves.of_key(item.key):
+                self._graves.pop(sibling)
 
-    async def retry(self, item: Item, after: float, error: str) -> bool:
-        row = self._held(item)
-        if row is not None:
-            row.item = replace(row.item, errors=(*row.item.errors, error))
+    async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
+        row = self._rows.get(item.id)
+        if row is None or row.item.token != item.token:
+            return False
+        if row.held:
+            row.fail(attempt)
             self._move(item.id, after)
-        return row is not None
+        return True
 
     async def defer(self, item: Item, after: float) -> bool:
         row = self._held(item)
@@ -105,46 +113,136 @@ class MemoryInbox:
             self._move(item.id, after)
         return row is not None
 
-    async def bury(self, item: Item, error: str) -> bool:
+    async def bury(self, item: Item, attempt: Attempt) -> bool:
         row = self._held(item)
-        if row is None:
-            return False
-        del self._rows[item.id]
-        self._dead[item.id] = replace(row.item, errors=(*row.item.errors, error))
-        while len(self._dead) > self._graves:
-            del self._dead[next(iter(self._dead))]
-        return True
+        if row is not None:
+            self._bury(row, attempt)
+            return True
+        grave = self._graves.get(item.id)
+        return grave is not None and grave.item.token == item.token
 
     async def next_due(self) -> float | None:
-        self._skip_stale()
-        return max(0.0, self._agenda[0][0] - self._clock.monotonic()) if self._agenda else None
+        first = self._agenda.first()
+        return None if first is None else max(0.0, first - self._clock.monotonic())
+
+    async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:
+        last = self._row(after)
+        begin = _place(last.item) if last is not None else None
+        found = sorted(self._admitted(sought), key=_place)
+        return [item for item in found if begin is None or _place(item) > begin][:limit]
+
+    async def get(self, item_id: str) -> Item | None:
+        row = self._row(item_id)
+        return None if row is None else row.item
+
+    async def requeue(self, item_ids: Sequence[str]) -> int:
+        rows = list(filter(None, map(self._row, item_ids)))
+        for row in rows:
+            item = row.item
+            self._graves.pop(item.id)
+            token = new_token(item.id)
+            self._rows[item.id] = _Row(replace(item, token=token, attempts=0, dead=False))
+            self._move(item.id, 0.0)
+        return len(rows)
+
+    async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
+        rows = list(filter(None, map(self._rows.get, item_ids)))
+        for row in rows:
+            row.item = replace(row.item, token=new_token(row.item.id))
+            self._bury(row, Attempt(self._clock.time(), "", 0.0, reason))
+        return len(rows)
+
+    async def purge(self, item_ids: Sequence[str]) -> int:
+        return sum(self._remove(item_id) for item_id in item_ids)
+
+    async def count(self, sought: Sought) -> int:
+        return sum(1 for _ in self._admitted(sought))
 
     async def aclose(self) -> None:
         self._rows.clear()
+        self._graves.clear()
         self._agenda.clear()
+
+    def _row(self, item_id: str) -> _Row | None:
+        return self._rows.get(item_id) or self._graves.get(item_id)
 
     def _held(self, item: Item) -> _Row | None:
         row = self._rows.get(item.id)
-        return row if row is not None and row.item.token == item.token else None
+        return row if row is not None and row.held and row.item.token == item.token else None
 
     def _move(self, item_id: str, after: float) -> None:
-        due = self._clock.monotonic() + after
-        self._rows[item_id].due = due
-        heapq.heappush(self._agenda, (due, item_id))
-        if len(self._agenda) > 2 * len(self._rows) + _STALE_KEPT:
-            self._agenda = [(row.due, row.item.id) for row in self._rows.values()]
-            heapq.heapify(self._agenda)
+        self._agenda.move(item_id, self._clock.monotonic() + after)
 
-    def _pop_due(self) -> _Row | None:
-        self._skip_stale()
-        if not self._agenda or self._agenda[0][0] > self._clock.monotonic():
-            return None
-        return self._rows[heapq.heappop(self._agenda)[1]]
+    def _bury(self, row: _Row, attempt: Attempt) -> None:
+        row.fail(attempt)
+        row.item = replace(row.item, dead=True)
+        self._remove(row.item.id)
+        self._graves.add(row)
 
-    def _skip_stale(self) -> None:
-        while self._agenda:
-            due, item_id = self._agenda[0]
-            row = self._rows.get(item_id)
-            if row is not None and row.due == due:
-                return
-            heapq.heappop(self._agenda)
+    def _remove(self, item_id: str) -> bool:
+        self._agenda.drop(item_id)
+        waiting, dead = self._rows.pop(item_id, None), self._graves.pop(item_id)
+        return (waiting or dead) is not None
+
+    def _admitted(self, sought: Sought) -> Iterable[Item]:
+        now = self._clock.time()
+        rows = (*self._rows.values(), *self._graves.rows())
+        return (row.item for row in rows if _admits(sought, row.item, now))
+
+
+class _Graves:
+    """Dead rows, the first buried first, and which of them share a key."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: dict[str, _Row] = {}
+        self._by_key: dict[str, set[str]] = {}
+
+    def add(self, row: _Row) -> None:
+        self._rows[row.item.id] = row
+        if row.item.key:
+            self._by_key.setdefault(row.item.key, set()).add(row.item.id)
+        while len(self._rows) > self._limit:
+            self.pop(next(iter(self._rows)))
+
+    def get(self, item_id: str) -> _Row | None:
+        return self._rows.get(item_id)
+
+    def of_key(self, key: str) -> Sequence[str]:
+        return tuple(self._by_key.get(key, ()))
+
+    def pop(self, item_id: str) -> _Row | None:
+        row = self._rows.pop(item_id, None)
+        if row is not None and row.item.key:
+            siblings = self._by_key[row.item.key]
+            siblings.discard(item_id)
+            if not siblings:
+                del self._by_key[row.item.key]
+        return row
+
+    def rows(self) -> Iterable[_Row]:
+        return self._rows.values()
+
+    def clear(self) -> None:
+        self._rows.clear()
+        self._by_key.clear()
+
+
+def _place(item: Item) -> tuple[float, str]:
+    return item.delivery.received_at, item.id
+
+
+def _admits(sought: Sought, item: Item, now: float) -> bool:
+    age = now - item.delivery.received_at
+    return (
+        sought.source in {None, item.delivery.source}
+        and sought.event_id in {None, item.event_id}
+        and sought.state in {None, "dead" if item.dead else "waiting"}
+        and (sought.older_than is None or age >= sought.older_than)
+        and (sought.younger_than is None or age <= sought.younger_than)
+        and (sought.error is None or _failed_with(item, sought.error))
+    )
+
+
+def _failed_with(item: Item, text: str) -> bool:
+    return bool(item.history) and text.casefold() in item.history[-1].error.casefold()

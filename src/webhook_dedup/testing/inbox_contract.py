@@ -31,7 +31,7 @@ class InboxContract(
     OperatingRules,
     FindingRules,
 ):
-    """Every rule of ``BatchInbox`` and ``OperableInbox`` that one process can show.
+    """Every rule of ``Inbox`` and ``OperableInbox`` that one process can show.
 
     Both stand in :mod:`webhook_dedup.contracts`. Subclass this under a name that begins with
     ``Test`` and give it a fixture named ``inbox``. Every test needs an **empty** inbox, since

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -49,23 +49,29 @@ class Connections:
 
     async def bounded(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt something until it succeeds, cannot succeed, or time is up."""
+        task = asyncio.create_task(self._repeated(attempt))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
         if not self._abandons:
-            return await self._undisturbed(self._repeated(attempt))
+            # A cancellation would leave the cursor half read, and with it the file's lock.
+            return await asyncio.shield(task)
         try:
-            return await asyncio.wait_for(self._repeated(attempt), self._timeout)
-        except asyncio.TimeoutError as exc:
-            raise StoreUnavailable(f"{self._store}: no answer within {self._timeout:g} s") from exc
+            # Not by wait_for, which before Python 3.12 may swallow a cancellation.
+            done, _ = await asyncio.wait([task], timeout=self._timeout)
+        finally:
+            task.cancel()
+        if not done:
+            raise StoreUnavailable(f"{self._store}: no answer within {self._timeout:g} s")
+        return task.result()
 
     async def finish(self) -> None:
-        """Wait for work whose callers were cancelled."""
+        """Wait for work whose callers are gone."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _undisturbed(self, work: Coroutine[Any, Any, T]) -> T:
-        # A cancellation would leave the cursor behind half read, and with it the file's lock.
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, for its caller may be gone
 
     async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
         deadline = time.monotonic() + self._timeout

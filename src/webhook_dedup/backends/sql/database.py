@@ -17,6 +17,7 @@ from .schema import VersionedTable
 __all__ = ["Database"]
 
 T = TypeVar("T")
+Check = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class Database:
@@ -27,6 +28,7 @@ class Database:
         schema: The table, made when it is absent and ``create`` says so.
         create: Make the table if it is absent.
         timeout: Seconds after which a call raises ``StoreUnavailable``.
+        check: Looks at the database when the table is prepared; what it raises fails the start.
 
     Raises:
         ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
@@ -39,12 +41,14 @@ class Database:
         *,
         create: bool,
         timeout: float,
+        check: Check | None = None,
     ) -> None:
         check_file(engine.url)
         self.dialect = dialect_of(engine)
         self.engine = engine
         self._schema = schema
         self._create = create
+        self._check = check
         self._owned = False
         committing = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._connections = Connections(committing, self.dialect, timeout)
@@ -91,3 +95,6 @@ class Database:
 
     async def _prepare(self) -> None:
         await self._schema.prepare(self.engine, self.dialect, create=self._create)
+        if self._check is not None:
+            async with self.engine.connect() as connection:
+                await self._check(connection)

@@ -16,7 +16,7 @@ from ...backends.redis.connect import check_client, close_client, describe, open
 from ...backends.redis.hazards import warn_of_hanging
 from ...backends.redis.start import Start
 from ...backends.redis.wire import Client, Wire
-from ...contracts import Sought
+from ...contracts import Sharing, Sought
 from ...errors import StoreUnavailable
 from ...keys import check_keys
 from ...model import Attempt, Item
@@ -107,6 +107,11 @@ class RedisInbox:
         inbox = cls(client, prefix=prefix, connections=connections)
         inbox._owned = True
         return inbox
+
+    @classmethod
+    def beside(cls, store: Sharing) -> RedisInbox:
+        """Build an inbox on the client of a store, under the same prefix."""
+        return cls(store.connection, prefix=store.namespace)
 
     def __repr__(self) -> str:
         return f"<RedisInbox {self._where}>"

@@ -115,17 +115,15 @@ def stand_in(row: Sequence[Any]) -> Item:
 
 def _item(row: Sequence[Any], delivery: Delivery) -> Item:
     _, token, _, _, key, event_id, _, attempts, deferred, history, dead, _ = row
-    past = tuple(map(_attempt, history.split(b"\n"))) if history else ()
     return Item(
         id=delivery.id,
         token=decoded(token),
         delivery=delivery,
         attempts=int(attempts or 0),
         deferred=deferred is not None,
-        errors=tuple(attempt.error for attempt in past),
         key=decoded(key),
         event_id=decoded(event_id),
-        history=past,
+        history=tuple(map(_attempt, history.split(b"\n"))) if history else (),
         dead=dead is not None,
     )
 

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...backends.sql.database import Database
 from ...backends.sql.engines import open_engine
-from ...contracts import Sought
+from ...contracts import Sharing, Sought
 from ...errors import StoreError
 from ...keys import check_keys, digest
 from ...model import Attempt, Item
 from ..history import entry, note
+from .durability import is_durable
 from .portions import by_number, by_weight
 from .rows import escaped, read_row, stand_in, values_of
 from .schema import schema
@@ -36,8 +37,9 @@ _TAKEN_AT_ONCE = 500
 class SqlInbox:
     """Keeps deliveries in one table of SQLite or Postgres, beside a store or alone.
 
-    Each verb is one statement in a transaction of its own. Calls that meet a conflict or a
-    connection that has died are repeated within ``timeout``.
+    It is durable unless the server's or the engine's settings put commits off; :meth:`start` finds
+    out and warns. Each verb is one statement in a transaction of its own. Calls that meet a
+    conflict or a connection that has died are repeated within ``timeout``.
 
     Args:
         engine: The user's own engine; it stays open. Its isolation level makes no difference.
@@ -50,7 +52,7 @@ class SqlInbox:
         ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
     """
 
-    durable = True
+    durable = True  # until the database is known to be otherwise
 
     def __init__(
         self,
@@ -61,7 +63,18 @@ class SqlInbox:
         timeout: float = _TIMEOUT,
     ) -> None:
         items = schema(table)
-        self._set_up(Database(engine, items, create=create, timeout=timeout), items.table)
+        self._database = Database(
+            engine, items, create=create, timeout=timeout, check=self._look_around
+        )
+        dialect = self._database.dialect
+        self.name = dialect.name
+        self._statements = Statements(items.table, dialect)
+        self._search = Search(items.table, self._statements.row, dialect)
+
+    @classmethod
+    def beside(cls, store: Sharing) -> SqlInbox:
+        """Open an inbox on the engine of a store, in a table named like the store's."""
+        return cls(store.connection, table=f"{store.namespace.removesuffix('_claims')}_inbox")
 
     @classmethod
     def from_url(
@@ -79,12 +92,6 @@ class SqlInbox:
         inbox = cls(engine, create=create, table=table, timeout=timeout)
         inbox._database.own(timeout)
         return inbox
-
-    def _set_up(self, database: Database, items: Any) -> None:
-        self._database = database
-        self.name = database.dialect.name
-        self._statements = Statements(items, database.dialect)
-        self._search = Search(items, self._statements.row, database.dialect)
 
     async def start(self) -> None:
         await self._database.start()
@@ -164,6 +171,9 @@ class SqlInbox:
 
     async def aclose(self) -> None:
         await self._database.aclose()
+
+    async def _look_around(self, connection: AsyncConnection) -> None:
+        self.durable = await is_durable(connection, self.name)
 
     async def _run(self, statement: Executable, parameters: Any) -> None:
         async def run(connection: AsyncConnection) -> None:

@@ -65,10 +65,8 @@ def read_row(row: Any) -> Item:
     item_id = unescaped(_text(row.id))
     try:
         delivery = decode_delivery(item_id, row.head, row.body)
-    except UnreadableDelivery as error:
-        if isinstance(error.__cause__, UnicodeError):  # it would show the headers
-            raise ValueError("its head is not the text that was written") from error
-        raise
+    except (UnreadableDelivery, RecursionError) as error:
+        raise ValueError(_complaint(error)) from error
     return Item(
         id=item_id,
         token=unescaped(_text(row.token)),
@@ -101,12 +99,17 @@ def stand_in(row: Any) -> Item:
     )
 
 
+def _complaint(error: Exception) -> str:
+    if isinstance(error.__cause__, UnicodeError):  # it would show the headers
+        return "its head is not the text that was written"
+    return str(error)
+
+
 def _state(row: Any) -> dict[str, Any]:
     history = history_of(_text(row.history, "backslashreplace"))
     return {
         "attempts": int(_number(row.attempts)),
         "deferred": bool(row.deferred),
-        "errors": tuple(attempt.error for attempt in history),
         "history": history,
         "dead": row.due is None,
     }

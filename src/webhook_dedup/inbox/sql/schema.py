@@ -31,7 +31,7 @@ def _items(name: str, metadata: MetaData) -> Table:
         Column("key", Text, nullable=False),
         Column("key_digest", LargeBinary),  # null where the event has no key
         Column("due", Double),  # null in a dead letter
-        Column("came_due", Double),  # when it was due before it was taken
+        Column("came_due", Double, nullable=False),  # of the hold: when it was put, or came due
         Column("token", Text),  # null after a person stepped in
         Column("spent", Text),  # the verb that ended the token's hold
         Column("begun", Boolean, nullable=False),

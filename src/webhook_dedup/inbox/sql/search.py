@@ -30,7 +30,7 @@ class Search:
             page = page.where(self._behind(escaped(after)))
         return page
 
-    def count(self, sought: Sought) -> Select[tuple[int]]:
+    def count(self, sought: Sought) -> Select[Any]:
         """Count what is sought."""
         return select(func.count()).select_from(self._items).where(*self._conditions(sought))
 

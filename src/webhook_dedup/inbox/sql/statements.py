@@ -63,7 +63,7 @@ class Statements:
         self._waiting = items.c.due.is_not(None)
         self._held = and_(self._waiting, items.c.spent.is_(None))
         self._own = and_(items.c.id == _text("item_id"), items.c.token == _text("held_by"))
-        self._reset = {"begun": false(), "spent": null()}
+        self._reset: dict[str, Any] = {"begun": false(), "spent": null()}
         self.row = [_plain(column, dialect) for column in items.c]
         self.put = self._put()
         self.take = self._take()
@@ -103,6 +103,7 @@ class Statements:
             lambda row: {
                 **{name: row[name] for name in _KEPT},
                 "due": self._dialect.now + row["lease"],
+                "came_due": self._dialect.now,
                 **self._reset,
             },
         )

@@ -86,13 +86,24 @@ class RedisStore:
         """
         address = Address.parse(url)
         prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
-        client = open_client(address, timeout=timeout, connections=connections, **options)
+        # Twice as many, because an inbox may share the client.
+        client = open_client(address, timeout=timeout, connections=2 * connections, **options)
         store = cls(client, prefix=prefix, connections=connections)
         store._owned = True
         return store
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._where}>"
+
+    @property
+    def connection(self) -> Client:
+        """The client, for an inbox beside this store."""
+        return self._client
+
+    @property
+    def namespace(self) -> str:
+        """The prefix of every key."""
+        return self._prefix
 
     async def start(self) -> None:
         await self._start.demand()

@@ -107,6 +107,16 @@ class SqlStore:
         self._connections = Connections(self._engine, self._dialect, timeout)
         self._owned = True
 
+    @property
+    def connection(self) -> AsyncEngine:
+        """The engine, for an inbox beside this store."""
+        return self._engine
+
+    @property
+    def namespace(self) -> str:
+        """The name of the table."""
+        return self._schema.name
+
     async def start(self) -> None:
         async with self._starting:
             if self._started:

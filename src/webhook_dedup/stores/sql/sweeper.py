@@ -44,3 +44,5 @@ class Sweeper:
                 await self._sweep()
             except Exception:  # noqa: BLE001  # expired rows are tidied up later; claims go on
                 _log.warning("sweeping expired claims failed; trying again later", exc_info=True)
+            if self._task is not asyncio.current_task():
+                return  # stopped, and what it called swallowed the cancellation
