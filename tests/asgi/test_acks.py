@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
+from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.record import Kind
 
@@ -177,7 +178,8 @@ async def test_buried_statuses(ack, status):
     handler = Handler(status)
     async with mounted(handler, ack) as (app, records):
         await deliver(app)
-        assert [item.delivery.body for item in app.dedup.inbox.dead] == [BODY]
+        dead = await app.dedup.inbox.find(Sought(state="dead"))
+        assert [item.delivery.body for item in dead] == [BODY]
         assert len(records.of(Kind.BURIED)) == 1
         assert (await deliver(app)).status == 200
     assert len(handler.runs) == 2

@@ -9,7 +9,7 @@ import pytest
 from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.keys import digest
-from webhook_dedup.model import Bid, Outcome
+from webhook_dedup.model import Bid, Outcome, new_token
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
 LEASE = 0.3
@@ -91,14 +91,14 @@ async def test_an_expired_row_is_taken_for_a_whole_lease_after_a_wait(postgres_u
 
 
 async def test_a_lock_held_too_long_is_an_outage(postgres_url):
-    """A row that stays locked makes the store unavailable, and works again afterwards."""
-    key = a_key()
+    """A row that stays locked makes the store unavailable, and a repeated bid wins afterwards."""
+    key, token = a_key(), new_token()
     async with opened(postgres_url, timeout=0.5) as store:
         await store.start()
         async with row_locked(postgres_url, key):
-            with pytest.raises(StoreUnavailable):
-                await claim(store, key)
-        assert (await claim(store, key)).fresh
+            with pytest.raises(StoreUnavailable, match="no answer within"):
+                await claim(store, key, token=token)
+        assert (await claim(store, key, token=token)).fresh
 
 
 async def test_a_locked_file_is_an_outage(tmp_path):
