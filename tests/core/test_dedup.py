@@ -15,7 +15,7 @@ from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.stores import MemoryStore
 
 from ..asgi.kit import SECRET, source
-from .kit import CueStore, a_bid, an_event
+from .kit import CueStore, a_bid, an_event, eventually
 
 
 class StartStore:
@@ -126,7 +126,7 @@ async def test_cancelled_starter_does_not_start_it_twice():
     store.gate = asyncio.Event()
     dedup = Dedup(store)
     leaver = asyncio.ensure_future(dedup.start())
-    await asyncio.sleep(0)
+    await eventually(lambda: store.starts)
     leaver.cancel()
     await asyncio.wait([leaver])
     stayer = asyncio.ensure_future(dedup.start())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -293,6 +294,18 @@ def fastapi_app(runs: list[Any]) -> FastAPI:
 
 ORDER = b'{"id": "o1", "amount": 3}'
 JSON = {"content-type": "application/json"}
+
+
+def test_signature_is_readable_from_any_module():
+    """Postponed annotations are resolved where the endpoint's names are known."""
+
+    async def hook(request: Request, order: Order) -> None: ...
+
+    signature = inspect.signature(deduplicate(MemoryStore(), event_id="id")(hook))
+    assert {name: p.annotation for name, p in signature.parameters.items()} == {
+        "request": Request,
+        "order": Order,
+    }
 
 
 async def test_fastapi_injects_models_dependencies_and_paths():

@@ -4,12 +4,17 @@ import uuid
 
 import fakeredis
 import pytest
+import redis
 import redis.asyncio as aioredis
+from redis.asyncio.cluster import ClusterNode
 
 from tests.binaries import redis_binaries
 from tests.conftest import redis_choices
+from webhook_dedup.contracts import Sought
+from webhook_dedup.errors import ConfigError
 from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.testing import InboxContract
+from webhook_dedup.testing.inbox_rules.case import a_grave, an_item, put
 
 newest_redis = pytest.mark.parametrize(
     "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"
@@ -82,3 +87,39 @@ class TestFakeServer(RedisContract):
             inbox = RedisInbox(client, prefix=prefix)
             await inbox.start()
             yield inbox
+
+
+@pytest.mark.parametrize("prefix", ["", "{app}:", "a}b{c", "app:"])
+async def test_any_prefix_keeps_to_one_slot(redis_cluster, prefix):
+    """In a cluster an inbox works under every prefix that is taken, and empties itself."""
+    nodes = [ClusterNode("127.0.0.1", node.port) for node in redis_cluster.nodes]
+    async with aioredis.RedisCluster(startup_nodes=nodes) as client:
+        inbox = RedisInbox(client, prefix=prefix)
+        graves = [await a_grave(inbox, key="{key}") for _ in range(3)]
+        item = await put(inbox, an_item(key="{key}"), 0.0)
+        assert [each.id for each in await inbox.take(10, 600.0)] == [item.id]
+        assert len(await inbox.find(Sought())) == len(graves) + 1
+        await inbox.done([item])
+        assert not [key async for key in client.scan_iter(f"{prefix}{{{prefix}inbox}}:*")]
+        await inbox.aclose()
+        assert await client.ping()
+
+
+def test_prefix_without_a_slot():
+    """A prefix that would spread an inbox over a cluster is refused at once."""
+    with pytest.raises(ConfigError, match="prefix"):
+        RedisInbox.from_url("redis://localhost", prefix="a{}:")
+
+
+@pytest.mark.parametrize("client", [redis.Redis(), "redis://localhost", None])
+def test_wrong_client(client):
+    """What is no asyncio client is refused with what to write instead."""
+    with pytest.raises(ConfigError, match=r"RedisInbox\.from_url"):
+        RedisInbox(client)
+
+
+def test_prefix_in_the_url():
+    """The prefix may stand in the URL, and the password is not shown."""
+    inbox = RedisInbox.from_url("redis://:s3cret@localhost/1?prefix=mine:")
+    assert inbox._table._base == b"mine:{mine:inbox}:"
+    assert "s3cret" not in repr(inbox)

@@ -48,7 +48,7 @@ def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:
     """
     try:
         return _decode(delivery_id, json.loads(head), body)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+    except (LookupError, RecursionError, TypeError, AttributeError, ValueError) as exc:
         raise UnreadableDelivery(f"stored delivery {delivery_id} is unreadable: {exc!r}") from exc
 
 

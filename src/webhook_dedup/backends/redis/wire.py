@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
@@ -21,6 +22,7 @@ __all__ = ["Call", "Client", "ServerClock", "Wire"]
 Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
+_TURNS: WeakKeyDictionary[Client, asyncio.Semaphore] = WeakKeyDictionary()
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
 
@@ -61,7 +63,7 @@ class Wire:
     """Sends to one client, with a bounded number of commands under way.
 
     The bound is kept here and not in the pool: redis-py's default pool raises when it is full,
-    and its blocking one lets late comers overtake.
+    and its blocking one lets late comers overtake. All wires of one client share it.
     """
 
     def __init__(self, client: Client, where: str, connections: int) -> None:
@@ -69,7 +71,7 @@ class Wire:
         self._client = client
         self._translating = Translating(where)
         self._where = where
-        self._turns = asyncio.Semaphore(connections)
+        self._turns = _TURNS.setdefault(client, asyncio.Semaphore(connections))
         self._one_key_per_script = isinstance(client, RedisCluster)
 
     async def set_new(self, key: bytes, value: str, expiry: int) -> bytes | None:

@@ -43,7 +43,7 @@ __all__ = ["RedisInbox"]
 
 _logger = logging.getLogger("webhook_dedup")
 
-_TAKEN_AT_ONCE = 256
+_TAKEN_AT_ONCE = 1000
 
 
 class RedisInbox:
@@ -125,18 +125,12 @@ class RedisInbox:
         await self._table.run(PUT, [fields(item, held_for) for item in items])
 
     async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        taken: list[Item] = []
-        while len(taken) < limit:
-            asked = min(limit - len(taken), _TAKEN_AT_ONCE)
-            try:
-                dealt = await self._take(asked, lease, taken)
-            except StoreUnavailable:
-                if not taken:
-                    raise
-                break
-            if dealt < asked:
-                break
-        return taken
+        if limit < 1:
+            return []
+        while True:
+            dealt, taken = await self._take(min(limit, _TAKEN_AT_ONCE), lease)
+            if taken or not dealt:  # what cannot be read must not hide what is due behind it
+                return taken
 
     async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
         _check(items)
@@ -206,18 +200,19 @@ class RedisInbox:
         warn_of_hanging(self._client, self._where)
         self.durable = await is_durable(self._wire, self._where)
 
-    async def _take(self, limit: int, lease: float, taken: list[Item]) -> int:
-        """Take once, add what can be read, and say how many ids were dealt with."""
+    async def _take(self, limit: int, lease: float) -> tuple[int, list[Item]]:
+        """Take once; say how many ids were dealt with, and return the items that can be read."""
         nonce = uuid.uuid4().hex
         dealt, rows, foreign = await self._table.call(TAKE, limit, microseconds(lease), nonce, ROOM)
         for item_id in foreign:
             _logger.error("%s", self._table.foreign(item_id))
+        taken = []
         for row in rows:
             try:
                 taken.append(read_row(row))
             except ValueError as error:
                 await self._set_aside(row, str(error))
-        return int(dealt)
+        return dealt, taken
 
     async def _set_aside(self, row: Sequence[Any], reason: str) -> None:
         item_id, token, *_ = row

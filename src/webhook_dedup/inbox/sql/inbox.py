@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -26,6 +27,8 @@ from .search import Search
 from .statements import BURIED, RETRIED, Statements
 
 __all__ = ["SqlInbox"]
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("webhook_dedup")
 
@@ -108,7 +111,7 @@ class SqlInbox:
             "lease": lease,
             "nonce": uuid.uuid4().hex,
         }
-        rows = await self._rows(self._statements.take, parameters)
+        rows = await _ended(self._rows(self._statements.take, parameters))
         taken: list[Item] = []
         for row in sorted(rows, key=lambda row: row.came_due):
             try:
@@ -232,6 +235,19 @@ class SqlInbox:
         _logger.error("%s: item %a is set aside: %s", self.name, item.id, reason)
         with suppress(StoreError):  # then it comes due again
             await self.bury(item, note(reason))
+
+
+async def _ended(work: Coroutine[Any, Any, T]) -> T:
+    """Await work to its end although its caller is cancelled.
+
+    A take that is abandoned would keep its rows locked for a moment, and others pass them by.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _check(items: Sequence[Item]) -> None:
