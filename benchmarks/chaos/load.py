@@ -1,4 +1,4 @@
-"""The sender: a provider that sends each event one to three times, and again until it gets a 200."""
+"""The sender: a provider that sends each event up to three times, each until it gets a 200."""
 
 from __future__ import annotations
 

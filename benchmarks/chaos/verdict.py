@@ -89,20 +89,15 @@ class Verdict:
 
 def judge(lines: list[Line], acknowledged: Collection[str], lease: float) -> Verdict:
     """Count a ledger."""
-    runs = _runs(lines)
     effects = Counter(line["id"] for line in lines if line["what"] == "effect")
     kills = [line for line in lines if line["what"] == "kill"]
+    frozen = _frozen(lines)
     outages = list(_spans(lines, "outage", "healed"))
-    frozen: dict[int, list[Span]] = defaultdict(list)
-    for pid in {line["pid"] for line in lines if line["what"] == "frozen"}:
-        frozen[pid] = list(
-            _spans([line for line in lines if line["pid"] == pid], "frozen", "thawed")
-        )
     long = [span for span in outages if span[1] - span[0] >= lease * 2 / 3]
     dead = {line["pid"] for line in kills}
     harmed = [
         run
-        for run in runs
+        for run in _runs(lines)
         if (run.pid in dead and not run.completed) or _met(run, (*frozen[run.pid], *long))
     ]
     excused = Counter(run.event for run in harmed)
@@ -112,12 +107,20 @@ def judge(lines: list[Line], acknowledged: Collection[str], lease: float) -> Ver
         lost=sorted(set(acknowledged) - effects.keys()),
         doubled=sum(count - 1 for count in effects.values()),
         allowed=sum(run.effects for run in harmed),
-        unexplained=sorted(id for id, n in effects.items() if n - 1 > excused[id]),
+        unexplained=sorted(e for e, count in effects.items() if count - 1 > excused[e]),
         kills=dict(Counter(line["point"] for line in kills)),
         freezes=sum(map(len, frozen.values())),
         outages=len(outages),
         long_outages=len(long),
     )
+
+
+def _frozen(lines: list[Line]) -> dict[int, list[Span]]:
+    frozen: dict[int, list[Span]] = defaultdict(list)
+    for pid in {line["pid"] for line in lines if line["what"] == "frozen"}:
+        own = [line for line in lines if line["pid"] == pid]
+        frozen[pid] = list(_spans(own, "frozen", "thawed"))
+    return frozen
 
 
 def _runs(lines: Iterable[Line]) -> list[Run]:

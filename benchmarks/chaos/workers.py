@@ -21,7 +21,24 @@ LOOK_AGAIN = 0.02
 START_AGAIN = 0.3  # after a start that failed because the store was away
 
 _fork = multiprocessing.get_context("forkserver")
-_fork.set_forkserver_preload(["benchmarks.chaos.app"])  # a restart takes moments, not a second
+# What a worker would load only when it is used; so a restart takes moments, not seconds.
+_fork.set_forkserver_preload(
+    [
+        "benchmarks.chaos.app",
+        "aiosqlite",
+        "asyncpg",
+        "sqlalchemy.dialects.postgresql.asyncpg",
+        "sqlalchemy.dialects.sqlite.aiosqlite",
+        "uvicorn.lifespan.on",
+        "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto",
+        "uvicorn.protocols.websockets.auto",
+        "webhook_dedup.inbox.redis",
+        "webhook_dedup.inbox.sql",
+        "webhook_dedup.stores.redis",
+        "webhook_dedup.stores.sql",
+    ]
+)
 
 
 class Place:
@@ -82,7 +99,7 @@ class Pool:
     async def _keep(self, place: Place) -> None:
         while True:
             self._start(place)
-            while place.process.is_alive():
+            while place.process.is_alive():  # noqa: ASYNC110 - nothing tells of a death
                 await asyncio.sleep(LOOK_AGAIN)
             if place.process.exitcode == -signal.SIGKILL:
                 self.deaths += 1

@@ -175,10 +175,12 @@ class Dedup:
 
     async def _close(self, store: Store, inbox: Inbox) -> None:
         """Close what was made here."""
-        if self._given_inbox is None and not isinstance(inbox, MemoryInbox):
-            await inbox.aclose()
-        if self._url is not None:
-            await store.aclose()
+        try:
+            if self._given_inbox is None and not isinstance(inbox, MemoryInbox):
+                await inbox.aclose()
+        finally:
+            if self._url is not None:
+                await store.aclose()
 
     def item(self, delivery: Delivery, event: Event) -> Item:
         """Make the inbox item of a new delivery."""

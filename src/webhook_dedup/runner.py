@@ -122,7 +122,8 @@ class Runner:
             logger.warning("%d handlers were cancelled at shutdown", len(left))
             await asyncio.wait(left, timeout=LAST_WORDS)
         await self._rows.aclose()
-        await self._inbox.drain()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._inbox.drain(), LAST_WORDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)

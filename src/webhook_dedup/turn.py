@@ -117,8 +117,10 @@ class Turn:
         if self._job.event.key is None:
             return await self._handle(None, monotonic())
         try:
-            bid = bid_for(self._job, self._item.id)
-            claim, sent = claimed or await self._tools.engine.claim(bid)
+            # Held, so that a claim that waits long does not let the item come due meanwhile.
+            with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=monotonic()):
+                bid = bid_for(self._job, self._item.id)
+                claim, sent = claimed or await self._tools.engine.claim(bid)
         except StoreError as exc:
             return await self._store_away(exc)
         if claim.fresh:

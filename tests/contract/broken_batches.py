@@ -3,8 +3,8 @@
 import unicodedata
 from dataclasses import replace
 
-from webhook_dedup.model import Outcome
 from webhook_dedup.keys import check_keys, digest
+from webhook_dedup.model import Outcome
 from webhook_dedup.stores.memory import MemoryStore
 
 from .faults import caught_by

@@ -105,7 +105,7 @@ async def test_copy_of_a_running_event_is_asked_to_come_again():
         (InProgress("k", 3), 503),
         (TimeoutError(), 503),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "status_code", None) or type(value).__name__,
 )
 async def test_failure_releases_the_event(outcome, status):
     """What is not a 2xx reaches the sender as it is, and the next delivery runs."""

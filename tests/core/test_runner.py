@@ -764,6 +764,25 @@ async def test_drain_while_the_store_is_away_is_bounded_and_repeats_nothing():
 
 
 @in_virtual_time
+async def test_drain_is_bounded_when_the_inbox_hangs():
+    """An inbox that never answers cannot hold up the end of the process."""
+
+    class Hanging(Inbox):
+        async def done(self, items: Any) -> None:
+            await asyncio.Event().wait()
+
+    async with virtual(Work(), inbox=Hanging()) as made:
+        for name in "abc":
+            await made.deliver(an_event(name))
+        await turns()
+        began = now()
+        await made.stop(5.0)
+
+        assert now() - began < 10
+        assert sorted(made.runs) == ["a", "b", "c"]
+
+
+@in_virtual_time
 async def test_drain_without_start_and_twice_is_harmless():
     """A runner that never took anything, or was drained, can be drained."""
     made = Floor(Work())
