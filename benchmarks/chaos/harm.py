@@ -12,7 +12,7 @@ from .backends import Backend
 from .ledger import Ledger
 from .workers import Place, Pool
 
-BETWEEN_KILLS = (0.5, 2.0)
+BETWEEN_KILLS = (1.0, 4.0)
 BETWEEN_FREEZES = (2.0, 5.0)
 FREEZE = (LEASE * 1.1, LEASE * 2)
 BETWEEN_OUTAGES = (0.8, 2.2)

@@ -19,7 +19,7 @@ BEFORE_DONE = "after complete, before the item is removed"
 
 POINTS = (BEFORE_PUT, AFTER_PUT, BEFORE_HANDLER, IN_HANDLER, BEFORE_COMPLETE, BEFORE_DONE)
 
-FEWEST, MOST = 5, 40
+FEWEST, MOST = 3, 25
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Fate:
         self._left = doom.passing
 
     def reach(self, point: str, event: str) -> None:
-        if point != self._doom.point:
+        if not point or point != self._doom.point:
             return
         self._left -= 1
         if self._left <= 0 and not self._calm.exists():
