@@ -11,7 +11,8 @@ from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
 from webhook_dedup.stores import bloom
 from webhook_dedup.stores.bloom import BloomStore
-from webhook_dedup.stores.exact import Entry, Ledger
+from webhook_dedup.stores.entry import Entry
+from webhook_dedup.stores.exact import Ledger
 from webhook_dedup.stores.memory import MemoryStore
 from webhook_dedup.testing import FakeClock, StoreContract
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from webhook_dedup.stores.exact import Entry
+from webhook_dedup.stores.entry import Entry
 from webhook_dedup.stores.redis.values import (
     fingerprint_field,
     held_value,

@@ -14,7 +14,8 @@ from ..errors import ConfigError, MissingPower
 from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
 from .confirming import Confirming
-from .exact import Entry, Ledger, answer
+from .entry import Entry, answer
+from .exact import Ledger
 from .generations import Generations
 
 __all__ = ["BloomStore"]

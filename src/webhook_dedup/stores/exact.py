@@ -1,53 +1,14 @@
-"""What a store in this process knows exactly about its keys, and what that answers to a bid."""
+"""What a store in this process knows exactly about its keys."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 
-from ..model import Bid, Claim, Outcome
+from .entry import Entry
 
-__all__ = ["Entry", "Ledger", "answer"]
+__all__ = ["Ledger"]
 
 _SWEEP_PER_CALL = 64
-
-
-@dataclass(slots=True)
-class Entry:
-    """A key held under a lease, or done for its TTL."""
-
-    token: str
-    expires_at: float  # on the monotonic clock
-    first_seen: float | None = None
-    fingerprint: bytes | None = None
-    done: bool = False
-    result: bytes | None = None
-    confirmed: bool = False
-    """Another store that stands behind this one holds it too."""
-
-
-def answer(entry: Entry, bid: Bid, now: float) -> Claim:
-    """Say how a bid stands with the live entry of its key."""
-    return Claim(
-        key=bid.key,
-        token=bid.token,
-        outcome=_outcome(entry, bid),
-        fingerprint=bid.fingerprint,
-        first_seen=entry.first_seen,
-        remaining=entry.expires_at - now,
-        done=entry.done,
-        holder=entry.token,
-        result=entry.result,
-    )
-
-
-def _outcome(entry: Entry, bid: Bid) -> Outcome:
-    if entry.token == bid.token and not entry.done:
-        return Outcome.FRESH
-    known = entry.fingerprint is not None and bid.fingerprint is not None
-    if known and entry.fingerprint != bid.fingerprint:
-        return Outcome.MISMATCH
-    return Outcome.DUPLICATE if entry.done else Outcome.IN_FLIGHT
 
 
 class Ledger:

@@ -10,7 +10,8 @@ from math import inf
 from ..clock import SystemClock
 from ..contracts import Clock
 from ..keys import check_keys
-from ..model import Bid, Claim, Outcome, Remembers, Settlement
+from ..model import Bid, Claim, Remembers, Settlement
+from .entry import Entry, answer
 
 __all__ = ["MemoryStore"]
 
@@ -18,13 +19,7 @@ _SWEEP_PER_CALL = 64
 
 
 @dataclass(slots=True)
-class _Entry:
-    token: str
-    expires_at: float  # on the monotonic clock
-    first_seen: float
-    fingerprint: bytes | None
-    done: bool = False
-    result: bytes | None = None
+class _Entry(Entry):
     queued_at: float = inf  # when the sweep looks at it; never later than it expires
 
 
@@ -60,17 +55,7 @@ class MemoryStore:
             entry = _Entry(bid.token, now + bid.lease, self._clock.time(), bid.fingerprint)
             self._entries[bid.key] = entry
             self._enqueue(bid.key, entry)
-        return Claim(
-            key=bid.key,
-            token=bid.token,
-            outcome=_outcome(entry, bid),
-            fingerprint=bid.fingerprint,
-            first_seen=entry.first_seen,
-            remaining=entry.expires_at - now,
-            done=entry.done,
-            holder=entry.token,
-            result=entry.result,
-        )
+        return answer(entry, bid, now)
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
@@ -152,12 +137,3 @@ class MemoryStore:
             else:
                 entry.queued_at = inf
                 self._enqueue(key, entry)
-
-
-def _outcome(entry: _Entry, bid: Bid) -> Outcome:
-    if entry.token == bid.token and not entry.done:
-        return Outcome.FRESH
-    known = entry.fingerprint is not None and bid.fingerprint is not None
-    if known and entry.fingerprint != bid.fingerprint:
-        return Outcome.MISMATCH
-    return Outcome.DUPLICATE if entry.done else Outcome.IN_FLIGHT

@@ -15,7 +15,7 @@ from ...backends.redis.wire import Call, Client, Wire
 from ...errors import StoreError
 from ...keys import check_keys
 from ...model import Bid, Claim, Remembers, Settlement
-from ..exact import Entry, answer
+from ..entry import Entry, answer
 from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW
 from .values import (
     fingerprint_field,

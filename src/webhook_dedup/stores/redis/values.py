@@ -18,7 +18,7 @@ from binascii import a2b_base64, b2a_base64
 from urllib.parse import quote, unquote
 
 from ...keys import digest
-from ..exact import Entry
+from ..entry import Entry
 
 __all__ = [
     "fingerprint_field",
