@@ -1,5 +1,7 @@
 PYTHON ?= python3
 STORE ?=
+SECONDS ?= 60
+SEED ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -8,7 +10,7 @@ WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format wheel-smoke clean
+.PHONY: help demo chaos test lint format wheel-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,6 +22,11 @@ demo: $(READY)  ## Send one event five times; STORE=sqlite, redis, postgres, mem
 	  memory|bloom) $(DEMO) --store '$(STORE)://' ;; \
 	  *) $(DEMO) --store '$(STORE)' ;; \
 	esac
+
+chaos: $(READY)  ## Kill, freeze and cut off servers, count what is lost; STORE=, SECONDS=, SEED=
+	@mkdir -p build
+	$(BIN)/python -m benchmarks.chaos --seconds $(SECONDS) --json build/chaos.json \
+	  $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED))
 
 test: $(READY)  ## Run the tests on a real Redis and a real PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

@@ -30,7 +30,7 @@ from .verdict import Verdict, judge
 from .workers import Pool
 
 STORES = ("sqlite", "postgres", "redis")
-RECOVERY_LIMIT = 60.0
+LOOKS, BETWEEN_LOOKS = 300, 0.2  # recovery may take a minute
 SENDING_LIMIT = 60.0
 
 
@@ -79,11 +79,12 @@ async def _recover(url: str) -> dict[str, int]:
     """Wait until the inbox is drained, or for a bounded time; tell what is left in it."""
     store = open_store(url)
     inbox: OperableInbox = inbox_beside(store)
-    deadline = monotonic() + RECOVERY_LIMIT
     try:
         await inbox.start()
-        while await inbox.count(Sought(state="waiting")):  # noqa: ASYNC110 - no inbox tells that it is empty
-            await asyncio.sleep(0.2)
+        for _ in range(LOOKS):
+            if not await inbox.count(Sought(state="waiting")):
+                break
+            await asyncio.sleep(BETWEEN_LOOKS)
         return {
             "left waiting": await inbox.count(Sought(state="waiting")),
             "dead letters": await inbox.count(Sought(state="dead")),

@@ -46,6 +46,7 @@ class Verdict:
         lost: Events that were acknowledged and never run.
         doubled: Effects beyond the first of each event.
         allowed: Second runs the promises allow: one for each harmed run with an effect.
+        causes: The same by what harmed the run; a kill harms all runs of its process.
         unexplained: Ids of events with more effects than that.
         kills: Kills by the point at which they struck.
         freezes, outages: How many there were.
@@ -57,6 +58,7 @@ class Verdict:
     lost: list[str]
     doubled: int
     allowed: int
+    causes: dict[str, int]
     unexplained: list[str]
     kills: dict[str, int]
     freezes: int
@@ -77,6 +79,7 @@ class Verdict:
             "run": self.run,
             "lost": len(self.lost),
             "doubled": f"{self.doubled} (allowed {self.allowed})",
+            **{f"  allowed by {cause}": count for cause, count in sorted(self.causes.items())},
             "unexplained": len(self.unexplained),
             "kills": sum(self.kills.values()),
             **{f"  {point}": count for point, count in sorted(self.kills.items())},
@@ -95,18 +98,24 @@ def judge(lines: list[Line], acknowledged: Collection[str], lease: float) -> Ver
     outages = list(_spans(lines, "outage", "healed"))
     long = [span for span in outages if span[1] - span[0] >= lease * 2 / 3]
     dead = {line["pid"] for line in kills}
-    harmed = [
-        run
-        for run in _runs(lines)
-        if (run.pid in dead and not run.completed) or _met(run, (*frozen[run.pid], *long))
-    ]
-    excused = Counter(run.event for run in harmed)
+    harmed = {
+        "kill": lambda run: run.pid in dead and not run.completed,
+        "freeze": lambda run: _met(run, frozen[run.pid]),
+        "outage": lambda run: _met(run, long),
+    }
+    causes, excused = Counter(), Counter()
+    for run in _runs(lines):
+        cause = next((name for name, struck in harmed.items() if struck(run)), None)
+        if cause is not None:
+            causes[cause] += run.effects
+            excused[run.event] += 1
     return Verdict(
         acknowledged=len(acknowledged),
         run=len(effects),
         lost=sorted(set(acknowledged) - effects.keys()),
         doubled=sum(count - 1 for count in effects.values()),
-        allowed=sum(run.effects for run in harmed),
+        allowed=causes.total(),
+        causes=dict(causes),
         unexplained=sorted(e for e, count in effects.items() if count - 1 > excused[e]),
         kills=dict(Counter(line["point"] for line in kills)),
         freezes=sum(map(len, frozen.values())),

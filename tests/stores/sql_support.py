@@ -54,7 +54,7 @@ async def statements_of(store):
     def note(conn, cursor, statement, *_):
         sent.append(statement)
 
-    engine = store._engine.sync_engine
+    engine = store.connection.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield sent
@@ -95,5 +95,5 @@ async def until(holds):
 
 
 async def rows_of(store) -> int:
-    async with store._engine.connect() as connection:
+    async with store.connection.connect() as connection:
         return await connection.scalar(text(f"SELECT count(*) FROM {TABLE}"))

@@ -24,7 +24,7 @@ class SqlContract(StoreContract):
         await store.aclose()
 
     async def unexpiring(self, store):
-        async with store._engine.connect() as connection:
+        async with store.connection.connect() as connection:
             return [row.key for row in await connection.execute(WITHOUT_EXPIRY)]
 
 

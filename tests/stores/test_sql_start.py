@@ -62,7 +62,7 @@ async def test_absent_tables_are_named_with_the_remedy(url):
         with pytest.raises(SchemaError, match=f"{TABLE} is absent; pass create=True") as caught:
             await store.start()
         _, _, statements = str(caught.value).partition("\n")
-        async with store._engine.connect() as connection:
+        async with store.connection.connect() as connection:
             for statement in statements.split(";\n"):
                 await connection.exec_driver_sql(statement.rstrip(";"))
         await store.start()
@@ -80,7 +80,7 @@ async def test_another_version_is_refused(url):
     """Tables of another release are not touched."""
     async with opened(url) as maker:
         await maker.start()
-        async with maker._engine.connect() as connection:
+        async with maker.connection.connect() as connection:
             await connection.execute(text(f"UPDATE {TABLE}_version SET version = 99"))
         async with opened(url) as store:
             with pytest.raises(SchemaError, match="has version 99, this release needs 1"):
@@ -108,7 +108,7 @@ async def test_a_table_that_goes_away_is_a_schema_error(url):
     """A table dropped under a running store is named."""
     async with opened(url) as store:
         await store.start()
-        async with store._engine.connect() as connection:
+        async with store.connection.connect() as connection:
             await connection.execute(text(f"DROP TABLE {TABLE}"))
         with pytest.raises(SchemaError, match=TABLE):
             await claim(store, a_key())
@@ -168,7 +168,7 @@ async def test_a_full_disk_is_named(tmp_path):
     path = tmp_path / "claims.db"
     async with opened(f"sqlite:///{path}") as store:
         await store.start()
-        async with store._engine.connect() as connection:
+        async with store.connection.connect() as connection:
             await connection.exec_driver_sql("PRAGMA max_page_count = 1")
         with pytest.raises(StoreError, match="make room") as caught:
             await store.claim(bids(1_000))
@@ -204,7 +204,7 @@ async def test_commits_are_durable(tmp_path):
     """The store's own SQLite files are in WAL mode and synchronised at each commit."""
     async with opened(f"sqlite:///{tmp_path}/claims.db") as store:
         await store.start()
-        async with store._engine.connect() as connection:
+        async with store.connection.connect() as connection:
             assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
             assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
 

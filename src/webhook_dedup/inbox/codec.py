@@ -49,7 +49,9 @@ def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:
     try:
         return _decode(delivery_id, json.loads(head), body)
     except (LookupError, RecursionError, TypeError, AttributeError, ValueError) as exc:
-        raise UnreadableDelivery(f"stored delivery {delivery_id} is unreadable: {exc!r}") from exc
+        # Its type only: a message may quote the head, and with it secrets.
+        name = type(exc).__name__
+        raise UnreadableDelivery(f"stored delivery {delivery_id} is unreadable: {name}") from exc
 
 
 def _decode(delivery_id: str, head: dict[str, Any], body: bytes) -> Delivery:

@@ -86,8 +86,7 @@ class RedisStore:
         """
         address = Address.parse(url)
         prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
-        # Twice as many, because an inbox may share the client.
-        client = open_client(address, timeout=timeout, connections=2 * connections, **options)
+        client = open_client(address, timeout=timeout, connections=connections, **options)
         store = cls(client, prefix=prefix, connections=connections)
         store._owned = True
         return store

@@ -6,21 +6,14 @@ from sqlalchemy import Boolean, Column, Double, Index, LargeBinary, MetaData, Ta
 
 from ...backends.sql.schema import VersionedTable
 
-__all__ = ["VERSION", "Schema"]
+__all__ = ["VERSION", "schema"]
 
 VERSION = 1
 
 
-class Schema(VersionedTable):
-    """The table of claims and its version.
-
-    Args:
-        table: Name of the table of claims, with the database schema before a dot if need be.
-    """
-
-    def __init__(self, table: str) -> None:
-        super().__init__(table, VERSION, _claims, "what was claimed is forgotten")
-        self.claims = self.table
+def schema(table: str) -> VersionedTable:
+    """Return the table of claims and its version."""
+    return VersionedTable(table, VERSION, _claims, "what was claimed is forgotten")
 
 
 def _claims(name: str, metadata: MetaData) -> Table:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ...backends.sql.connections import Connections
-from ...backends.sql.dialects import dialect_of
-from ...backends.sql.engines import check_file, open_engine
-from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
+from ...backends.sql.database import Database
+from ...backends.sql.engines import open_engine
 from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
 from .rounds import settle
-from .schema import Schema
+from .schema import schema
 from .statements import SWEPT_AT_ONCE, Statements
 from .sweeper import Sweeper
 from .verbs import Keyed, Verb, claiming, completing, releasing, renewing
 
 __all__ = ["SqlStore"]
 
+T = TypeVar("T")
 Asked = TypeVar("Asked", bound=Keyed)
 Answer = TypeVar("Answer")
 
@@ -63,18 +62,11 @@ class SqlStore:
         timeout: float = _TIMEOUT,
         sweep_every: float = _SWEEP_EVERY,
     ) -> None:
-        check_file(engine.url)
-        self._dialect = dialect_of(engine)
+        self._schema = schema(table)
+        self._database = Database(engine, self._schema, create=create, timeout=timeout)
+        self._dialect = self._database.dialect
         self.name = self._dialect.name
-        self._engine = engine
-        self._owned = False
-        self._create = create
-        self._schema = Schema(table)
-        self._statements = Statements(self._schema.claims, self._dialect)
-        autocommitting = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._connections = Connections(autocommitting, self._dialect, timeout)
-        self._starting = asyncio.Lock()
-        self._started = False
+        self._statements = Statements(self._schema.table, self._dialect)
         self._sweeper = Sweeper(self.purge, sweep_every)
 
     @classmethod
@@ -99,18 +91,13 @@ class SqlStore:
         """
         engine, timeout = open_engine(url, timeout)
         store = cls(engine, create=create, table=table, timeout=timeout, sweep_every=sweep_every)
-        store._own(timeout)
+        store._database.own(timeout)
         return store
-
-    def _own(self, timeout: float) -> None:
-        # An engine of ours commits by itself: nothing need be set at each checkout.
-        self._connections = Connections(self._engine, self._dialect, timeout)
-        self._owned = True
 
     @property
     def connection(self) -> AsyncEngine:
         """The engine, for an inbox beside this store."""
-        return self._engine
+        return self._database.engine
 
     @property
     def namespace(self) -> str:
@@ -118,20 +105,8 @@ class SqlStore:
         return self._schema.name
 
     async def start(self) -> None:
-        async with self._starting:
-            if self._started:
-                return
-            try:
-                await self._connections.bounded(self._prepare)
-            except (StoreUnavailable, SchemaError):
-                raise
-            except StoreError as exc:
-                raise ConfigError(str(exc)) from exc
-            self._started = True
-            self._sweeper.start()
-
-    async def _prepare(self) -> None:
-        await self._schema.prepare(self._engine, self._dialect, create=self._create)
+        await self._database.start()
+        self._sweeper.start()
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
         return await self._settle(claiming(self._statements, self._dialect), bids)
@@ -150,15 +125,13 @@ class SqlStore:
             result = await connection.execute(self._statements.forget, {"digests": [digest(key)]})
             return bool(result.scalar())
 
-        await self._start_once()
-        return await self._connections.work(forget)
+        return await self._work(forget)
 
     async def purge(self) -> int:
         """Delete the expired rows now, some at a time; return how many there were."""
-        await self._start_once()
         total = 0
         while True:
-            swept = await self._connections.work(self._sweep)
+            swept = await self._database.work(self._sweep)
             total += swept
             if swept < SWEPT_AT_ONCE:
                 return total
@@ -169,21 +142,18 @@ class SqlStore:
 
     async def aclose(self) -> None:
         await self._sweeper.stop()
-        await self._connections.finish()
-        self._started = False
-        if self._owned:
-            await self._engine.dispose()
-
-    async def _start_once(self) -> None:
-        if not self._started:
-            await self.start()
+        await self._database.aclose()
 
     async def _settle(self, verb: Verb[Asked, Answer], batch: Sequence[Asked]) -> list[Answer]:
         check_keys(asked.key for asked in batch)
-        await self._start_once()
         answers: list[Answer] = []
         for start in range(0, len(batch), _KEYS_AT_ONCE):
             part = batch[start : start + _KEYS_AT_ONCE]
             work = partial(settle, verb, self._statements.read, part)
-            answers += await self._connections.work(work)
+            answers += await self._work(work)
         return answers
+
+    async def _work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        done = await self._database.work(work)
+        self._sweeper.start()  # unless it runs: a store need not be started by hand
+        return done
