@@ -48,6 +48,8 @@ def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:
     """
     try:
         return _decode(delivery_id, json.loads(head), body)
+    except UnreadableDelivery:
+        raise
     except (LookupError, RecursionError, TypeError, AttributeError, ValueError) as exc:
         # Its type only: a message may quote the head, and with it secrets.
         name = type(exc).__name__
@@ -56,7 +58,9 @@ def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:
 
 def _decode(delivery_id: str, head: dict[str, Any], body: bytes) -> Delivery:
     if head["v"] != _VERSION:
-        raise ValueError(f"format {head['v']!r}, this version reads {_VERSION}")
+        raise UnreadableDelivery(
+            f"stored delivery {delivery_id} has format {head['v']!r}, this release reads {_VERSION}"
+        )
     raw_path, client, server = head["raw_path"], head["client"], head["server"]
     return Delivery(
         id=delivery_id,
