@@ -1,6 +1,6 @@
 PYTHON ?= python3
 STORE ?=
-SECONDS ?= 60
+SECONDS ?= 150
 SEED ?=
 PYTEST_ARGS ?=
 

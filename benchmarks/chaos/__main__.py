@@ -111,7 +111,7 @@ def trial(name: str, options: argparse.Namespace) -> Verdict:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--store", choices=STORES, action="append", help="default: all three")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long harm is done")
+    parser.add_argument("--seconds", type=float, default=150.0, help="how long harm is done")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--workers", type=int, default=2, help="server processes")
     parser.add_argument("--json", type=Path, help="a file for the figures")

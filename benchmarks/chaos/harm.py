@@ -44,11 +44,16 @@ class Harm:
         chance = random.Random(f"{name}-{self._seed}")
         while True:
             await asyncio.sleep(chance.uniform(*between))
-            await harm(chance)
+            harming = asyncio.ensure_future(harm(chance))
+            try:
+                await asyncio.shield(harming)
+            finally:
+                # Never left half done: the frozen shall wake, and the store be there at the end.
+                await asyncio.wait([harming])
 
     async def _kill(self, chance: random.Random) -> None:
         place = chance.choice(self._pool.places)
-        if place.pid is not None:
+        if place.pid is not None and not place.frozen:  # what is frozen shall wake up
             self._ledger.write("kill", pid=place.pid, point="at random")
             place.signal(signal.SIGKILL)
 
@@ -59,22 +64,16 @@ class Harm:
 
     async def _freeze_for(self, place: Place, pid: int, length: float) -> None:
         self._ledger.write("frozen", pid=pid)
+        place.frozen = True
         place.signal(signal.SIGSTOP)
-        try:
-            await asyncio.sleep(length)
-        finally:
-            if place.pid == pid:  # it may have been killed in its sleep
-                place.signal(signal.SIGCONT)
-            self._ledger.write("thawed", pid=pid)
+        await asyncio.sleep(length)
+        place.signal(signal.SIGCONT)
+        place.frozen = False
+        self._ledger.write("thawed", pid=pid)
 
     async def _outage(self, chance: random.Random) -> None:
         self._ledger.write("outage")
         await asyncio.to_thread(self._backend.fail)
-        try:
-            await asyncio.sleep(chance.uniform(*OUTAGE))
-        finally:
-            # Not to be cut off half-way: the store must be there when the harm is over.
-            healing = asyncio.ensure_future(asyncio.to_thread(self._backend.heal))
-            await asyncio.wait([healing])
-            healing.result()
-            self._ledger.write("healed")
+        await asyncio.sleep(chance.uniform(*OUTAGE))
+        await asyncio.to_thread(self._backend.heal)
+        self._ledger.write("healed")

@@ -42,11 +42,12 @@ _fork.set_forkserver_preload(
 
 
 class Place:
-    """A port and the process that serves it at present."""
+    """A port, and the process that serves it at present."""
 
     def __init__(self) -> None:
         self.port = reserve_port()
         self.process: ForkServerProcess | None = None
+        self.frozen = False
 
     @property
     def pid(self) -> int | None:
