@@ -248,3 +248,12 @@ async def test_a_file_in_another_encoding_is_refused(tmp_path):
     async with opened(f"sqlite:///{path}") as inbox:
         with pytest.raises(ConfigError, match="UTF-16"):
             await inbox.start()
+
+
+async def test_inbox_beside_a_store_that_makes_no_tables(tmp_path):
+    """A store with create=False has an inbox that makes none either, and prints how to."""
+    url = f"sqlite:///{tmp_path}/claims.db"
+    async with sql_support.opened(url, create=False) as store:
+        inbox = SqlInbox.beside(store)
+        with pytest.raises(SchemaError, match="CREATE TABLE webhook_dedup_inbox"):
+            await inbox.start()

@@ -8,6 +8,8 @@ import typer
 
 from .. import __version__
 from .demo import demo
+from .inbox import inbox
+from .stores import stores
 
 __all__ = ["app"]
 
@@ -18,6 +20,8 @@ app = typer.Typer(
     help="Webhook handlers that run once.",
 )
 app.command()(demo)
+app.add_typer(inbox, name="inbox")
+app.add_typer(stores, name="stores")
 
 
 def _print_version(asked: bool) -> None:

@@ -76,8 +76,12 @@ class SqlInbox:
 
     @classmethod
     def beside(cls, store: Sharing) -> SqlInbox:
-        """Open an inbox on the engine of a store, in a table named like the store's."""
-        return cls(store.connection, table=f"{store.namespace.removesuffix('_claims')}_inbox")
+        """Open an inbox on the engine of a store, in a table named like the store's.
+
+        A store that may not make its table has an inbox that may not either.
+        """
+        table = f"{store.namespace.removesuffix('_claims')}_inbox"
+        return cls(store.connection, table=table, create=getattr(store, "creates_tables", True))
 
     @classmethod
     def from_url(

@@ -62,6 +62,7 @@ class SqlStore:
         timeout: float = _TIMEOUT,
         sweep_every: float = _SWEEP_EVERY,
     ) -> None:
+        self.creates_tables = create
         self._schema = schema(table)
         self._database = Database(engine, self._schema, create=create, timeout=timeout)
         self._dialect = self._database.dialect

@@ -1,0 +1,143 @@
+"""What the operators' commands share: the store they look into, and how they say what they found.
+
+What senders wrote never reaches the terminal as it is: see :func:`shown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..contracts import OperableInbox, Sharing, Store
+from ..errors import ConfigError, SchemaError, StoreError, WebhookDedupError
+from ..inbox import inbox_beside
+from ..stores import open_store
+
+__all__ = [
+    "AsJson",
+    "StoreUrl",
+    "obey",
+    "opened_inbox",
+    "opened_store",
+    "print_json",
+    "print_table",
+    "say",
+    "shown",
+]
+
+StoreUrl = Annotated[
+    str,
+    typer.Option("--store", envvar="WEBHOOK_DEDUP_STORE", help="URL of the store the app uses."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+_REFUSED, _MISUSED = 1, 2
+_WITHIN_A_PROCESS = ("memory", "bloom")
+_SQL = ("sqlite", "postgres", "postgresql")
+_PIPED_WIDTH = 200
+
+
+def obey(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run a command and exit with its code; an error ends it with one sentence."""
+    try:
+        code = asyncio.run(work)
+    except ConfigError as exc:
+        _fail(str(exc), _MISUSED)
+    except SchemaError as exc:
+        # The rest of the message is for those who write the app.
+        _fail(f"{str(exc).partition(';')[0]}; is this the store the app uses?", _REFUSED)
+    except WebhookDedupError as exc:
+        _fail(str(exc), _REFUSED)
+    raise typer.Exit(code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    say(message, err=True)
+    raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def opened_store(url: str) -> AsyncIterator[Store]:
+    """Open the store of an app. No table and no file is made for looking."""
+    if not url:
+        raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
+    scheme = url.partition("://")[0].partition("+")[0]
+    if scheme in _WITHIN_A_PROCESS:
+        raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
+    store = open_store(url, **({"create": False} if scheme in _SQL else {}))
+    try:
+        _check_file(store)
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def opened_inbox(url: str) -> AsyncIterator[OperableInbox]:
+    """Open the inbox beside the store of an app."""
+    async with opened_store(url) as store:
+        inbox = cast(OperableInbox, inbox_beside(store))
+        try:
+            yield inbox
+        finally:
+            await inbox.aclose()
+
+
+def _check_file(store: Store) -> None:
+    """Refuse a SQLite file that is not there: connecting would make it."""
+    if store.name != "sqlite":
+        return
+    database: str = cast(Sharing, store).connection.url.database
+    path = database.removeprefix("file:").partition("?")[0]
+    if not Path(path).is_file():
+        raise StoreError(f"there is no file {path}")
+
+
+def shown(text: str, limit: int | None = None) -> str:
+    """Return text with whatever could steer a terminal escaped, cut to ``limit`` characters.
+
+    That is control characters, also those that turn the direction of writing, lone surrogates and
+    what the output cannot encode.
+    """
+    if limit is not None and len(text) > limit:
+        text = f"{text[: limit - 1]}…"
+    plain = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print one line."""
+    typer.echo(shown(text), err=err)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on a line of its own, in ASCII."""
+    # json leaves DEL as it is
+    typer.echo(json.dumps(value).replace("\x7f", "\\u007f"))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns; the first column is never cut."""
+    table = Table(box=box.SIMPLE)
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        # Text, since a plain string would be read as markup.
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)

@@ -1,0 +1,62 @@
+"""A person makes a store forget one event, under the key that the middleware gave it."""
+
+import json
+
+import pytest
+
+from tests.cli.operating import command
+from webhook_dedup import Source, open_store
+from webhook_dedup.model import Bid, Key, Outcome, Settlement
+
+
+@pytest.fixture
+async def store(url):
+    """The store as the app opens it."""
+    store = open_store(url)
+    yield store
+    await store.aclose()
+
+
+async def claim(store, key, token):
+    (claim,) = await store.claim([Bid(key, token, 60)])
+    return claim
+
+
+@pytest.mark.parametrize("tenant", ["", "acme"])
+async def test_forget(store, url, tenant):
+    """A finished event is fresh after it was forgotten; a second time there is nothing."""
+    source = Source("stripe", path="/hooks", name="billing", verify=False)
+    key = str(Key(source.scope, "evt_1", tenant))
+    done = await claim(store, key, "first")
+    assert await store.complete([Settlement(done, 60)]) == [True]
+    arguments = ["stores", "forget", "evt_1", "--source", "billing", "--tenant", tenant]
+    said = await command(*arguments, url=url)
+    assert said.exit_code == 0, said.output
+    assert "minute" in said.stdout
+    said = await command(*arguments, "--json", url=url)
+    assert (said.exit_code, json.loads(said.stdout)) == (1, {"key": key, "forgotten": False})
+    assert (await claim(store, key, "second")).outcome is Outcome.FRESH
+
+
+async def test_other_events_stay(store, url):
+    """An event of another source or tenant is not forgotten."""
+    key = str(Key("webhook:stripe", "evt_1", "acme"))
+    await claim(store, key, "first")
+    for more in (["--source", "stripe"], ["--source", "other", "--tenant", "acme"]):
+        assert (await command("stores", "forget", "evt_1", *more, url=url)).exit_code == 1
+    assert (await claim(store, key, "second")).outcome is Outcome.IN_FLIGHT
+
+
+@pytest.mark.parametrize("url", ["memory://", "bloom://", ""])
+async def test_nothing_to_forget(url):
+    """A store inside another process is refused in one sentence."""
+    done = await command("stores", "forget", "evt_1", "--source", "stripe", url=url)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_no_table(postgres_url):
+    """An absent table is not made."""
+    for _ in range(2):
+        done = await command("stores", "forget", "e", "--source", "s", url=postgres_url)
+        assert (done.exit_code, "absent" in done.stderr) == (1, True)
