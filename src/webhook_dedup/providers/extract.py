@@ -25,7 +25,7 @@ __all__ = [
     "parse_time",
 ]
 
-Expression = str | Callable[[Parsed], object]
+Expression = str | Callable[[Parsed], object] | tuple[str, ...]
 Reader = Callable[[Parsed], object]
 
 _MAX_ID = 2_000

@@ -40,17 +40,25 @@ class Parsed:
         body: The exact bytes.
         method: The HTTP method.
         url: The public URL the sender called, for schemes that sign it.
+        query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_form", "_json", "body", "headers", "method", "url")
+    __slots__ = ("_form", "_json", "body", "headers", "method", "query", "url")
 
     def __init__(
-        self, headers: RawHeaders, body: bytes, *, method: str = "POST", url: str | None = None
+        self,
+        headers: RawHeaders,
+        body: bytes,
+        *,
+        method: str = "POST",
+        url: str | None = None,
+        query: bytes = b"",
     ) -> None:
         self.headers = headers
         self.body = body
         self.method = method
         self.url = url
+        self.query = query
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 

@@ -6,6 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from ..policy import Ack
+from .extract import Expression
+from .handshakes import Handshake
 from .schemes import SignatureScheme
 
 __all__ = ["Preset"]
@@ -15,12 +17,15 @@ __all__ = ["Preset"]
 class Preset:
     """A provider's facts as a row.
 
-    Expressions are ``"header:Name"``, ``"form:field"`` or a JMESPath into the JSON body.
+    Expressions are ``"header:Name"``, ``"form:field"`` or a JMESPath into the JSON body; several
+    in a tuple make one composite value. In a row with ``items`` the JMESPaths read one item.
 
     Attributes:
         name: What users write in ``Source("…")``.
         title: The provider's own name.
         event_id: Expression for the event's id; ``None`` means that the user must give one.
+        items: Expression for the array of events in a delivery; ``None`` if each brings one event.
+        handshake: How it makes sure that the endpoint is willing; ``None`` if it does not.
         event_type: Expression for the kind of event.
         occurred_at: Expression for the event's own time (unix seconds or RFC 3339).
         subject: Expression for what the event is about: a thread, an account.
@@ -28,6 +33,7 @@ class Preset:
         secret_optional: Deliveries may come unsigned, so that a source without a secret is allowed.
         secret_format: What its secret looks like, one line for people.
         horizon: Seconds for which it retries by itself; 0 if it does not, or if nobody knows.
+        deadline: Seconds in which it expects its answer; 0 if nobody knows.
         replay: Seconds for which a person can have it send an event again; 0 as above.
         remember: Suggested TTL in seconds.
         ack: Default order of acknowledgement and handler.
@@ -44,15 +50,18 @@ class Preset:
 
     name: str
     title: str
-    event_id: str | None
+    event_id: Expression | None
     checked: dt.date
-    event_type: str | None = None
-    occurred_at: str | None = None
-    subject: str | None = None
+    items: Expression | None = None
+    handshake: Handshake | None = None
+    event_type: Expression | None = None
+    occurred_at: Expression | None = None
+    subject: Expression | None = None
     scheme: SignatureScheme | None = None
     secret_optional: bool = False
     secret_format: str = ""
     horizon: float = 0
+    deadline: float = 0
     replay: float = 0
     remember: float = 48 * 3600
     ack: Ack = "first"
