@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -23,7 +25,7 @@ from .runner import Job, Runner
 from .source import Source
 from .stores import MemoryStore, SeenCache, open_store
 
-__all__ = ["Dedup"]
+__all__ = ["AT_WORK", "Dedup", "Worker"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -31,6 +33,23 @@ Perform = Callable[[Delivery, Event], Awaitable[int]]
 """Runs the app for a delivery; returns its HTTP status."""
 
 LEAST_DRAIN = 1.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """A process that serves nobody and runs what others accepted.
+
+    Attributes:
+        poll: Seconds between looks into the inbox.
+        dedups: What was started in this process.
+    """
+
+    poll: float
+    dedups: list[Dedup] = field(default_factory=list)
+
+
+AT_WORK: ContextVar[Worker | None] = ContextVar("webhook_dedup.at_work", default=None)
+"""Set where an app is started to work and not to serve."""
 
 
 class Dedup:
@@ -49,6 +68,8 @@ class Dedup:
         policy: In force where a source has none of its own.
         seen_cache: How many keys known done are remembered in this process for at most a minute,
             so that their duplicates cost no I/O; 0 turns it off.
+        work: ``False`` only accepts events here and leaves their handlers to ``webhook-dedup
+            work``, on this machine or another one.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
@@ -63,6 +84,7 @@ class Dedup:
         observers: Iterable[Observer] = (),
         policy: Policy | None = None,
         seen_cache: int = 10_000,
+        work: bool = True,
     ) -> None:
         self._url = store if isinstance(store, str) else None
         self.store = open_store(store) if isinstance(store, str) else _checked(store)
@@ -80,11 +102,19 @@ class Dedup:
         self._running_on: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._used = False
+        self._works = work
         self._check_powers()
+        if not work:
+            self._check_workers_can_take()
 
     def bind(self, perform: Perform) -> None:
         """Tell how a delivery is run. The middleware does this."""
         self._perform = perform
+
+    @property
+    def bound(self) -> bool:
+        """Whether something runs deliveries."""
+        return self._perform is not _no_app
 
     @property
     def running(self) -> bool:
@@ -150,10 +180,18 @@ class Dedup:
             if isinstance(room, Startable):
                 await room.start()
         self.engine = Engine(Coalescer(store), self.record)
-        self.runner = Runner(self.engine, self.inbox, self._job, self.record, self.policy)
+        self.runner = self._runner()
         self._warn()
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
+
+    def _runner(self) -> Runner:
+        worker = AT_WORK.get()
+        parts = (self.engine, self.inbox, self._job, self.record, self.policy)
+        if worker is None:
+            return Runner(*parts, works=self._works)
+        worker.dedups.append(self)
+        return Runner(*parts, poll=worker.poll)
 
     async def stop(self) -> None:
         """Let running handlers end, cancel and release what does not, close what was opened."""
@@ -204,6 +242,20 @@ class Dedup:
         for route in self.routes.by_name.values():
             if route.policy.on_mismatch == "reject":
                 need(self.store, Remembers.FINGERPRINT, "on_mismatch='reject'")
+
+    def _check_workers_can_take(self) -> None:
+        """Refuse to leave events to workers that could not find them."""
+        if isinstance(self.inbox, MemoryInbox):
+            raise ConfigError(
+                "work=False leaves events to other processes, which cannot see the memory of this "
+                "one; use a sqlite://, postgresql:// or redis:// store, or pass inbox=…"
+            )
+        for route in self.routes.by_name.values():
+            if route.source.ack != "first":
+                raise ConfigError(
+                    f"work=False cannot work for source {route.source.name!r} with "
+                    f"ack={route.source.ack!r}, which runs the handler here; write ack='first'"
+                )
 
     def _warn(self) -> None:
         """Say once, at start-up, what could surprise."""

@@ -40,6 +40,8 @@ class Runner:
         jobs: Finds the job of an item.
         record: Takes the records.
         policy: Gives the lease of items, the number of runs at once and the drain time-out.
+        works: Whether items are run here. If not they are accepted for the workers, due at once.
+        poll: Seconds between looks into the inbox for what other processes left there.
     """
 
     def __init__(
@@ -49,8 +51,13 @@ class Runner:
         jobs: Callable[[Item], Job],
         record: Recorder,
         policy: Policy,
+        *,
+        works: bool = True,
+        poll: float = POLL,
     ) -> None:
-        self._inbox = InboxCoalescer(inbox, policy.lease)
+        self._inbox = InboxCoalescer(inbox, policy.lease if works else 0.0)
+        self._works = works
+        self._poll = poll
         self._jobs = jobs
         self._record = record
         self._lease = policy.lease
@@ -68,7 +75,8 @@ class Runner:
 
     def start(self) -> None:
         """Begin to take items that come due."""
-        self._loop = asyncio.ensure_future(self._take_due())
+        if self._works:
+            self._loop = asyncio.ensure_future(self._take_due())
 
     async def accept(self, item: Item) -> None:
         """Record an item before its delivery is acknowledged.
@@ -103,6 +111,8 @@ class Runner:
 
         While as many handlers run as may, the item is left in the inbox for later.
         """
+        if not self._works:
+            return self._spawn(_left_to_workers())
         turn = Turn(self._tools, item, job, self._lease)
         return self._spawn(turn.postpone(claimed) if self.busy else turn.run(claimed))
 
@@ -139,13 +149,13 @@ class Runner:
     async def _take_due(self) -> None:
         while True:
             self._wake.clear()
-            pause = POLL
+            pause = self._poll
             try:
                 if await self._take():
                     continue
                 wait = await self._inbox.inbox.next_due()
                 if wait is not None and not self.busy:
-                    pause = min(max(wait, 0.001), POLL)
+                    pause = min(max(wait, 0.001), self._poll)
             except StoreError as exc:
                 logger.warning("the inbox did not answer: %s", exc)
             except Exception:
@@ -186,3 +196,7 @@ class Runner:
         if buried:
             source = item.delivery.source
             self._record(Record(Kind.BURIED, source, delivery_id=item.id, detail=why))
+
+
+async def _left_to_workers() -> None:
+    """Do nothing: the item is due, and another process will take it."""

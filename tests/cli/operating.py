@@ -13,6 +13,7 @@ from webhook_dedup.cli.app import app
 from webhook_dedup.inbox import inbox_beside
 from webhook_dedup.model import Attempt, Delivery, Item, new_token
 
+SECRET = "a test's secret"
 RECEIVED_AT = 1_700_000_000.0
 FAILED = Attempt(RECEIVED_AT + 1, "host:1", 0.5, "TimeoutError: too slow")
 

@@ -43,6 +43,7 @@ class WebhookDedup:
         inbox: Where accepted deliveries live; beside the store by default.
         observers: Take every record, beside the log.
         policy: In force where a source has none of its own.
+        work: ``False`` accepts events and leaves their handlers to ``webhook-dedup work``.
         dedup: A :class:`Dedup` of your own in place of all of these.
 
     Raises:
@@ -58,6 +59,7 @@ class WebhookDedup:
         inbox: Inbox | None = None,
         observers: Iterable[Observer] = (),
         policy: Policy | None = None,
+        work: bool = True,
         dedup: Dedup | None = None,
     ) -> None:
         if (store is None) == (dedup is None):
@@ -65,7 +67,14 @@ class WebhookDedup:
         if dedup is None:
             if store is None:
                 raise AssertionError("checked above")
-            dedup = Dedup(store, sources=sources, inbox=inbox, observers=observers, policy=policy)
+            dedup = Dedup(
+                store,
+                sources=sources,
+                inbox=inbox,
+                observers=observers,
+                policy=policy,
+                work=work,
+            )
         self.app = app
         self.dedup = dedup
         self._outer_app: Any = None

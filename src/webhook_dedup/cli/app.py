@@ -10,6 +10,7 @@ from .. import __version__
 from .demo import demo
 from .inbox import inbox
 from .stores import stores
+from .work import work
 
 __all__ = ["app"]
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Webhook handlers that run once.",
 )
 app.command()(demo)
+app.command()(work)
 app.add_typer(inbox, name="inbox")
 app.add_typer(stores, name="stores")
 

@@ -1,0 +1,70 @@
+"""``webhook-dedup work``: run the handlers of an app without serving it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from socket import socket
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from ..dedup import AT_WORK, Worker
+from .output import say
+
+__all__ = ["work"]
+
+_REFUSED, _STARTUP_FAILED = 1, 3
+
+
+class _Workshop(uvicorn.Server):
+    """A server that listens nowhere: it starts the app, waits for a signal, drains and stops it."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self.fault = ""
+        self._worker = worker
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start the app, and refuse one that leaves nothing to work on."""
+        await super().startup(sockets)
+        working = [dedup for dedup in self._worker.dedups if dedup.routes.by_name]
+        if self.should_exit:
+            self.fault = "the app did not start; see the log above"
+        elif not working:
+            self.fault = (
+                "no WebhookDedup started with the lifespan of this app; add the middleware to the "
+                "outermost app, or put 'async with dedup:' into its lifespan"
+            )
+        elif not all(dedup.bound for dedup in working):
+            self.fault = (
+                "the WebhookDedup of this app is mounted below another app, which builds it with "
+                "the first request, and a worker gets none; mount it on the outermost app"
+            )
+        self.should_exit = bool(self.fault)
+
+
+def work(
+    app: Annotated[str, typer.Argument(metavar="MODULE:APP", help="The app, as for uvicorn.")],
+    *,
+    factory: Annotated[bool, typer.Option(help="APP is a function that makes the app.")] = False,
+    app_dir: Annotated[Path, typer.Option(help="Where to look for the module.")] = Path(),
+    poll: Annotated[
+        float, typer.Option(min=0.01, max=60, help="Seconds between looks into an empty inbox.")
+    ] = 0.2,
+) -> None:
+    """Run the events that other processes accepted, until a signal comes.
+
+    The app is started like in a server but is never listened for, so that any number of workers
+    on any machine may share the inbox of the app's servers. Servers that are to run no handlers
+    themselves mount WebhookDedup with work=False.
+    """
+    sys.path.insert(0, str(app_dir.resolve()))
+    worker = Worker(poll)
+    AT_WORK.set(worker)
+    workshop = _Workshop(uvicorn.Config(app, lifespan="on", factory=factory), worker)
+    workshop.run(sockets=[])
+    if workshop.fault:
+        say(workshop.fault, err=True)
+        raise typer.Exit(_REFUSED if workshop.started else _STARTUP_FAILED)

@@ -1,0 +1,45 @@
+"""An app that one process serves and others work for.
+
+The ledger has a line for each run that began and each that ended: process, event, what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from tests.cli.operating import SECRET
+from webhook_dedup import Policy, Source, WebhookDedup, event_of
+
+SECONDS = float(os.environ.get("HANDLER_SECONDS", "0.01"))
+
+
+def note(text: str) -> None:
+    with Path(os.environ["LEDGER"]).open("a") as ledger:
+        ledger.write(f"{os.getpid()} {text}\n")
+
+
+async def hook(request):
+    event = event_of(request).id
+    note(f"{event} began")
+    await asyncio.sleep(SECONDS)
+    note(f"{event} ended")
+    return Response("handled")
+
+
+dedup = Middleware(
+    WebhookDedup,
+    store=os.environ["STORE"],
+    sources=[Source("generic", name="hook", path="/hook", event_id="id", secret=SECRET)],
+    policy=Policy(lease=1.0),
+    work=False,
+)
+app = Starlette(routes=[Route("/hook", hook, methods=["POST"])], middleware=[dedup])
+below = Starlette(routes=[Mount("/below", app)])
+without = Starlette()
