@@ -18,6 +18,7 @@ __all__ = [
     "Clock",
     "Forgetful",
     "Inbox",
+    "Inspector",
     "Observer",
     "OperableInbox",
     "Sharing",
@@ -117,6 +118,17 @@ class Forgetful(Protocol):
 
     async def forget(self, key: str) -> bool:
         """Make a key absent, whoever holds or finished it. True if it was held or done."""
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """A store that can tell how keys stand without claiming them."""
+
+    async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
+        """Tell for each key what a bid would have been answered, ``None`` where it is absent.
+
+        The claims are IN_FLIGHT or DUPLICATE, carry no token of their own and change nothing.
+        """
 
 
 class Sharing(Protocol):

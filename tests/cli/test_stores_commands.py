@@ -1,4 +1,4 @@
-"""A person makes a store forget one event, under the key that the middleware gave it."""
+"""A person looks up or forgets one event, under the key that the middleware gave it."""
 
 import json
 
@@ -47,10 +47,32 @@ async def test_other_events_stay(store, url):
     assert (await claim(store, key, "second")).outcome is Outcome.IN_FLIGHT
 
 
+async def test_show(store, url):
+    """How an event stands is told, from its first claim to its end, and nothing is claimed."""
+    await store.start()
+    arguments = ["stores", "show", "evt_1", "--source", "billing"]
+    said = await command(*arguments, "--json", url=url)
+    key = str(Key("webhook:billing", "evt_1"))
+    assert (said.exit_code, json.loads(said.stdout)) == (1, {"key": key, "claim": None})
+    assert "unknown" in (await command(*arguments, url=url)).stdout
+
+    held = await claim(store, key, "holder")
+    assert held.outcome is Outcome.FRESH
+    assert "held by holder" in (await command(*arguments, url=url)).stdout
+
+    assert await store.complete([Settlement(held, 60, b"result")]) == [True]
+    said = await command(*arguments, url=url)
+    assert (said.exit_code, "done by holder" in said.stdout) == (0, True)
+    facts = json.loads((await command(*arguments, "--json", url=url)).stdout)["claim"]
+    assert (facts["state"], facts["result_bytes"]) == ("done", 6)
+    assert 0 < facts["remaining"] <= 60
+
+
+@pytest.mark.parametrize("verb", ["forget", "show"])
 @pytest.mark.parametrize("url", ["memory://", "bloom://", ""])
-async def test_nothing_to_forget(url):
+async def test_nothing_to_look_into(url, verb):
     """A store inside another process is refused in one sentence."""
-    done = await command("stores", "forget", "evt_1", "--source", "stripe", url=url)
+    done = await command("stores", verb, "evt_1", "--source", "stripe", url=url)
     assert (done.exit_code, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
 

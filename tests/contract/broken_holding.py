@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from webhook_dedup.model import Bid
+from webhook_dedup.stores.entry import sight
 from webhook_dedup.stores.memory import MemoryStore
 
 from .faults import caught_by
@@ -164,3 +165,38 @@ class ForgetsAnything(MemoryStore):
     async def forget(self, key):
         await super().forget(key)
         return True
+
+
+@caught_by("test_look_tells_who_holds", "test_look_takes_any_text")
+class LooksAtDoneOnly(MemoryStore):
+    """Sees no key that is held."""
+
+    async def look(self, keys):
+        return [each and (each if each.done else None) for each in await super().look(keys)]
+
+
+@caught_by("test_look_tells_what_is_done")
+class LooksAtNoResult(MemoryStore):
+    """Leaves out what duplicates are answered with."""
+
+    async def look(self, keys):
+        return [each and replace(each, result=None) for each in await super().look(keys)]
+
+
+@caught_by("test_look_sees_nothing_where_nothing_lives")
+class LooksAtTheDead(MemoryStore):
+    """Tells of keys whose lease has run out."""
+
+    async def look(self, keys):
+        return [
+            sight(key, self._entries[key], 0.0) if key in self._entries else None for key in keys
+        ]
+
+
+@caught_by("test_look_claims_nothing")
+class LooksByClaiming(MemoryStore):
+    """Looks with a bid of its own."""
+
+    async def look(self, keys):
+        claims = await self.claim([Bid(key, "looker", 60.0) for key in keys])
+        return [None if claim.fresh else replace(claim, token="") for claim in claims]

@@ -1,31 +1,81 @@
-"""``webhook-dedup stores``: what a person may do to the claims of a store."""
+"""``webhook-dedup stores``: what a person may see and do about the claims of a store."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import Annotated, Any
 
 import typer
 
-from ..contracts import Forgetful
+from ..contracts import Forgetful, Inspector
 from ..errors import MissingPower
-from ..model import Key
+from ..model import Claim, Key
+from .items import instant
 from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
 
 __all__ = ["stores"]
 
-stores = typer.Typer(no_args_is_help=True, help="Act on what a store remembers.")
+stores = typer.Typer(no_args_is_help=True, help="Look into a store, and act on what it remembers.")
+
+_EventId = Annotated[str, typer.Argument(help="The provider's event id.")]
+_Source = Annotated[str, typer.Option(help="Name of the source.")]
+_Tenant = Annotated[str, typer.Option(help="What {tenant} in the path stood for.")]
 
 
 @stores.callback()
 def _stores() -> None:
-    """Act on what a store remembers."""
+    """Look into a store, and act on what it remembers."""
+
+
+@stores.command()
+def show(
+    event_id: _EventId,
+    source: _Source,
+    tenant: _Tenant = "",
+    store: StoreUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show how one event stands: held by whom, done since when, or unknown."""
+    obey(_show(store, _key(source, event_id, tenant), as_json=as_json))
+
+
+async def _show(url: str, key: str, *, as_json: bool) -> int:
+    async with opened_store(url) as store:
+        if not isinstance(store, Inspector):
+            raise MissingPower(f"{store.name} cannot be looked into")
+        (claim,) = await store.look([key])
+    if as_json:
+        print_json({"key": key, "claim": None if claim is None else _facts(claim)})
+    elif claim is None:
+        say("unknown: the store neither holds nor remembers this event; its next delivery runs")
+    else:
+        say(_sentence(claim))
+    return 0 if claim is not None else 1
+
+
+def _facts(claim: Claim) -> dict[str, Any]:
+    return {
+        "state": "done" if claim.done else "held",
+        "holder": claim.holder,
+        "first_seen": claim.first_seen,
+        "remaining": claim.remaining,
+        "result_bytes": None if claim.result is None else len(claim.result),
+    }
+
+
+def _sentence(claim: Claim) -> str:
+    seen = "" if claim.first_seen is None else f", first seen {instant(claim.first_seen)}"
+    ends = instant(time.time() + claim.remaining)
+    if claim.done:
+        return f"done by {claim.holder}{seen}; copies are skipped until {ends}"
+    return f"held by {claim.holder}{seen}; its lease ends {ends} unless it is renewed"
 
 
 @stores.command()
 def forget(
-    event_id: Annotated[str, typer.Argument(help="The provider's event id.")],
-    source: Annotated[str, typer.Option(help="Name of the source.")],
-    tenant: Annotated[str, typer.Option(help="What {tenant} in the path stood for.")] = "",
+    event_id: _EventId,
+    source: _Source,
+    tenant: _Tenant = "",
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +83,7 @@ def forget(
 
     A process that saw the event done may answer from its own memory for up to a minute.
     """
-    obey(_forget(store, str(Key(f"webhook:{source}", event_id, tenant)), as_json=as_json))
+    obey(_forget(store, _key(source, event_id, tenant), as_json=as_json))
 
 
 async def _forget(url: str, key: str, *, as_json: bool) -> int:
@@ -51,3 +101,7 @@ async def _forget(url: str, key: str, *, as_json: bool) -> int:
     else:
         say("nothing forgotten: the store neither holds nor remembers this event")
     return 0 if forgotten else 1
+
+
+def _key(source: str, event_id: str, tenant: str) -> str:
+    return str(Key(f"webhook:{source}", event_id, tenant))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..model import Bid, Claim, Outcome
 
-__all__ = ["Entry", "answer"]
+__all__ = ["Entry", "answer", "sight"]
 
 
 @dataclass(slots=True)
@@ -36,6 +36,11 @@ def answer(entry: Entry, bid: Bid, now: float) -> Claim:
         holder=entry.token,
         result=entry.result,
     )
+
+
+def sight(key: str, entry: Entry, now: float) -> Claim:
+    """Say how the live entry of a key stands, to someone who bids for nothing."""
+    return answer(entry, Bid(key, "", 0.0), now)
 
 
 def _outcome(entry: Entry, bid: Bid) -> Outcome:

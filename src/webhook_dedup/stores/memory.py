@@ -11,7 +11,7 @@ from ..clock import SystemClock
 from ..contracts import Clock
 from ..keys import check_keys
 from ..model import Bid, Claim, Remembers, Settlement
-from .entry import Entry, answer
+from .entry import Entry, answer, sight
 
 __all__ = ["MemoryStore"]
 
@@ -103,6 +103,12 @@ class MemoryStore:
         entry.expires_at = now + lease
         self._enqueue(claim.key, entry)
         return True
+
+    async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
+        check_keys(keys)
+        now = self._clock.monotonic()
+        live = ((key, self._live(key, now)) for key in keys)
+        return [None if entry is None else sight(key, entry, now) for key, entry in live]
 
     async def forget(self, key: str) -> bool:
         live = self._live(key, self._clock.monotonic())

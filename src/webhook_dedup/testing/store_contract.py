@@ -14,6 +14,7 @@ from .store_rules.concurrency import ConcurrencyRules  # noqa: E402  after the r
 from .store_rules.expiry import ExpiryRules  # noqa: E402  after the rewrite is registered
 from .store_rules.fencing import FencingRules  # noqa: E402  after the rewrite is registered
 from .store_rules.keys import KeyRules  # noqa: E402  after the rewrite is registered
+from .store_rules.looking import LookingRules  # noqa: E402  after the rewrite is registered
 from .store_rules.memory import MemoryRules  # noqa: E402  after the rewrite is registered
 
 __all__ = ["StoreContract"]
@@ -25,6 +26,7 @@ class StoreContract(
     CompletionRules,
     ExpiryRules,
     MemoryRules,
+    LookingRules,
     BatchRules,
     KeyRules,
     ConcurrencyRules,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from ...backends.redis.script import Script
 
-__all__ = ["CLAIM", "COMPLETE", "FOREIGN", "RELEASE", "RENEW"]
+__all__ = ["ABSENT", "CLAIM", "COMPLETE", "FOREIGN", "LOOK", "RELEASE", "RENEW"]
 
 FOREIGN = 0
 """A script's answer for a key that holds something this library did not write."""
+
+ABSENT = -1
+"""What ``LOOK`` answers for a key that is neither held nor done."""
 
 _HEAD = """\
 local time = redis.call('TIME')
@@ -54,6 +57,15 @@ local function verb(key, token, fingerprint, lease)
   local claim = 'held ' .. token .. ' ' .. now_text .. ' ' .. fingerprint
   redis.call('SET', key, claim, 'PX', lease)
   return now
+end
+"""
+
+# Answers the value found and how long it still lives.
+_LOOK = """
+local function verb(key)
+  local value = read(key)
+  if value == '' then return 0 end
+  return value and {value, redis.call('PTTL', key)} or -1
 end
 """
 
@@ -99,6 +111,7 @@ end
 
 
 CLAIM = Script("claim", _HEAD + _CLAIM + _LOOP)
+LOOK = Script("look", _HEAD + _LOOK + _LOOP)
 COMPLETE = Script("complete", _HEAD + _COMPLETE + _LOOP)
 RELEASE = Script("release", _HEAD + _RELEASE + _LOOP)
 RENEW = Script("renew", _HEAD + _RENEW + _LOOP)

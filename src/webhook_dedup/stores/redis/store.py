@@ -15,8 +15,8 @@ from ...backends.redis.wire import Call, Client, Wire
 from ...errors import StoreError
 from ...keys import check_keys
 from ...model import Bid, Claim, Remembers, Settlement
-from ..entry import Entry, answer
-from .scripts import CLAIM, COMPLETE, FOREIGN, RELEASE, RENEW
+from ..entry import Entry, answer, sight
+from .scripts import ABSENT, CLAIM, COMPLETE, FOREIGN, LOOK, RELEASE, RENEW
 from .values import (
     fingerprint_field,
     held_value,
@@ -141,6 +141,15 @@ class RedisStore:
             [(token_field(claim.token), expiry) for claim in claims],
         )
 
+    async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
+        check_keys(keys)
+        await self._start.ready()
+        found = await self._run(LOOK, list(keys), [()] * len(keys))
+        return [
+            None if each == ABSENT else sight(key, self._found(key, *each), now=0.0)
+            for key, each in zip(keys, found, strict=True)
+        ]
+
     async def forget(self, key: str) -> bool:
         check_keys([key])
         await self._start.ready()
@@ -189,10 +198,13 @@ class RedisStore:
     def _script_answer(self, bid: Bid, found: Any) -> Claim:
         if isinstance(found, int):
             return _fresh(bid, found / 1000)
-        value, left = found
-        entry = self._parse(bid.key, value)
+        return answer(self._found(bid.key, *found), bid, now=0.0)
+
+    def _found(self, key: str, value: bytes, left: int) -> Entry:
+        """Take apart what a script found, with its expiry as the seconds that are left."""
+        entry = self._parse(key, value)
         entry.expires_at = max(0, left) / 1000
-        return answer(entry, bid, now=0.0)
+        return entry
 
     async def _settle(
         self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]

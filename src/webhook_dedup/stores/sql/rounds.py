@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +13,7 @@ from ...errors import StoreUnavailable
 from ...keys import digest
 from .verbs import Keyed, Verb
 
-__all__ = ["settle"]
+__all__ = ["live_rows", "settle"]
 
 Asked = TypeVar("Asked", bound=Keyed)
 Answer = TypeVar("Answer")
@@ -63,9 +63,16 @@ async def _read(
     pending: dict[bytes, Asked],
     connection: AsyncConnection,
 ) -> dict[bytes, Answer]:
-    rows = (await connection.execute(read, {"digests": list(pending)})).all()
-    live = {row.digest: row for row in rows if row.left > 0}
+    live = await live_rows(read, pending, connection)
     return _decided((key, verb.other(asked, live.get(key))) for key, asked in pending.items())
+
+
+async def live_rows(
+    read: Executable, digests: Iterable[bytes], connection: AsyncConnection
+) -> dict[bytes, Any]:
+    """Return the rows of keys that are held or done, by digest."""
+    rows = (await connection.execute(read, {"digests": list(digests)})).all()
+    return {row.digest: row for row in rows if row.left > 0}
 
 
 def _decided(judged: Iterable[tuple[bytes, Answer | None]]) -> dict[bytes, Answer]:

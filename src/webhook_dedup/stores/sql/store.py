@@ -13,11 +13,11 @@ from ...backends.sql.database import Database
 from ...backends.sql.engines import open_engine
 from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
-from .rounds import settle
+from .rounds import live_rows, settle
 from .schema import schema
 from .statements import SWEPT_AT_ONCE, Statements
 from .sweeper import Sweeper
-from .verbs import Keyed, Verb, claiming, completing, releasing, renewing
+from .verbs import Keyed, Verb, claiming, completing, releasing, renewing, sight
 
 __all__ = ["SqlStore"]
 
@@ -120,6 +120,12 @@ class SqlStore:
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         return await self._settle(renewing(self._statements, self._dialect, lease), claims)
+
+    async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
+        check_keys(keys)
+        digests = [digest(key) for key in keys]
+        live = await self._work(partial(live_rows, self._statements.read, digests))
+        return [sight(key, live.get(each)) for key, each in zip(keys, digests, strict=True)]
 
     async def forget(self, key: str) -> bool:
         async def forget(connection: AsyncConnection) -> bool:

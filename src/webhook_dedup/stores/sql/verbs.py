@@ -13,7 +13,7 @@ from ...keys import digest, printable
 from ...model import Bid, Claim, Outcome, Settlement
 from .statements import Statements
 
-__all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing"]
+__all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing", "sight"]
 
 
 class Keyed(Protocol):
@@ -79,6 +79,11 @@ def renewing(statements: Statements, dialect: Dialect, lease: float) -> Verb[Cla
         return dialect.pairs(_pairs(claims)) | {"lease": lease}
 
     return Verb(statements.renew, parameters, lambda *_: True, lambda *_: False)
+
+
+def sight(key: str, row: Any | None) -> Claim | None:
+    """Say how the live row of a key stands, to someone who bids for nothing."""
+    return _not_taken(Bid(key, "", 0.0), row)
 
 
 def _taken(bid: Bid, row: Any, waited: float) -> Claim | None:
