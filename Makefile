@@ -2,6 +2,8 @@ PYTHON ?= python3
 STORE ?=
 SECONDS ?= 150
 SEED ?=
+CONCURRENCY ?=
+EFFECT ?=
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -10,7 +12,7 @@ WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos test lint format wheel-smoke clean
+.PHONY: help demo chaos providers test lint format wheel-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,10 +25,14 @@ demo: $(READY)  ## Send one event five times; STORE=sqlite, redis, postgres, mem
 	  *) $(DEMO) --store '$(STORE)' ;; \
 	esac
 
-chaos: $(READY)  ## Kill, freeze and cut off servers, count what is lost; STORE=, SECONDS=, SEED=
+chaos: $(READY)  ## Kill, freeze and cut off servers, count what is lost; STORE=, SECONDS=, SEED=, CONCURRENCY=, EFFECT=
 	@mkdir -p build
 	$(BIN)/python -m benchmarks.chaos --seconds $(SECONDS) --json build/chaos.json \
-	  $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED))
+	  $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(EFFECT),--effect $(EFFECT)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
+
+providers: $(READY)  ## Write the README's table of providers from the catalog
+	$(BIN)/python -m webhook_dedup.providers.table README.md
 
 test: $(READY)  ## Run the tests on a real Redis and a real PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

@@ -1,6 +1,8 @@
 """Where ids are found, what counts as one, and how everything else is refused."""
 
+import gzip
 import json
+import zlib
 
 import pytest
 
@@ -224,3 +226,29 @@ def test_times():
     assert compile_time("c")(parsed) is None
     assert compile_time("a")(request(b"{")) is None
     assert compile_time(lambda parsed: 1 / 0)(parsed) is None
+
+
+def test_compressed_json():
+    """A gzip body is read like the JSON in it, whatever the case of its label."""
+    for encoding in ("gzip", " GZip", "x-gzip"):
+        parsed = request(gzip.compress(b'{"id": "evt_1"}', mtime=0), ("Content-Encoding", encoding))
+        assert both("id", parsed) == "evt_1"
+    assert both("id", request({"id": "evt_1"}, ("Content-Encoding", "identity"))) == "evt_1"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"id": "evt_1"}', "no gzip"),
+        (zlib.compress(b'{"id": "evt_1"}'), "no gzip"),
+        (gzip.compress(b'{"id": "evt_1"}', mtime=0)[:-4], "before its time"),
+        (gzip.compress(bytes(17 * 1024 * 1024), mtime=0), "more than 16,777,216 bytes"),
+        (gzip.compress(b"{", mtime=0), "at line 1"),
+        (b"", "empty"),
+    ],
+)
+def test_what_cannot_be_unpacked(body, says):
+    """A body that is no gzip, is cut off or is a bomb is refused like other malformed JSON."""
+    rejected = refusal("id", request(body, ("Content-Encoding", "gzip")))
+    assert (rejected.status, rejected.code) == (400, "malformed_json")
+    assert says in rejected.detail

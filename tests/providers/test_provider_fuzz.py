@@ -1,6 +1,7 @@
 """Whatever bytes come: the promised errors and no others."""
 
 import contextlib
+import functools
 import json
 import warnings
 
@@ -8,9 +9,21 @@ import jmespath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzz_verify import Findings, try_one
+from benchmarks.mutations import Mutator
+from benchmarks.signed_deliveries import CASES
 from webhook_dedup import providers
 from webhook_dedup.errors import ConfigError, RejectedDelivery, SignatureError
-from webhook_dedup.providers import Parsed, compile_extractor, compile_lenient, compile_time
+from webhook_dedup.providers import (
+    PRESETS,
+    Parsed,
+    compile_extractor,
+    compile_lenient,
+    compile_time,
+)
+from webhook_dedup.providers.samples import sample_delivery, sample_secret
+
+secret_of = functools.cache(sample_secret)
 
 bounded = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
@@ -55,6 +68,51 @@ def test_a_changed_signature_raises_signature_errors_only(name, body, data):
         assert refused.code.endswith(("_signature", "_mismatch", "_old", "_future"))  # noqa: PT017 - either ending is right
     else:
         assert value.rpartition("=")[2].encode() in changed
+
+
+@bounded
+@given(st.sampled_from(sorted(CASES)), st.integers(0, 2**32))
+def test_changed_deliveries_raise_signature_errors_only(name, seed):
+    """A genuine delivery of any scheme, changed, is accepted or refused, and nothing else."""
+    findings = Findings()
+    valid = CASES[name].message()
+    mutator = Mutator(seed)
+    for _ in range(10):
+        try_one(name, valid, mutator.mutate(valid), findings)
+    assert {fault for fault in findings.faults if not fault.endswith("slow")} == set()
+
+
+signed_rows = st.sampled_from([name for name, row in PRESETS.items() if row.scheme])
+
+
+@bounded
+@given(signed_rows, headers, st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=50)))
+def test_every_provider_raises_signature_errors_only(name, headers, body, url):
+    """Hostile headers, bodies and URLs are refused by every row of the catalog."""
+    secret = secret_of(name).verifying
+    with contextlib.suppress(SignatureError):
+        providers.verify(name, secret=secret, headers=headers, body=body, url=url, now=1.8e9)
+        raise AssertionError("nobody guesses a signature")
+
+
+@bounded
+@given(signed_rows, st.integers(0, 2**32))
+def test_changed_samples_raise_signature_errors_only(name, seed):
+    """A genuine delivery of any provider, changed, is accepted or refused, and nothing else."""
+    secret = secret_of(name)
+    sample = sample_delivery(name, secret=secret.signing, now=1.8e9)
+    raw = providers.raw_headers(sample.headers)
+    valid = Parsed(raw, sample.body, url=sample.url, query=sample.query)
+    changed = Mutator(seed).mutate(valid)
+    with contextlib.suppress(SignatureError):
+        providers.verify(
+            name,
+            secret=secret.verifying,
+            headers=changed.headers,
+            body=changed.body,
+            url=changed.url,
+            now=1.8e9,
+        )
 
 
 content_types = st.one_of(

@@ -10,6 +10,16 @@ import pytest
 from webhook_dedup import providers
 from webhook_dedup.errors import ConfigError, SignatureError
 from webhook_dedup.providers import HmacSignature, TimestampedHmac
+from webhook_dedup.providers.schemes import (
+    HeaderTimedHmac,
+    HubSpotSignature,
+    MailgunSignature,
+    MandrillSignature,
+    QueryToken,
+    SnsSignature,
+    StandardWebhooks,
+    TwilioSignature,
+)
 
 NOW = 1_800_000_000.0
 BODY = b'{"id": "evt_1"}'
@@ -273,3 +283,197 @@ def test_impossible_tolerances_are_refused(tolerance):
     """A tolerance is more than nothing."""
     with pytest.raises(ConfigError, match="tolerance"):
         TimestampedHmac(header="X-Sig", tolerance=tolerance)
+
+
+TWILIO, TOKEN, URL = TwilioSignature(), (b"token",), "https://example.com/hooks?a=1"
+
+
+def twilio_message(body, kind, url=URL):
+    """Return a message that bears the signature of the bare URL."""
+    signature = TWILIO.sign(providers.Parsed([], b"", url=url), TOKEN[0], NOW)
+    headers = {**signature, "Content-Type": kind}
+    return providers.Parsed(providers.raw_headers(headers), body, url=url)
+
+
+FORM = "application/x-www-form-urlencoded"
+FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nevil\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a": 1}', "application/json"),
+        (b"&&&", FORM),
+        (FILE, "multipart/form-data; boundary=b"),
+        (b"text", ""),
+    ],
+)
+def test_twilio_bodies_that_no_signature_covers_are_refused(body, kind):
+    """The signature of a bare URL, as GET requests have it, admits no body."""
+    TWILIO.verify(twilio_message(b"", ""), TOKEN, NOW)
+    with pytest.raises(SignatureError, match="bodySHA256"):
+        TWILIO.verify(twilio_message(body, kind), TOKEN, NOW)
+
+
+def test_a_body_that_twilio_signed_cannot_be_left_out():
+    """The hash in the URL counts for an empty body, too."""
+    url = f"{URL}&bodySHA256={hashlib.sha256(BODY).hexdigest()}"
+    signature = TWILIO.sign(providers.Parsed([], BODY, url=url), TOKEN[0], NOW)
+    headers = providers.raw_headers(signature)
+    TWILIO.verify(providers.Parsed(headers, BODY, url=url), TOKEN, NOW)
+    for body in (b"", BODY + b" "):
+        with pytest.raises(SignatureError, match="bodySHA256"):
+            TWILIO.verify(providers.Parsed(headers, body, url=url), TOKEN, NOW)
+
+
+def test_mandrill_covers_forms_only():
+    """Files beside the fields of a multipart form would be covered by nothing."""
+    scheme = MandrillSignature()
+    message = providers.Parsed(
+        [(b"X-Mandrill-Signature", b"0" * 27 + b"="), (b"Content-Type", b"multipart/form-data")],
+        FILE,
+        url=URL,
+    )
+    with pytest.raises(SignatureError, match="no such form"):
+        scheme.verify(message, [b"k"], NOW)
+
+
+def svix_headers(**changes):
+    signature = StandardWebhooks(prefix="svix").sign(providers.Parsed([], BODY), b"whsec_k", NOW)
+    return {**signature, **{name.replace("_", "-"): value for name, value in changes.items()}}
+
+
+def test_svix_names_may_be_either_but_not_both_ways():
+    """An unsigned ``svix-id`` beside a signed ``webhook-id`` cannot make an old event a new one."""
+    scheme, key = StandardWebhooks(prefix="svix"), [b"whsec_k"]
+    renamed = {name.replace("svix", "webhook"): value for name, value in svix_headers().items()}
+    for headers in (svix_headers(), renamed, {**svix_headers(), **renamed}):
+        scheme.verify(providers.Parsed(providers.raw_headers(headers), BODY), key, NOW)
+    for headers in ({**renamed, "svix-id": "other"}, {**svix_headers(), "webhook-id": "other"}):
+        with pytest.raises(SignatureError, match="different values"):
+            scheme.verify(providers.Parsed(providers.raw_headers(headers), BODY), key, NOW)
+    with pytest.raises(SignatureError, match="no webhook-"):
+        StandardWebhooks().verify(
+            providers.Parsed(providers.raw_headers(svix_headers()), BODY), key, NOW
+        )
+
+
+def test_public_key_signatures_are_counted():
+    """A header full of v1a signatures is refused before any is checked."""
+    many = " ".join(["v1a," + base64.b64encode(bytes(64)).decode()] * 9)
+    scheme, key = StandardWebhooks(prefix="svix"), [b"whsec_k"]
+    right = svix_headers()["svix-signature"]
+    message = providers.Parsed(providers.raw_headers(svix_headers(svix_signature=many)), BODY)
+    with pytest.raises(SignatureError, match="more than 8"):
+        scheme.verify(message, [b"whpk_" + bytes(32)], NOW)
+    both = providers.raw_headers(svix_headers(svix_signature=f"{many} v1a,odd {right}"))
+    scheme.verify(providers.Parsed(both, BODY), key, NOW)
+
+
+def test_an_odd_public_key_signature_beside_a_right_one_does_no_harm():
+    """Of several signatures each is looked at for itself."""
+    scheme, seed = StandardWebhooks(), b"whsk_" + bytes(32)
+    signature = scheme.sign(providers.Parsed([], BODY), seed, NOW)
+    listed = f"v1a,odd v1a, v1,odd v9 {signature['webhook-signature']}"
+    headers = providers.raw_headers({**signature, "webhook-signature": listed})
+    scheme.verify(providers.Parsed(headers, BODY), [seed], NOW)
+
+
+def test_a_mailgun_form_is_no_json():
+    """Verified as a form and read as JSON, one captured signature would pass under any id."""
+    scheme = MailgunSignature()
+    proof = scheme.seal(providers.Parsed([(b"Content-Type", FORM.encode())], b""), b"k", NOW)
+    both = b'{"signature": {"token": "new"}, "x": "&' + proof + b'&"}'
+    for body in (both, b"\xef\xbb\xbf" + both):
+        with pytest.raises(SignatureError, match="at once"):
+            scheme.verify(providers.Parsed([(b"Content-Type", FORM.encode())], body), [b"k"], NOW)
+    scheme.verify(providers.Parsed([(b"Content-Type", FORM.encode())], proof), [b"k"], NOW)
+
+
+@pytest.mark.parametrize("versions", [(), ("3",), ("1", "x")])
+def test_sns_knows_two_versions(versions):
+    """A version that does not exist is an error of configuration."""
+    with pytest.raises(ConfigError, match="versions"):
+        SnsSignature(versions=versions)
+
+
+def hubspot_headers(version):
+    scheme = HubSpotSignature(versions=(version,))
+    return scheme.sign(providers.Parsed([], BODY, url=URL), b"k", NOW)
+
+
+def test_hubspot_takes_no_older_version_unasked():
+    """An old signature, which is good for ever, does not pass for one of version 3."""
+    old = providers.Parsed(providers.raw_headers(hubspot_headers("v1")), BODY, url=URL)
+    with pytest.raises(SignatureError, match="no X-HubSpot-Signature-v3"):
+        HubSpotSignature().verify(old, [b"k"], NOW)
+    HubSpotSignature(versions=("v3", "v1")).verify(old, [b"k"], NOW)
+
+
+def test_hubspot_counts_version_3_where_it_is_sent():
+    """A right signature of version 1 does not save a wrong or old one of version 3."""
+    both = {**hubspot_headers("v1"), **hubspot_headers("v3")}
+    scheme = HubSpotSignature(versions=("v3", "v2", "v1"))
+    message = providers.Parsed(providers.raw_headers(both), BODY, url=URL)
+    scheme.verify(message, [b"k"], NOW)
+    with pytest.raises(SignatureError, match="ago"):
+        scheme.verify(message, [b"k"], NOW + 301)
+
+
+def test_hubspot_signs_urls_with_some_escapes_undone():
+    """Of the URL's escapes those that HubSpot names are undone, in either letter case."""
+    url = "https://example.com/a%2fb?x=%3A%20%40%26"
+    decoded = "https://example.com/a/b?x=:%20@%26"
+    signature = HubSpotSignature().sign(providers.Parsed([], BODY, url=decoded), b"k", NOW)
+    headers = providers.raw_headers(signature)
+    for one in (url, decoded):
+        HubSpotSignature().verify(providers.Parsed(headers, BODY, url=one), [b"k"], NOW)
+
+
+@pytest.mark.parametrize("versions", [(), ("v4",), ("v3", "x")])
+def test_hubspot_knows_three_versions(versions):
+    """A version that does not exist is an error of configuration."""
+    with pytest.raises(ConfigError, match="v1, v2, v3"):
+        HubSpotSignature(versions=versions)
+
+
+@pytest.mark.parametrize("template", ["v0:{body}", "{time}", "{time}{time}{body}", ""])
+def test_a_template_holds_time_and_body(template):
+    """A signed text without time or body is an error of configuration."""
+    with pytest.raises(ConfigError, match="template"):
+        HeaderTimedHmac(header="X-Sig", time_header="X-Time", template=template)
+
+
+def test_templates_may_end_with_the_time():
+    """Body and time come in either order, and braces in the body mean nothing."""
+    scheme = HeaderTimedHmac(
+        header="X-Sig", time_header="X-Time", template="{body}|{time}", prefix="", encoding="base64"
+    )
+    body = b"{time}{body}"
+    expected = hmac.new(b"k", body + b"|1800000000", "sha256").digest()
+    headers = scheme.sign(providers.Parsed([], body), b"k", NOW)
+    assert headers["X-Sig"] == base64.b64encode(expected).decode()
+    scheme.verify(providers.Parsed(providers.raw_headers(headers), body), [b"k"], NOW)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        (b"access_token=t&access_token=t&a=1", None),
+        (b"access%5Ftoken=%74", None),
+        (b"access_token=t&access_token=x", "malformed_signature"),
+        (b"access_token=x&access_token=t", "malformed_signature"),
+        (b"access_token=", "signature_mismatch"),
+        (b"token=t", "missing_signature"),
+        (b"access_token=t&" + b"a" * 20_000, "malformed_signature"),
+    ],
+)
+def test_a_token_in_the_query_comes_once(query, code):
+    """A token in the URL is unquoted, and refused where another one stands beside it."""
+    message = providers.Parsed([], BODY, query=query)
+    if code is None:
+        QueryToken().verify(message, [b"t"], NOW)
+        return
+    with pytest.raises(SignatureError) as caught:
+        QueryToken().verify(message, [b"t"], NOW)
+    assert caught.value.code == code

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
-from typing import Any
-
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..errors import ConfigError, RejectedDelivery
+from .batches import compile_items, compile_subset
+from .ids import bad_id, event_id_of, join_parts
 from .parsed import Parsed, is_header_name, only, shown
+from .paths import compile_path
 from .times import parse_time
 
 __all__ = [
     "Expression",
+    "FirstOf",
     "Parsed",
     "compile_extractor",
+    "compile_items",
     "compile_lenient",
+    "compile_subset",
     "compile_time",
     "event_id_of",
     "parse_time",
 ]
 
-Expression = str | Callable[[Parsed], object] | tuple[str, ...]
 Reader = Callable[[Parsed], object]
+Single = str | Reader
 
-_MAX_ID = 2_000
-_DOTTED_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+@dataclass(frozen=True, slots=True, init=False)
+class FirstOf:
+    """Several expressions of which the first that finds something counts.
+
+    One that cannot be read at all, such as a JMESPath in a form, finds nothing.
+    """
+
+    choices: tuple[Expression, ...]
+
+    def __init__(self, *choices: Expression) -> None:
+        object.__setattr__(self, "choices", choices)
+
+
+Expression = Single | tuple[Single, ...] | FirstOf
 
 
 def compile_extractor(expression: Expression) -> Callable[[Parsed], str | None]:
@@ -41,7 +55,8 @@ def compile_extractor(expression: Expression) -> Callable[[Parsed], str | None]:
 
     Args:
         expression: ``"header:Name"``, ``"form:field"``, a JMESPath into the JSON body, or a
-            function of the request.
+            function of the request. Several in a tuple make one composite id, which is missing
+            when one of them is; those that end in ``?`` may be missing while another is there.
 
     Raises:
         ConfigError: The expression is invalid.
@@ -85,6 +100,14 @@ def compile_time(expression: Expression) -> Callable[[Parsed], float | None]:
 
 
 def _compile(expression: Expression) -> Reader:
+    if isinstance(expression, FirstOf):
+        return _first_of(expression.choices)
+    if isinstance(expression, tuple):
+        return _composite(expression)
+    return _single(expression)
+
+
+def _single(expression: Single) -> Reader:
     if callable(expression):
         return _call(expression)
     if not isinstance(expression, str):
@@ -98,6 +121,52 @@ def _compile(expression: Expression) -> Reader:
     if colon and kind == "form":
         return _form_field(name)
     return _body(expression)
+
+
+def _first_of(choices: Sequence[Expression]) -> Reader:
+    if not choices:
+        raise ConfigError("FirstOf() names no expression")
+    extractors = [compile_extractor(choice) for choice in choices]
+
+    def read(parsed: Parsed) -> str | None:
+        rejections = []
+        for extract in extractors:
+            try:
+                found = extract(parsed)
+            except RejectedDelivery as rejection:
+                rejections.append(rejection)
+            else:
+                if found is not None:
+                    return found
+        if len(rejections) == len(extractors):
+            raise rejections[0]
+        return None
+
+    return read
+
+
+def _composite(expressions: tuple[Single, ...]) -> Reader:
+    if not expressions:
+        raise ConfigError("a composite expression has at least one part; () has none")
+    parts = [_part(expression) for expression in expressions]
+
+    def read(parsed: Parsed) -> str | None:
+        found = [extract(parsed) for extract, _ in parts]
+        required = any(
+            value is None and not optional
+            for value, (_, optional) in zip(found, parts, strict=True)
+        )
+        return None if required or not any(found) else join_parts(found)
+
+    return read
+
+
+def _part(expression: Single) -> tuple[Callable[[Parsed], str | None], bool]:
+    optional = isinstance(expression, str) and expression.endswith("?")
+    if isinstance(expression, str):
+        expression = expression.removesuffix("?")
+    read = _single(expression)
+    return lambda parsed: event_id_of(read(parsed)), optional
 
 
 def _header(name: str) -> Reader:
@@ -114,10 +183,7 @@ def _form_field(name: str) -> Reader:
 
 
 def _body(expression: str) -> Reader:
-    if _DOTTED_NAMES.fullmatch(expression):  # what JMESPath would answer, several times faster
-        names = expression.split(".")
-        return lambda parsed: _walk(names, parsed.json())
-    search = _search(expression)
+    search = compile_path(expression)
     what = f"the JMESPath {shown(expression)}"
 
     def read(parsed: Parsed) -> object:
@@ -127,47 +193,7 @@ def _body(expression: str) -> Reader:
     return read
 
 
-def _search(expression: str) -> Callable[[Any], object]:
-    try:
-        compiled = jmespath.compile(expression)
-    except JMESPathError as exc:
-        position = getattr(exc, "lex_position", getattr(exc, "lexer_position", None))
-        where = "" if position is None else f" at position {position}"
-        raise ConfigError(f"{expression!r} is not a valid JMESPath{where}") from exc
-    _check_functions(compiled.parsed, expression)
-    search: Callable[[Any], object] = compiled.search
-    return search
-
-
-def _check_functions(node: Any, expression: str) -> None:
-    """Refuse wrong calls at start-up; jmespath itself notices them only on the way through."""
-    if not isinstance(node, dict):
-        return
-    if node["type"] == "function_expression":
-        _check_call(node["value"], len(node["children"]), expression)
-    for child in node["children"]:
-        _check_functions(child, expression)
-
-
-def _check_call(name: str, count: int, expression: str) -> None:
-    known = Functions.FUNCTION_TABLE.get(name)
-    if known is None:
-        raise ConfigError(f"{expression!r} calls {name}(), which JMESPath does not have")
-    signature = known["signature"]
-    variadic = bool(signature) and signature[-1].get("variadic", False)
-    if count < len(signature) or (count > len(signature) and not variadic):
-        raise ConfigError(f"{expression!r} calls {name}() with {count} arguments")
-
-
-def _walk(names: list[str], value: object) -> object:
-    for name in names:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
-
-
-def _call(function: Callable[[Parsed], object]) -> Reader:
+def _call(function: Reader) -> Reader:
     if inspect.iscoroutinefunction(function):
         raise ConfigError("the function that finds an event id must be a plain def, not async")
     return lambda parsed: _guard(lambda: function(parsed), "the function that finds the event id")
@@ -180,42 +206,4 @@ def _guard(read: Callable[[], object], what: str) -> object:
         raise
     except Exception as exc:
         # Foreign code on foreign data: its message may quote the body, its type does not.
-        raise _bad_id(f"{what} failed with {type(exc).__name__}") from exc
-
-
-def event_id_of(value: object) -> str | None:
-    """Return a found value as an event id, or ``None`` if it is null or blank.
-
-    Raises:
-        RejectedDelivery: It is neither text nor an integer, or it is too long.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = _decimal(value)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise _bad_id(f"event id must be a string or an integer, got {_kind(value)}")
-    if len(value) > _MAX_ID:
-        raise _too_long()
-    return value if value.strip() else None
-
-
-def _decimal(number: int) -> str:
-    # Python refuses to print very long integers, so they are measured first.
-    if number.bit_length() > 4 * _MAX_ID:
-        raise _too_long()
-    return str(number)
-
-
-def _kind(value: object) -> str:
-    names = {bool: "a boolean", float: "a fraction", list: "a list", dict: "an object"}
-    return names.get(type(value), f"a value of type {type(value).__name__}")
-
-
-def _bad_id(detail: str) -> RejectedDelivery:
-    return RejectedDelivery(400, "bad_event_id", detail)
-
-
-def _too_long() -> RejectedDelivery:
-    detail = f"event id must not be longer than {_MAX_ID:,} characters"
-    return RejectedDelivery(400, "event_id_too_long", detail)
+        raise bad_id(f"{what} failed with {type(exc).__name__}") from exc

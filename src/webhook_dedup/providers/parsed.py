@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from ..errors import RejectedDelivery
+from .encodings import BadEncoding, unpacked
 from .forms import Form, MalformedForm, read_form
 
 __all__ = ["Headers", "Parsed", "is_header_name", "only", "raw_headers", "shown"]
@@ -18,6 +20,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 _UNREAD = object()
 _SHOWN = 100
+_MOST_PARAMETERS = 1_000
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
 
 Text = TypeVar("Text", str, bytes)
@@ -77,13 +80,38 @@ class Parsed:
         value = only(values, "ambiguous_header", f"the header {name}")
         return None if value is None else value.decode("latin-1").strip(" \t")
 
+    def query_values(self, name: str) -> list[str]:
+        """Return every value of a query parameter, decoded, in the order they came.
+
+        Raises:
+            RejectedDelivery: There are more than 1,000 parameters (400).
+        """
+        if self.query.count(b"&") >= _MOST_PARAMETERS:
+            detail = f"the query has more than {_MOST_PARAMETERS:,} parameters"
+            raise RejectedDelivery(400, "malformed_query", detail)
+        pairs = parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)
+        return [value for found, value in pairs if found == name]
+
+    def query_value(self, name: str) -> str | None:
+        """Return the value of a query parameter, or ``None`` if it is absent.
+
+        Raises:
+            RejectedDelivery: It came several times with different values (400).
+        """
+        return only(self.query_values(name), "ambiguous_query", f"the parameter {shown(name)}")
+
     @property
     def content_type(self) -> str:
         """What the sender called the body; empty if it said nothing."""
         return b", ".join(self.header_values("Content-Type")).decode("latin-1")
 
+    @property
+    def content_encoding(self) -> str:
+        """How the sender packed the body; empty if it said nothing."""
+        return b", ".join(self.header_values("Content-Encoding")).decode("latin-1")
+
     def json(self) -> Any:
-        """Return the body as JSON.
+        """Return the body as JSON, unpacked if it came as gzip.
 
         Raises:
             RejectedDelivery: It is not JSON (400).
@@ -105,7 +133,7 @@ class Parsed:
 
     def _read_json(self) -> object:
         try:
-            return json.loads(self.body)
+            return json.loads(unpacked(self.content_encoding, self.body))
         except (ValueError, RecursionError) as exc:
             detail = f"the body is not JSON: {_json_fault(exc, self.body)}; it came {self._label()}"
             return _Broken(400, "malformed_json", detail)
@@ -172,6 +200,8 @@ def _json_fault(exc: Exception, body: bytes) -> str:
         return f"{exc.msg} at line {exc.lineno}, column {exc.colno}"
     if isinstance(exc, UnicodeDecodeError):
         return f"invalid {exc.encoding} at byte {exc.start}"
+    if isinstance(exc, BadEncoding):
+        return str(exc)
     if isinstance(exc, RecursionError):
         return "it is nested too deeply"
     return "a number in it is too long"

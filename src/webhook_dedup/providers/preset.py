@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from ..policy import Ack
+from .batches import Items
 from .extract import Expression
 from .handshakes import Handshake
 from .schemes import SignatureScheme
@@ -18,13 +19,15 @@ class Preset:
     """A provider's facts as a row.
 
     Expressions are ``"header:Name"``, ``"form:field"`` or a JMESPath into the JSON body; several
-    in a tuple make one composite value. In a row with ``items`` the JMESPaths read one item.
+    in a tuple make one composite value, of which parts that end in ``?`` may be missing. In a row
+    with ``items`` the JMESPaths read one item.
 
     Attributes:
         name: What users write in ``Source("…")``.
         title: The provider's own name.
         event_id: Expression for the event's id; ``None`` means that the user must give one.
-        items: Expression for the array of events in a delivery; ``None`` if each brings one event.
+        items: Where the events of a batch are (see ``compile_items``); ``None`` if each delivery
+            brings one event.
         handshake: How it makes sure that the endpoint is willing; ``None`` if it does not.
         event_type: Expression for the kind of event.
         occurred_at: Expression for the event's own time (unix seconds or RFC 3339).
@@ -52,7 +55,7 @@ class Preset:
     title: str
     event_id: Expression | None
     checked: dt.date
-    items: Expression | None = None
+    items: Items | None = None
     handshake: Handshake | None = None
     event_type: Expression | None = None
     occurred_at: Expression | None = None
