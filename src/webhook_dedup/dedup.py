@@ -15,15 +15,19 @@ from .coalesce import Coalescer
 from .contracts import Inbox, Observer, Startable, Store
 from .engine import Engine
 from .errors import ConfigError, MissingPower
+from .guards import Passage
 from .inbox import MemoryInbox, inbox_beside
 from .model import Delivery, Event, Item, Remembers, new_token
+from .observe.lives import begin_lives, end_lives
 from .observe.log import LogObserver
+from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
 from .policy import Policy
 from .routes import Route, Routes
 from .runner import Job, Runner
 from .source import Source
 from .stores import MemoryStore, SeenCache, open_store
+from .surprises import warn_of_surprises
 
 __all__ = ["AT_WORK", "Dedup", "Worker"]
 
@@ -31,6 +35,8 @@ logger = logging.getLogger("webhook_dedup")
 
 Perform = Callable[[Delivery, Event], Awaitable[int]]
 """Runs the app for a delivery; returns its HTTP status."""
+
+Work = Callable[[Event], Awaitable[int]]
 
 LEAST_DRAIN = 1.0
 
@@ -172,16 +178,18 @@ class Dedup:
         return inbox_beside(self.store) if self.routes.by_name else MemoryInbox()
 
     async def _start_all(self) -> None:
-        store = self.store
+        meters = [each for each in self.record.observers if isinstance(each, StoreMeter)]
+        store = MeasuredStore(self.store, *meters) if meters else self.store
         self.seen = None
         if self._seen_size > 0:
             store = self.seen = SeenCache(store, size=self._seen_size)
         for room in (store, self.inbox):
             if isinstance(room, Startable):
                 await room.start()
+        await begin_lives(self.record.observers, self.inbox)
         self.engine = Engine(Coalescer(store), self.record)
         self.runner = self._runner()
-        self._warn()
+        warn_of_surprises(self.routes.by_name.values(), self.inbox)
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
 
@@ -206,6 +214,7 @@ class Dedup:
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
             await self._close(store, inbox)
+            await end_lives(self.record.observers)
         if isinstance(inbox, MemoryInbox) and len(inbox):
             logger.warning(
                 "%d accepted events were not finished and end with this process", len(inbox)
@@ -227,7 +236,24 @@ class Dedup:
 
     def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
         """Make the job that runs an event."""
-        return Job(event, route.policy, route.ttl, lambda: self._perform(delivery, event))
+
+        def work(shown: Event) -> Awaitable[int]:
+            return self._perform(route.narrow(delivery, shown), shown)
+
+        return Job(event, route.policy, route.ttl, self.guarded(route, delivery, work))
+
+    def guarded(self, route: Route, delivery: Delivery, work: Work) -> Work:
+        """Return ``work`` within the stateful guards of a route."""
+        if not route.source.guards.stateful:
+            return work
+
+        async def passed(event: Event) -> int:
+            data = route.data(delivery)
+            passage = Passage(event, data, self.engine, self.record, lambda status: status)
+            status: int = await route.source.guards.around(passage, lambda: work(event))()
+            return status
+
+        return passed
 
     def _job(self, item: Item) -> Job:
         delivery = item.delivery
@@ -255,35 +281,6 @@ class Dedup:
                 raise ConfigError(
                     f"work=False cannot work for source {route.source.name!r} with "
                     f"ack={route.source.ack!r}, which runs the handler here; write ack='first'"
-                )
-
-    def _warn(self) -> None:
-        """Say once, at start-up, what could surprise."""
-        routes = self.routes.by_name.values()
-        unsigned = [route.source.name for route in routes if not route.source.signed]
-        if unsigned:
-            logger.warning(
-                "unsigned sources, anyone can send to them: %s; give each a secret=…",
-                ", ".join(unsigned),
-            )
-        early = [route.source.name for route in routes if route.source.ack != "handled"]
-        if early and not self.inbox.durable:
-            logger.warning(
-                "accepted events of %s are kept in %s until they are handled and can be lost with "
-                "it; use a durable store, or ack='handled' to acknowledge after the handler",
-                ", ".join(early),
-                self.inbox.name,
-            )
-        for route in routes:
-            horizon = route.source.preset.horizon
-            if route.ttl < horizon:
-                logger.warning(
-                    "source %s remembers events for %.0f s, but %s retries for %.0f s; "
-                    "raise ttl or a late retry runs twice",
-                    route.source.name,
-                    route.ttl,
-                    route.source.preset.title,
-                    horizon,
                 )
 
 

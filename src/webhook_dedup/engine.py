@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import functools
-import inspect
-import os
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
 from .coalesce import Coalescer
 from .errors import LeaseLost, StoreError
-from .lease import LeaseKeeper
+from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.record import Kind, about
 from .observe.recorder import Recorder
+from .threads import call, outlast
 
 __all__ = ["Engine", "Run", "call"]
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
-THREADS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +38,14 @@ class Run:
         duration: Seconds it ran.
         cancelled: The caller was cancelled meanwhile. It must settle the claim by what ``error``
             says, as always, and then raise ``CancelledError``.
+        lost: The claims whose leases were lost.
     """
 
     value: Any
     error: BaseException | None
     duration: float
     cancelled: bool = False
+    lost: tuple[Claim, ...] = ()
 
 
 class Engine:
@@ -61,13 +60,46 @@ class Engine:
         self.store = store
         self._record = record
         self._keeper: LeaseKeeper[Claim] = LeaseKeeper(store.renew, lambda claim: claim.key)
-        self._settling: set[asyncio.Task[bool | None]] = set()
+        self._settling: set[asyncio.Task[Any]] = set()
         self._draining = asyncio.Event()
 
     async def claim(self, bid: Bid) -> tuple[Claim, float]:
         """Bid for a key. Return the claim and the monotonic time at which the bid was sent."""
         sent = monotonic()
         return await self.store.claim(bid), sent
+
+    async def claim_all(self, bids: Sequence[Bid]) -> tuple[Sequence[Claim], float]:
+        """Bid for several keys; see :meth:`claim`. When one has no answer, none stays held."""
+        sent = monotonic()
+        if len(bids) <= 1:
+            return [await self.store.claim(bid) for bid in bids], sent
+        asking = [asyncio.ensure_future(self.store.claim(bid)) for bid in bids]
+        try:
+            await asyncio.wait(asking)
+            return [task.result() for task in asking], sent
+        except BaseException:
+            for task in asking:
+                task.cancel()
+            self._give_back(asking)
+            raise
+
+    def _give_back(self, asked: Iterable[asyncio.Task[Claim]]) -> None:
+        """Release what was granted and is not wanted any more, in the background."""
+        for task in asked:
+            # One that is not done yet was just cancelled, and the coalescer gives back its claim.
+            answered = task.done() and not task.cancelled() and task.exception() is None
+            if answered and task.result().fresh:
+                self._start(self._let_go(task.result()))
+
+    async def _let_go(self, claim: Claim) -> None:
+        with contextlib.suppress(StoreError):  # the lease ends what the store cannot
+            await self.store.release(claim)
+
+    def hold(
+        self, claim: Claim, lease: float, on_lost: Callable[[], object], *, sent: float
+    ) -> AbstractContextManager[Held[Claim]]:
+        """Renew a claim inside a block; see :meth:`LeaseKeeper.hold`."""
+        return self._keeper.hold(claim, lease, on_lost, sent=sent)
 
     async def run(
         self,
@@ -90,18 +122,32 @@ class Engine:
             sent: Monotonic time at which the bid was sent.
             timeout: Seconds the work may take.
         """
+        claims = () if claim is None else (claim,)
+        return await self.run_under(claims, work, lease=lease, sent=sent, timeout=timeout)
+
+    async def run_under(
+        self,
+        claims: Sequence[Claim],
+        work: Callable[[], Awaitable[T]],
+        *,
+        lease: float,
+        sent: float,
+        timeout: float | None = None,
+    ) -> Run:
+        """Run ``work`` under any number of claims; see :meth:`run`."""
         began = monotonic()
         task = asyncio.ensure_future(_started(work))
-        if claim is None:
+        cut = _cancel_once(task)
+        with contextlib.ExitStack() as holds:
+            held = [
+                holds.enter_context(self._keeper.hold(claim, lease, cut, sent=sent))
+                for claim in claims
+            ]
             timed_out, cancelled = await _end(task, timeout)
-            lost = False
-        else:
-            with self._keeper.hold(claim, lease, task.cancel, sent=sent) as held:
-                timed_out, cancelled = await _end(task, timeout)
-            lost = held.lost
-        error = _error_of(task, timed_out=timed_out, lost=lost)
+        lost = tuple(one.thing for one in held if one.lost)
+        error = _error_of(task, timed_out=timed_out, lost=bool(lost))
         value = task.result() if error is None else None
-        return Run(value, error, monotonic() - began, cancelled)
+        return Run(value, error, monotonic() - began, cancelled, lost)
 
     async def complete(
         self,
@@ -152,11 +198,16 @@ class Engine:
         self, settling: Coroutine[Any, Any, bool | None], patience: float | None
     ) -> bool | None:
         # A task of its own, because the caller may be cancelled and the settlement must not be.
+        task = self._start(settling)
+        done, _ = await asyncio.wait([task], timeout=patience)
+        return task.result() if done else None
+
+    def _start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
+        """Begin a settlement that draining waits for."""
         task = asyncio.ensure_future(settling)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
-        done, _ = await asyncio.wait([task], timeout=patience)
-        return task.result() if done else None
+        return task
 
     async def _until_complete(self, event: Event, settlement: Settlement) -> bool | None:
         wait = FIRST_WAIT
@@ -189,6 +240,23 @@ async def _started(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
+def _cancel_once(task: asyncio.Task[Any]) -> Callable[[], None]:
+    """Make a function that cancels a task the first time it is called.
+
+    Several claims may be lost together, and another cancellation would cut off the cleaning up
+    after the first.
+    """
+    asked = False
+
+    def cancel() -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            task.cancel()
+
+    return cancel
+
+
 async def _end(task: asyncio.Task[Any], timeout: float | None) -> tuple[bool, bool]:
     """Wait for the true end of a task, cancelling it when the time is up or the caller is.
 
@@ -205,7 +273,7 @@ async def _end(task: asyncio.Task[Any], timeout: float | None) -> tuple[bool, bo
             await asyncio.wait([task])
     except asyncio.CancelledError:
         task.cancel()
-        await _outlast(task)
+        await outlast(task)
         return timed_out, True
     return timed_out, False
 
@@ -219,45 +287,3 @@ def _error_of(task: asyncio.Task[Any], *, timed_out: bool, lost: bool) -> BaseEx
     if timed_out:
         return TimeoutError("the handler took longer than its handler_timeout")
     return asyncio.CancelledError() if task.cancelled() else task.exception()
-
-
-async def _outlast(future: asyncio.Future[Any]) -> None:
-    """Wait for a future however often the waiter is cancelled."""
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-
-
-@functools.cache
-def _threads(pid: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}")
-
-
-async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a handler: an ``async def`` here, a plain ``def`` in a thread.
-
-    A thread cannot be stopped. When this call is cancelled after the thread has begun, it ends only
-    when the thread has, and then with what the thread returned or raised: its effects have
-    happened.
-    """
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **kwargs)
-    context = contextvars.copy_context()
-    bound = functools.partial(context.run, _without_stop_iteration, function, *args, **kwargs)
-    thread = _threads(os.getpid()).submit(bound)
-    future = asyncio.wrap_future(thread)
-    try:
-        await asyncio.wait([future])
-    except asyncio.CancelledError:
-        if thread.cancel():  # it was still waiting for its turn
-            raise
-        await _outlast(future)
-    value = future.result()
-    return await value if inspect.isawaitable(value) else value
-
-
-def _without_stop_iteration(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except StopIteration as exc:  # no future takes it, and its waiter would wait for ever
-        raise RuntimeError("the handler raised StopIteration") from exc

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 __all__ = [
     "Attempt",
+    "BatchItem",
     "Bid",
     "Claim",
     "Delivery",
@@ -189,8 +190,12 @@ class Event:
         id: The provider's event id.
         type: The provider's event type, if it names one.
         occurred_at: Unix time the provider says the event happened, if it says so.
-        fingerprint: Digest of the exact body.
+        fingerprint: Digest of the exact body, for an item of a batch that of the item.
         delivery: The arrival that brought it; ``None`` outside HTTP.
+        subject: What the event is about: a thread, an account; if the source says where it is.
+        items: From a source whose deliveries may bring several events, those that are to be run
+            now. Of a delivery that brings one, this event is that item's; of one that brings more
+            it stands for all of them, and its ``id`` is made from theirs.
     """
 
     key: Key | None
@@ -200,6 +205,38 @@ class Event:
     occurred_at: float | None = None
     fingerprint: bytes | None = None
     delivery: Delivery | None = None
+    subject: str | None = None
+    items: tuple[BatchItem, ...] = ()
+
+
+async def _nothing_held() -> None:
+    """Settle an item that has no claim."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchItem:
+    """One event of a delivery that may bring several.
+
+    Attributes:
+        event: The item's own event.
+        value: The item's JSON.
+        index: Its position in the delivery.
+        settle: What :meth:`done` does.
+    """
+
+    event: Event
+    value: Any = field(repr=False)
+    index: int
+    settle: Callable[[], Awaitable[None]] = field(default=_nothing_held, repr=False)
+
+    async def done(self) -> None:
+        """Mark this item done now: it does not run again, whatever becomes of the others.
+
+        Raises:
+            LeaseLost: Another holder has the item now.
+            StoreUnavailable: The store was away until this process shut down.
+        """
+        await self.settle()
 
 
 @dataclass(frozen=True, slots=True)

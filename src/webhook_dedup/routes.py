@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ConfigError
+from .batch import batch_of, without_repeats
+from .errors import ConfigError, RejectedDelivery
+from .identify import data_of
 from .model import Delivery, Event
 from .policy import DEFAULT_TTL, Policy
 from .providers import Parsed
 from .source import Source
+from .urls import route_path, url_of
 
 __all__ = ["Route", "Routes"]
+
+Reasoned = tuple[str, str]
 
 _TTL_MARGIN = 1.25
 
@@ -34,22 +39,75 @@ class Route:
     ttl: float
     max_body: int
 
-    def read(self, delivery: Delivery, *, now: float | None = None) -> Event:
-        """Verify (where ``now`` is given) and identify a delivery.
+    def parse(self, delivery: Delivery) -> Parsed:
+        """Return a delivery as schemes and extractors see it."""
+        return Parsed(
+            delivery.headers,
+            delivery.body,
+            method=delivery.method,
+            url=url_of(delivery, self.source.public_url),
+            query=delivery.query_string,
+        )
+
+    def identify(self, parsed: Parsed, delivery: Delivery) -> Event:
+        """Say which event a verified delivery announces.
 
         Raises:
             RejectedDelivery: It is refused.
         """
-        parsed = Parsed(delivery.headers, delivery.body, method=delivery.method)
-        if now is not None:
-            self.source.verify(parsed, now)
-        return self.source.identify(parsed, delivery, self.tenant_of(delivery), self.policy)
+        tenant = self.tenant_of(delivery)
+        return self.source.identifier.identify(parsed, delivery, tenant, self.policy)
+
+    def read(self, delivery: Delivery) -> Event:
+        """Identify a delivery that was accepted before.
+
+        Raises:
+            RejectedDelivery: No event is found in it any more.
+        """
+        event, _ = without_repeats(self.identify(self.parse(delivery), delivery))
+        if not self.source.batched:
+            return event
+        sifted, _ = self.sift(event)
+        if sifted is None or not sifted.items:
+            raise RejectedDelivery(400, "empty_batch", "there are no items in the delivery")
+        return sifted
+
+    def sift(self, event: Event) -> tuple[Event | None, Sequence[tuple[Event, Reasoned]]]:
+        """Take out what pure guards skip.
+
+        Returns:
+            What is left, ``None`` if nothing is; and what was taken out, with reason and sentence.
+        """
+        guards, delivery = self.source.guards, event.delivery
+        if not guards.pure or delivery is None:
+            return event, ()
+        if not self.source.batched:
+            skip = guards.skips(event, self.data(delivery))
+            return (event, ()) if skip is None else (None, [(event, skip)])
+        judged = [(item, guards.skips(item.event, item.value)) for item in event.items]
+        skips = [(item.event, skip) for item, skip in judged if skip is not None]
+        kept = [item for item, skip in judged if skip is None]
+        if not skips:
+            return event, ()
+        return (batch_of(kept, delivery) if kept else None), skips
+
+    def data(self, delivery: Delivery) -> Any:
+        """Return the JSON of a delivery, or the fields of its form."""
+        return data_of(self.parse(delivery))
+
+    def narrow(self, delivery: Delivery, event: Event) -> Delivery:
+        """Return a delivery as the handler of an event gets it."""
+        if self.source.narrow is None:
+            return delivery
+        return self.source.narrow(self.parse(delivery), delivery, event)
 
     def tenant_of(self, delivery: Delivery) -> str:
         """Return the tenant that the path of a delivery names."""
+        if "tenant" not in self.source.pattern.groupindex:
+            return ""
         path = route_path({"path": delivery.path, "root_path": delivery.root_path})
         match = self.source.pattern.fullmatch(path)
-        return match.groupdict().get("tenant", "") if match else ""
+        return match["tenant"] if match else ""
 
     def late(self, event: Event) -> bool:
         """Whether an event is older than events are remembered: its first copy may be forgotten."""
@@ -71,7 +129,7 @@ class Routes:
         self.by_name: dict[str, Route] = {}
         self._shapes: dict[tuple[str, str], Source] = {}
         self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: list[Route] = []
+        self._patterns: list[tuple[frozenset[str], Route]] = []
         for source in sources:
             self._add(_route(source, source.policy or policy))
 
@@ -80,7 +138,9 @@ class Routes:
         if source.name in self.by_name:
             raise ConfigError(f"two sources are named {source.name!r}; give one another name=…")
         self.by_name[source.name] = route
-        for method in source.methods:
+        handshake = source.handshake
+        methods = source.methods | (handshake.methods if handshake else frozenset())
+        for method in methods:
             shape = (method, source.shape)
             other = self._shapes.setdefault(shape, source)
             if other is not source:
@@ -91,7 +151,7 @@ class Routes:
             if not source.pattern.groups:
                 self._exact[method, source.path] = route
         if source.pattern.groups:
-            self._patterns.append(route)
+            self._patterns.append((methods, route))
 
     def find(self, scope: Mapping[str, Any]) -> Route | None:
         """Return the route of an HTTP scope, or ``None`` when no source matches."""
@@ -99,20 +159,10 @@ class Routes:
         method = scope["method"]
         route = self._exact.get((method, path))
         if route is None:
-            for candidate in self._patterns:
-                source = candidate.source
-                if method in source.methods and source.pattern.fullmatch(path):
+            for methods, candidate in self._patterns:
+                if method in methods and candidate.source.pattern.fullmatch(path):
                     return candidate
         return route
-
-
-def route_path(scope: Mapping[str, Any]) -> str:
-    """Return the path of an HTTP scope below its ``root_path``."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-        return path[len(root) :]
-    return path
 
 
 def _route(source: Source, policy: Policy) -> Route:

@@ -13,15 +13,16 @@ from .coalesce import InboxCoalescer
 from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
+from .holding import Job, Standing
 from .lease import LeaseKeeper
-from .model import Attempt, Claim, Item
+from .model import Attempt, Item
 from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import Policy
 from .siblings import Siblings
-from .turn import Job, Tools, Turn, bid_for
+from .turn import Tools, Turn
 
-__all__ = ["Job", "Runner", "bid_for"]
+__all__ = ["Job", "Runner"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -104,17 +105,15 @@ class Runner:
         with contextlib.suppress(StoreError):
             await self._inbox.done(item)
 
-    def run(
-        self, item: Item, job: Job, claimed: tuple[Claim, float] | None = None
-    ) -> asyncio.Task[None]:
-        """Run an accepted item in a task of its own, with its claim if it was already made.
+    def run(self, item: Item, job: Job, standing: Standing | None = None) -> asyncio.Task[None]:
+        """Run an accepted item in a task of its own, with its claims if they were already made.
 
         While as many handlers run as may, the item is left in the inbox for later.
         """
         if not self._works:
             return self._spawn(_left_to_workers())
         turn = Turn(self._tools, item, job, self._lease)
-        return self._spawn(turn.postpone(claimed) if self.busy else turn.run(claimed))
+        return self._spawn(turn.postpone(standing) if self.busy else turn.run(standing))
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new, let running handlers end, cancel and release what is left."""

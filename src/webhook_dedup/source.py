@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
 
-from .errors import ConfigError, RejectedDelivery
-from .model import Delivery, Event, Key, fingerprint_of
+from .batch import with_body
+from .errors import ConfigError
+from .guards import Guard, Guards
+from .identify import Identifier
+from .model import Delivery, Event
 from .policy import Ack, Policy, check_choice
 from .providers import (
     Expression,
+    Items,
     Parsed,
     Preset,
     SignatureScheme,
     compile_extractor,
+    compile_items,
     compile_lenient,
+    compile_subset,
     compile_time,
     find_preset,
     load_secrets,
 )
-from .providers.schemes import Secrets
+from .providers.handshakes import Handshake, Reply, TokenHandshake
+from .providers.schemes import (
+    FetchingScheme,
+    HubSpotSignature,
+    MandrillSignature,
+    Secrets,
+    TwilioSignature,
+    UrlHmac,
+)
+from .urls import checked_url, compile_path, shape_of
 
-__all__ = ["Source", "stand_in_id"]
+__all__ = ["Source"]
 
-_PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
+_URL_SIGNERS = (HubSpotSignature, MandrillSignature, TwilioSignature, UrlHmac)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+Body = Literal["whole", "items"]
+"""What a handler gets of a batch: its whole body, or one with the items it is to handle."""
+
+Narrow = Callable[[Parsed, Delivery, Event], Delivery]
+"""Leaves a delivery only the items of an event."""
 
 
 class Source:
@@ -43,6 +64,18 @@ class Source:
         event_id: Where the event id is, in place of the preset's: ``"header:Name"``,
             ``"form:field"``, a JMESPath into the JSON body, or a function of the parsed request.
         event_type: Where the event type is, in the same notation.
+        subject: Where it says what an event is about: a thread, an account.
+        items: Where the events of a delivery are that brings several, such as ``"data.events"``,
+            or ``"@"`` for a body that is an array. The expressions above then read one item.
+        batch: ``"items"`` gives the handler a body that holds only the items it is to handle, in
+            place of the exact bytes, whose signature no handler could check any more.
+        public_url: What stands before ``path`` in the URL that the sender calls, such as
+            ``"https://example.com"``, for senders that sign it. Without it the URL is put together
+            from the request, which behind a proxy is another one.
+        handshake: How the sender makes sure that this endpoint is willing, in place of the
+            preset's.
+        verify_token: What the sender shows when it does so.
+        guards: Checks that may skip or defer an event; see :mod:`webhook_dedup.guards`.
         ack: When the sender gets its 200, in place of the preset's default.
         methods: HTTP methods that carry deliveries; others pass through to the app.
         policy: How events are treated, in place of the policy given to the middleware.
@@ -62,6 +95,13 @@ class Source:
         signature: SignatureScheme | None = None,
         event_id: Expression | None = None,
         event_type: Expression | None = None,
+        subject: Expression | None = None,
+        items: Items | None = None,
+        batch: Body = "whole",
+        public_url: str | None = None,
+        handshake: Handshake | None = None,
+        verify_token: str | None = None,
+        guards: Iterable[Guard] = (),
         ack: Ack | None = None,
         methods: Iterable[str] = ("POST",),
         policy: Policy | None = None,
@@ -69,8 +109,8 @@ class Source:
         self.preset = preset if isinstance(preset, Preset) else find_preset(preset)
         self.name = _checked_name(self.preset.name if name is None else name)
         self.path = path
-        self.pattern = _compile_path(path, self.name)
-        self.shape = _PLACEHOLDER.sub("{}", path)
+        self.pattern = compile_path(path, self.name)
+        self.shape = shape_of(path)
         self.ack: Ack = self.preset.ack if ack is None else ack
         check_choice(self.ack, Ack, "ack")
         self.methods = _checked_methods(methods, self.name)
@@ -78,11 +118,24 @@ class Source:
         self._scheme = signature or self.preset.scheme
         optional = self.preset.secret_optional and signature is None
         self._secrets = self._load(secret, verify=verify, optional=optional)
-        self._event_id = compile_extractor(self._id_expression(event_id))
-        kind = event_type or self.preset.event_type
-        self._event_type = compile_lenient(kind) if kind else None
-        occurred_at = self.preset.occurred_at
-        self._occurred_at = compile_time(occurred_at) if occurred_at else None
+        fetching = isinstance(self._scheme, FetchingScheme) and self._secrets
+        self._fetching = cast(FetchingScheme, self._scheme) if fetching else None
+        self.public_url = checked_url(public_url, self.name)
+        self.handshake = self._expecting(verify_token, handshake or self.preset.handshake)
+        items = self.preset.items if items is None else items
+        self.batched = items is not None
+        self.narrow = self._narrowing(items, batch)
+        self.guards = self._guarded(guards)
+        preset = self.preset
+        self.identifier = Identifier(
+            source=self.name,
+            scope=self.scope,
+            event_id=compile_extractor(self._id_expression(event_id)),
+            event_type=_compile(compile_lenient, event_type or preset.event_type),
+            subject=_compile(compile_lenient, subject or preset.subject),
+            occurred_at=_compile(compile_time, preset.occurred_at),
+            items=None if items is None else compile_items(items),
+        )
 
     def __repr__(self) -> str:
         return f"Source({self.preset.name!r}, name={self.name!r}, path={self.path!r})"
@@ -97,6 +150,11 @@ class Source:
         """Whether deliveries must be signed."""
         return bool(self._secrets)
 
+    @property
+    def guesses_url(self) -> bool:
+        """Whether the URL that its sender signs is not configured."""
+        return self.signed and self.public_url is None and isinstance(self._scheme, _URL_SIGNERS)
+
     def verify(self, parsed: Parsed, now: float) -> None:
         """Check the signature over the raw bytes.
 
@@ -106,25 +164,58 @@ class Source:
         if self._secrets and self._scheme is not None:
             self._scheme.verify(parsed, self._secrets, now)
 
-    def identify(self, parsed: Parsed, delivery: Delivery, tenant: str, policy: Policy) -> Event:
-        """Say which event a verified delivery announces.
+    def lacks_key(self, parsed: Parsed) -> bool:
+        """Whether a key must be fetched before a signature can be checked."""
+        return self._fetching is not None and self._fetching.lacks(parsed, self._secrets)
+
+    def fetch_key(self, parsed: Parsed) -> None:
+        """Fetch the key, blocking.
 
         Raises:
-            RejectedDelivery: It has no event id and the policy rejects that, or the id is unusable.
+            SignatureError: It is not to be had, or the message names one that is not genuine.
         """
-        event_id = self._event_id(parsed)
-        if event_id is None:
-            event_id = stand_in_id(delivery.body, policy)
-        keyless = event_id is None
-        return Event(
-            key=None if event_id is None else Key(self.scope, event_id, tenant),
-            source=self.name,
-            id=delivery.id if event_id is None else event_id,
-            type=self._event_type(parsed) if self._event_type else None,
-            occurred_at=self._occurred_at(parsed) if self._occurred_at else None,
-            fingerprint=None if keyless else fingerprint_of(delivery.body),
-            delivery=delivery,
-        )
+        if self._fetching is not None:
+            self._fetching.fetch(parsed, self._secrets)
+
+    def answer(self, parsed: Parsed) -> Reply | None:
+        """Return the reply if a request is a handshake.
+
+        Raises:
+            RejectedDelivery: It is one that must not be answered.
+        """
+        if self.handshake is None or parsed.method not in self.handshake.methods:
+            return None
+        return self.handshake.answer(parsed, self._secrets)
+
+    def _expecting(self, token: str | None, handshake: Handshake | None) -> Handshake | None:
+        if token is None:
+            return handshake
+        if not isinstance(handshake, TokenHandshake):
+            raise ConfigError(
+                f"{self.preset.title} shows no token, so source {self.name!r} takes no verify_token"
+            )
+        return handshake.with_token(token)
+
+    def _guarded(self, guards: Iterable[Guard]) -> Guards:
+        checked = Guards(guards)
+        if checked.stateful and self.batched:
+            raise ConfigError(
+                f"deliveries of source {self.name!r} bring several events in one call of the "
+                "handler, which a lock, a check or a budget cannot guard; use once(…) for each of "
+                "them in the handler, or @deduplicate(…, guards=[…]) on a function for one event"
+            )
+        return checked
+
+    def _narrowing(self, items: Items | None, batch: Body) -> Narrow | None:
+        check_choice(batch, Body, "batch")
+        if batch == "whole":
+            return None
+        if items is None:
+            raise ConfigError(
+                f"batch='items' needs items=… for source {self.name!r}, whose deliveries bring one "
+                "event each"
+            )
+        return _narrowing(items)
 
     def _load(self, secret: Secrets | None, *, verify: bool, optional: bool) -> tuple[bytes, ...]:
         if secret is not None and not verify:
@@ -156,20 +247,25 @@ class Source:
         return expression
 
 
-def stand_in_id(body: bytes | None, policy: Policy) -> str | None:
-    """Answer by policy for a delivery without an event id; ``None`` runs it without a key.
+def _compile(compiler: Callable[[Expression], Any], expression: Expression | None) -> Any:
+    return _nothing if expression is None else compiler(expression)
 
-    Raises:
-        RejectedDelivery: The policy rejects it, or would hash a body that is empty: then every
-            delivery would pass for a copy of the first.
-    """
-    if policy.on_missing_id == "process":
-        return None
-    if policy.on_missing_id == "hash_body" and body:
-        return f"sha256:{hashlib.sha256(body).hexdigest()}"
-    raise RejectedDelivery(
-        400, "missing_event_id", "there is no event id where this source has its ids"
-    )
+
+def _narrowing(items: Items) -> Narrow:
+    """Make the function that leaves a delivery only the items of an event."""
+    find, write = compile_items(items), compile_subset(items)
+
+    def narrow(parsed: Parsed, delivery: Delivery, event: Event) -> Delivery:
+        kept = {item.index for item in event.items}
+        if len(kept) == len(find(parsed)):
+            return delivery
+        return with_body(delivery, write(parsed, kept))
+
+    return narrow
+
+
+def _nothing(_: Parsed) -> None:
+    """Read what a source does not tell."""
 
 
 def _checked_name(name: object) -> str:
@@ -185,23 +281,3 @@ def _checked_methods(methods: Iterable[str], name: str) -> frozenset[str]:
             f"methods of source {name!r} must be a list such as ['POST'], got {methods!r}"
         )
     return checked
-
-
-def _compile_path(path: object, name: str) -> re.Pattern[str]:
-    if not isinstance(path, str) or not path.startswith("/"):
-        raise ConfigError(
-            f"path of source {name!r} must begin with '/', such as '/webhooks/{name}'; got {path!r}"
-        )
-    if "?" in path or "#" in path:
-        raise ConfigError(f"path of source {name!r} must end before '?' and '#'; got {path!r}")
-    parts = _PLACEHOLDER.split(path)
-    literal, names = parts[::2], parts[1::2]
-    if any("{" in part or "}" in part for part in literal) or len(set(names)) != len(names):
-        raise ConfigError(
-            f"path of source {name!r} may hold placeholders such as '{{tenant}}', each once; "
-            f"got {path!r}"
-        )
-    regex = re.escape(literal[0])
-    for placeholder, text in zip(names, literal[1:], strict=True):
-        regex += f"(?P<{placeholder}>[^/]+){re.escape(text)}"
-    return re.compile(regex)

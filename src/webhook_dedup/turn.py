@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -15,42 +15,20 @@ from typing import Any
 from .coalesce import InboxCoalescer
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreError
+from .holding import Holding, Job, Standing, stand
 from .lease import LeaseKeeper
-from .model import Attempt, Bid, Claim, Event, Item, new_token
+from .model import Attempt, Claim, Event, Item
 from .observe.record import Kind, Reason, about, skip
 from .observe.recorder import Recorder
-from .policy import Policy
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
 
-__all__ = ["Job", "Tools", "Turn", "bid_for"]
+__all__ = ["Tools", "Turn"]
 
 logger = logging.getLogger("webhook_dedup")
 
 STORE_AWAY_WAIT = 5.0
 SHORTEST_DEFERRAL = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What an item asks to be run.
-
-    Attributes:
-        event: The event the item's delivery announces.
-        policy: How it is treated.
-        ttl: Seconds the event is remembered once done.
-        work: Runs the handler and returns its HTTP status.
-    """
-
-    event: Event
-    policy: Policy
-    ttl: float
-    work: Callable[[], Awaitable[int]]
-
-
-def bid_for(job: Job, row: str) -> Bid:
-    """Make the bid for a job's event; its token names the row, so that the row knows its own."""
-    return Bid(str(job.event.key), new_token(row), job.policy.lease, job.event.fingerprint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +69,13 @@ class Turn:
         self._lease = lease
         self._number = item.attempts + 1
 
-    async def run(self, claimed: tuple[Claim, float] | None = None) -> None:
-        """Claim, unless that was done, and go on by the answer."""
-        await self._guard(self._run(claimed))
+    async def run(self, standing: Standing | None = None) -> None:
+        """Claim, unless that was done, and go on by the answers."""
+        await self._guard(self._run(standing))
 
-    async def postpone(self, claimed: tuple[Claim, float] | None = None) -> None:
+    async def postpone(self, standing: Standing | None = None) -> None:
         """Leave the item in the inbox until there is room to run it."""
-        await self._guard(self._postpone(claimed))
+        await self._guard(self._postpone(standing))
 
     async def _guard(self, work: Awaitable[None]) -> None:
         """Let no fault out: the item stays and comes due again."""
@@ -108,139 +86,144 @@ class Turn:
         except Exception:
             logger.exception("inbox item %s stays and will come due again", self._item.id)
 
-    async def _postpone(self, claimed: tuple[Claim, float] | None) -> None:
-        if claimed is not None and claimed[0].fresh:
-            await self._release(claimed[0])
+    async def _postpone(self, standing: Standing | None) -> None:
+        if standing is not None:
+            await self._hold(standing).release()
         await self._defer(0.0)
 
-    async def _run(self, claimed: tuple[Claim, float] | None) -> None:
-        if self._job.event.key is None:
-            return await self._handle(None, monotonic())
+    async def _run(self, standing: Standing | None) -> None:
         try:
             # Held, so that a claim that waits long does not let the item come due meanwhile.
             with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=monotonic()):
-                bid = bid_for(self._job, self._item.id)
-                claim, sent = claimed or await self._tools.engine.claim(bid)
+                standing = standing or await stand(self._tools.engine, self._job, self._item.id)
         except StoreError as exc:
             return await self._store_away(exc)
-        if claim.fresh:
-            return await self._hold(claim, sent)
         if self._job.policy.observe_only:
-            self._skip(Kind.SKIPPED, claim, detail="observed only, run anyway")
-            return await self._handle(None, sent)
-        if claim.done:
-            return await self._close_duplicate(claim)
-        return await self._wait_for_holder(claim, sent)
+            standing = standing.observed(self._tools.record)
+        if not standing.to_run and not standing.elsewhere:
+            await self._tools.inbox.done(self._item)  # only here do claims' answers end an item
+        for event, claim in standing.done:
+            self._tell_done(event, claim)
+        if standing.to_run:
+            return await self._handle_among_siblings(standing)
+        if standing.elsewhere:
+            return await self._wait_for_holders(standing)
+        return None
 
     async def _store_away(self, exc: StoreError) -> None:
         if self._job.policy.on_store_error == "process":
             self._tell(Kind.STORE_ERROR, detail=f"run without a claim: {exc}", warning=True)
-            return await self._handle(None, monotonic())
+            return await self._handle(Standing.unclaimed(self._job, monotonic()))
         if not self._item.deferred:
             away = Reason.STORE_AWAY.value
             delay = STORE_AWAY_WAIT
             self._tell(Kind.DEFERRED, reason=away, detail=str(exc), delay=delay, warning=True)
         return await self._defer(STORE_AWAY_WAIT)
 
-    async def _close_duplicate(self, claim: Claim) -> None:
-        """End an item whose event is done. Only here does a claim's answer end an item."""
-        await self._tools.inbox.done(self._item)
+    def _tell_done(self, event: Event, claim: Claim) -> None:
+        """Record an event that is done, unless an earlier run of this item told of it."""
         own = claim.holder is not None and claim.holder.partition(".")[0] == self._item.id
-        if own:
-            self._tell(Kind.RECOVERED, first_seen=claim.first_seen)
-        else:
-            self._skip(Kind.SKIPPED, claim)
+        cut_off = self._item.attempts > len(self._item.history)
+        if not own:
+            self._tools.record(skip(Kind.SKIPPED, event, claim))
+        elif cut_off or not self._job.event.items:
+            self._tools.record(about(Kind.RECOVERED, event, first_seen=claim.first_seen))
 
-    async def _wait_for_holder(self, claim: Claim, sent: float) -> None:
-        """Let the item wait until the holder of its key must have ended. It is never dropped."""
-        waits = self._tools.siblings.wait(claim.key, self._item, sent)
-        delay = max(claim.remaining, SHORTEST_DEFERRAL) if waits else 0.0
+    async def _wait_for_holders(self, standing: Standing, elapsed: float = 0.0) -> None:
+        """Let the item wait until the holders of its keys must have ended. It is never dropped."""
+        siblings = self._tools.siblings
+        claims = [claim for _, claim in standing.elsewhere]
+        waits = [siblings.wait(claim.key, self._item, standing.sent) for claim in claims]
+        left = max(claim.remaining for claim in claims) - elapsed
+        delay = max(left, SHORTEST_DEFERRAL) if all(waits) else 0.0
         if not self._item.deferred:
-            self._skip(Kind.DEFERRED, claim, delay=delay)
+            for event, claim in standing.elsewhere:
+                self._tools.record(skip(Kind.DEFERRED, event, claim, delay=delay))
         await self._defer(delay)
 
-    async def _hold(self, claim: Claim, sent: float) -> None:
+    async def _handle_among_siblings(self, standing: Standing) -> None:
         siblings = self._tools.siblings
-        siblings.began(claim.key)
+        keys = [claim.key for _, claim in standing.granted]
+        for key in keys:
+            siblings.began(key)
         try:
-            await self._handle(claim, sent)
+            await self._handle(standing)
         finally:
-            for item in siblings.ended(claim.key):
+            waiting = {item.id: item for key in keys for item in siblings.ended(key)}
+            for item in waiting.values():
                 await self._defer(0.0, item)
 
-    async def _handle(self, claim: Claim | None, sent: float) -> None:
-        """Run the handler, then settle claim and item by how it ended."""
+    async def _handle(self, standing: Standing) -> None:
+        """Run the handler, then settle claims and item by how it ended."""
+        holding = self._hold(standing)
         if self._item.attempts >= self._job.policy.retries.attempts:
-            return await self._give_up(claim)
-        if not await self._begin(claim):
+            return await self._give_up(holding)
+        if not await self._begin(holding):
             return None
         self._tell(Kind.STARTED, attempt=self._number)
-        # The item is kept from coming due until its claim is complete, however long that takes.
-        with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=sent):
-            run = await self._tools.engine.run(
-                self._job.work,
-                claim,
-                lease=self._job.policy.lease,
-                sent=sent,
-                timeout=self._job.policy.handler_timeout,
-            )
+        # The item is kept from coming due until its claims are complete, however long that takes.
+        with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=standing.sent):
+            run = await holding.run(self._job.work)
             verdict = judge(run.error, run.value)
-            completed = verdict.done and await self._complete(claim)
-        if verdict.done:
-            await self._finish(verdict, run, completed=completed)
+            completed = verdict.done and await holding.complete()
+        if verdict.done and completed:
+            await self._finish(verdict, run, holding.untold, standing)
+        elif verdict.done:
+            # Another token has an event, or the store never answered: the item stays, and ends as
+            # a duplicate or runs again.
+            detail = "the handler succeeded, but its claim could not be completed"
+            self._tell_end(Kind.LEASE_LOST, verdict, detail=detail)
         elif run.cancelled:
-            await self._hand_back(claim)
+            await self._hand_back(holding)
         else:
-            await self._fail(verdict, run, claim)
+            await self._fail(verdict, run, holding)
         if run.cancelled:
             raise asyncio.CancelledError
         return None
 
-    async def _give_up(self, claim: Claim | None) -> None:
+    def _hold(self, standing: Standing) -> Holding:
+        return Holding(self._tools.engine, self._tools.record, self._job, standing)
+
+    async def _give_up(self, holding: Holding) -> None:
         """Run an item no more whose attempts all began and, it seems, took their process along."""
-        await self._release(claim)
+        await holding.release()
         await self._bury(Verdict(Ending.BURY, "its attempts are used up, and the last did not end"))
 
-    async def _begin(self, claim: Claim | None) -> bool:
+    async def _begin(self, holding: Holding) -> bool:
         """Count the attempt. An item that another process has taken meanwhile is left to it."""
         begun = False
         try:
             begun = await self._tools.inbox.begin(self._item)
         finally:
             if not begun:
-                await self._release(claim)
+                await holding.release()
         return begun
 
-    async def _complete(self, claim: Claim | None) -> bool:
-        if claim is None:
-            return True
-        job = self._job
-        return bool(await self._tools.engine.complete(job.event, claim, job.ttl))
-
-    async def _finish(self, verdict: Verdict, run: Run, *, completed: bool) -> None:
-        if not completed:
-            # Another token holds or has finished the event, or the store never answered: the item
-            # stays, and ends as a duplicate or runs again.
-            detail = "the handler succeeded, but its claim could not be completed"
-            self._tell_end(Kind.LEASE_LOST, verdict, detail=detail)
-            return
-        await self._tools.inbox.done(self._item)
-        if verdict.ending is Ending.DISCARD:
-            discarded = Reason.DISCARDED.value
-            self._tell_end(Kind.SKIPPED, verdict, reason=discarded, detail=verdict.detail)
+    async def _finish(
+        self, verdict: Verdict, run: Run, events: Sequence[Event], standing: Standing
+    ) -> None:
+        if standing.elsewhere:
+            await self._wait_for_holders(standing, run.duration)
         else:
-            self._tell_end(Kind.SUCCEEDED, verdict, duration=run.duration)
+            await self._tools.inbox.done(self._item)
+        ended: dict[str, Any] = {"attempt": self._number, "status": verdict.status}
+        if verdict.ending is Ending.DISCARD:
+            ended |= {"reason": verdict.reason, "detail": verdict.detail}
+        else:
+            ended |= {"duration": run.duration}
+        kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
+        for event in events:
+            self._tools.record(about(kind, event, **ended))
 
-    async def _hand_back(self, claim: Claim | None) -> None:
+    async def _hand_back(self, holding: Holding) -> None:
         """Shutdown cut the handler off: give the event back at once, uncounted."""
-        await self._release(claim)
+        await holding.release()
         await self._defer(0.0)
         self._tell(Kind.DEFERRED, attempt=self._number, detail="cut off by shutdown", delay=0.0)
 
-    async def _fail(self, verdict: Verdict, run: Run, claim: Claim | None) -> None:
+    async def _fail(self, verdict: Verdict, run: Run, holding: Holding) -> None:
         lost = isinstance(verdict.error, LeaseLost)
-        if not lost:
-            await self._release(claim)
+        await holding.release(run.lost)
         if verdict.ending is Ending.WAIT:
             delay = max(verdict.after or 0.0, SHORTEST_DEFERRAL)
             await self._defer(delay)
@@ -265,10 +248,6 @@ class Turn:
             self._tell_end(Kind.RETRIED, verdict, delay=delay)
         self._tools.wake()
 
-    async def _release(self, claim: Claim | None) -> None:
-        if claim is not None:
-            await self._tools.engine.release(self._job.event, claim)
-
     async def _defer(self, delay: float, item: Item | None = None) -> None:
         await self._tools.inbox.inbox.defer(item or self._item, delay)
         self._tools.wake()
@@ -277,10 +256,8 @@ class Turn:
         self._tools.record(about(kind, self._job.event, **fields))
 
     def _tell_end(self, kind: Kind, verdict: Verdict, **fields: Any) -> None:
-        self._tell(kind, attempt=self._number, status=verdict.status, **fields)
-
-    def _skip(self, kind: Kind, claim: Claim, **fields: Any) -> None:
-        self._tools.record(skip(kind, self._job.event, claim, **fields))
+        fields = {"status": verdict.status, "reason": verdict.reason, **fields}
+        self._tell(kind, attempt=self._number, **fields)
 
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .errors import Discard, InProgress, Retry
+from .errors import AlreadyDone, Discard, InProgress, Locked, OverBudget, Retry, Skipped
+from .observe.record import Reason
 
 __all__ = ["Ending", "Verdict", "judge", "succeeded"]
 
@@ -35,6 +36,7 @@ class Verdict:
         after: Seconds until the next run, ``None`` follows the policy's back-off.
         status: The handler's HTTP status, if it had one.
         error: What the handler raised.
+        reason: Why it was not run, as records have it, when a guard or the handler said so.
     """
 
     ending: Ending
@@ -42,6 +44,7 @@ class Verdict:
     after: float | None = None
     status: int | None = None
     error: BaseException | None = None
+    reason: str | None = None
 
     @property
     def done(self) -> bool:
@@ -62,13 +65,24 @@ def judge(error: BaseException | None, status: int | None = None) -> Verdict:
     """
     if error is None:
         return Verdict(Ending.DONE) if status is None else _judge_status(status)
+    return _asked_for(error) or Verdict(Ending.RETRY, _told(error), error=error)
+
+
+def _asked_for(error: BaseException) -> Verdict | None:
+    """Return the verdict that a handler or a guard asked for by what it raised."""
     if isinstance(error, Discard):
-        return Verdict(Ending.DISCARD, error.reason)
+        why = error.code if isinstance(error, Skipped) else Reason.DISCARDED.value
+        return Verdict(Ending.DISCARD, error.reason, reason=why)
+    if isinstance(error, AlreadyDone):
+        return Verdict(Ending.DONE, str(error))
     if isinstance(error, Retry):
         return Verdict(Ending.RETRY, str(error), error.after)
     if isinstance(error, InProgress):
-        return Verdict(Ending.WAIT, str(error), error.retry_after)
-    return Verdict(Ending.RETRY, _told(error), error=error)
+        locked = Reason.LOCKED.value if isinstance(error, Locked) else None
+        return Verdict(Ending.WAIT, str(error), error.retry_after, reason=locked)
+    if isinstance(error, OverBudget):
+        return Verdict(Ending.BURY, str(error), reason=Reason.OVER_BUDGET.value)
+    return None
 
 
 def _told(error: BaseException) -> str:

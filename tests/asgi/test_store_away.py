@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import asynccontextmanager
 
 import pytest
 
-from webhook_dedup import runner
+from tests.servers import PostgresServer, RedisServer
+from webhook_dedup import open_store, runner
+from webhook_dedup.contracts import Sought
+from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.observe.record import Kind
 
-from .kit import BODY, Handler, TracedStore, deliver, mounted, policy, settled, until
+from .kit import BODY, Handler, TracedStore, deliver, mounted, policy, settled, source, until
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +123,101 @@ async def test_away_at_release():
         await asyncio.sleep(0.2)
         assert (await deliver(app)).status == 200
     assert len(handler.runs) == 2
+
+
+@pytest.fixture(params=[RedisServer, PostgresServer], ids=["redis", "postgres"])
+def remote(request):
+    """A store's server of the test's own, which is stopped and started."""
+    with request.param() as server:
+        yield server
+
+
+@asynccontextmanager
+async def apart(server, directory, handler, **options):
+    """A middleware with its store on a server and its inbox in a local file."""
+    store = open_store(server.url, timeout=1.0)
+    inbox = SqlInbox.from_url(f"sqlite:///{directory}/inbox.db")
+    try:
+        async with mounted(handler, store=store, inbox=inbox, **options) as (app, records):
+            yield app, records
+    finally:
+        await inbox.aclose()
+        await store.aclose()
+
+
+def numbered(count, path="/hooks"):
+    return [(json.dumps({"id": f"{path} {number}"}).encode(), path) for number in range(count)]
+
+
+async def emptied(app):
+    """Wait until the durable inbox of an app is empty."""
+    for _ in range(600):
+        if not await app.dedup.inbox.count(Sought()):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the inbox was not emptied")
+
+
+@pytest.mark.parametrize("ack", ["first", "claimed"])
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_remote_store_away(remote, ack, end, tmp_path):
+    """With a local inbox all is acknowledged while the server is away, and run when it is back."""
+    handler = Handler()
+    async with apart(remote, tmp_path, handler, ack=ack) as (app, records):
+        assert (await deliver(app)).status == 200
+        await until(lambda: records.of(Kind.SUCCEEDED))
+        await asyncio.to_thread(getattr(remote, end))
+        away = numbered(20)
+        replies = await asyncio.gather(*(deliver(app, body) for body, _ in away))
+        assert {reply.status for reply in replies} == {200}
+        assert len(handler.runs) == 1
+        assert await app.dedup.inbox.count(Sought(state="waiting")) == len(away)
+        await asyncio.to_thread(remote.start)
+        await emptied(app)
+    assert sorted(handler.runs) == sorted([BODY, *(body for body, _ in away)])
+    assert {record.reason for record in records.of(Kind.DEFERRED)} == {"store_away"}
+    assert not records.of(Kind.RETRIED)
+
+
+async def test_choice_of_each_source(remote, tmp_path):
+    """While the server is away each source goes by its own on_store_error."""
+    choices = ("defer", "reject", "process")
+    sources = [
+        source(name=name, path=f"/{name}", ack="claimed", policy=policy(on_store_error=name))
+        for name in choices
+    ]
+    handler = Handler()
+    async with apart(remote, tmp_path, handler, sources=sources) as (app, _):
+        await asyncio.to_thread(remote.stop)
+        statuses = {}
+        for name in choices:
+            [(body, path)] = numbered(1, f"/{name}")
+            reply = await deliver(app, body, path=path)
+            statuses[name] = (reply.status, reply.headers.get("retry-after"))
+        await until(lambda: handler.runs)
+        assert statuses == {"defer": (200, None), "reject": (503, "5"), "process": (200, None)}
+        assert [json.loads(body)["id"] for body in handler.runs] == ["/process 0"]
+        await asyncio.to_thread(remote.start)
+        await emptied(app)
+    ran = [json.loads(body)["id"] for body in handler.runs]
+    assert ran == ["/process 0", "/defer 0"]
+
+
+async def test_inbox_away_too(remote):
+    """With store and inbox away the sender is told to come again; nothing needs a restart."""
+    store = open_store(remote.url)
+    handler = Handler()
+    try:
+        async with mounted(handler, store=store) as (app, records):
+            await asyncio.to_thread(remote.kill)
+            for _ in range(3):
+                reply = await deliver(app)
+                assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+                assert reply.json()["error"] == "inbox_unavailable"
+            await asyncio.to_thread(remote.start)
+            assert (await deliver(app)).status == 200
+            await emptied(app)
+    finally:
+        await store.aclose()
+    assert handler.runs == [BODY]
+    assert [record.status for record in records.of(Kind.REJECTED)] == [503] * 3

@@ -12,8 +12,9 @@ from typing import Any
 from webhook_dedup import Delivery, Event, Policy, StoreUnavailable
 from webhook_dedup.coalesce import Coalescer
 from webhook_dedup.engine import Engine
+from webhook_dedup.holding import Standing
 from webhook_dedup.inbox import MemoryInbox
-from webhook_dedup.model import Bid, Claim, Item, Key, new_token
+from webhook_dedup.model import Bid, Item, Key, new_token
 from webhook_dedup.observe.recorder import Recorder
 from webhook_dedup.runner import Job, Runner
 from webhook_dedup.stores import MemoryStore
@@ -140,9 +141,9 @@ class Floor:
     def job(self, item: Item) -> Job:
         event = self.events[item.id]
 
-        async def work() -> int:
+        async def work(shown: Event) -> int:
             self.runs.append(event.id)
-            return await self.work(event)
+            return await self.work(shown)
 
         return Job(event, self.policy, 3600.0, work)
 
@@ -152,12 +153,12 @@ class Floor:
         return Item(event.delivery.id, f"{event.delivery.id}.0", event.delivery)
 
     async def deliver(
-        self, event: Event | None = None, claimed: tuple[Claim, float] | None = None
+        self, event: Event | None = None, standing: Standing | None = None
     ) -> asyncio.Task[None]:
         """Accept a delivery and begin its first run."""
         item = self.item(event or an_event())
         await self.runner.accept(item)
-        return self.runner.run(item, self.job(item), claimed)
+        return self.runner.run(item, self.job(item), standing)
 
     async def empty(self) -> None:
         """Wait until every accepted delivery is settled."""

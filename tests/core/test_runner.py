@@ -14,11 +14,11 @@ import pytest
 from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
+from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Outcome, Settlement
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
-from webhook_dedup.runner import bid_for
 
 from .kit import CueStore, Floor, a_bid, an_event, eventually, floor, turns
 from .virtual import LoopClock, in_virtual_time, now
@@ -149,7 +149,8 @@ async def test_item_that_completed_before_a_crash_is_recovered_not_skipped():
     async with virtual(Work()) as made:
         item = made.item(an_event())
         await made.runner.accept(item)
-        [claim] = await made.store.claim([bid_for(made.job(item), item.id)])
+        standing = await stand(made.engine, made.job(item), item.id)
+        [(_, claim)] = standing.granted
         await made.store.complete([Settlement(claim, 3600.0)])
         await made.empty()
 
@@ -221,8 +222,9 @@ async def test_copy_refused_by_a_holder_that_ended_before_it_came_to_wait_is_not
         await asyncio.sleep(1)
         await (await made.deliver())
         refused = Claim(str(an_event().key), "t", Outcome.IN_FLIGHT, remaining=LEASE)
+        standing = Standing([(made.events[item.id], refused)], sent)
         began = now()
-        await made.runner.run(item, made.job(item), (refused, sent))
+        await made.runner.run(item, made.job(item), standing)
         await made.empty()
 
         assert now() - began < 1
@@ -247,8 +249,8 @@ async def test_claim_made_before_the_acknowledgement_is_used():
     async with virtual(Work()) as made:
         item = made.item(an_event())
         await made.runner.accept(item)
-        claimed = await made.engine.claim(bid_for(made.job(item), item.id))
-        await made.runner.run(item, made.job(item), claimed)
+        standing = await stand(made.engine, made.job(item), item.id)
+        await made.runner.run(item, made.job(item), standing)
 
         assert made.runs == ["evt_1"]
         assert len(made.store.keys_of("claim")) == 1
@@ -671,8 +673,8 @@ async def test_claim_of_a_delivery_that_must_wait_is_given_back():
         first = await made.deliver(an_event("a"))
         item = made.item(an_event("b"))
         await made.runner.accept(item)
-        claimed = await made.engine.claim(bid_for(made.job(item), item.id))
-        await made.runner.run(item, made.job(item), claimed)
+        standing = await stand(made.engine, made.job(item), item.id)
+        await made.runner.run(item, made.job(item), standing)
         assert await outcome(made, "b") is Outcome.FRESH
         await made.store.forget(str(an_event("b").key))
         work.gate.set()

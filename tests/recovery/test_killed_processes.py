@@ -2,140 +2,84 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections import Counter
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import httpx
-import pytest
+from httpx import HTTPError
 
-from tests.ports import HOST, free_port, reserve_port
-from tests.servers import RedisServer, wait_until
+from tests.asgi.kit import signed
+from tests.ports import HOST
+from tests.servers import wait_until
 from webhook_dedup.contracts import Sought
-from webhook_dedup.inbox import inbox_beside
-from webhook_dedup.providers import sign
-from webhook_dedup.stores import open_store
 
-SECRET = "a test's secret"
-DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
+from .processes import Life, opened
 
 
-@pytest.fixture(params=["sqlite", "postgres", "redis"])
-def store(request, tmp_path):
-    """Every store beside which the inbox is durable."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/webhooks.db"
-    elif request.param == "postgres":
-        yield request.getfixturevalue("postgres_url")
-    else:
-        from tests.binaries import redis_binaries
-
-        with RedisServer(redis_binaries()[0], args=DURABLE) as server:
-            yield server.url
+def runs(server: Life) -> Counter:
+    return Counter(line["id"] for line in server.of(run="began"))
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    path = tmp_path / "ledger"
-    path.touch()
-    return path
-
-
-def ran(ledger: Path) -> Counter:
-    return Counter(ledger.read_text().split())
-
-
-@contextmanager
-def served(store, ledger, die_at=""):
-    """Serve the app in a process of its own; yield its URL and the process."""
-    port = reserve_port()
-    command = [sys.executable, "-m", "uvicorn", "tests.recovery.app:app", "--host", HOST]
-    environment = {**os.environ, "STORE": store, "LEDGER": str(ledger), "DIE_AT": die_at}
-    process = subprocess.Popen(
-        [*command, "--port", str(port), "--no-access-log"],
-        cwd=Path(__file__).parents[2],
-        env=environment,
-    )
-    try:
-        wait_until(lambda: _listens(port), what="the server")
-        yield f"http://{HOST}:{port}/hook", process
-    finally:
-        process.kill()
-        process.wait()
-        free_port(port)
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def deliver(url, event) -> int:
+def deliver(server: Life, event: str) -> int:
     body = json.dumps({"id": event}).encode()
-    headers = sign("generic", secret=SECRET, body=body)
-    return httpx.post(url, content=body, headers=headers, timeout=10).status_code
+    url = f"http://{HOST}:{server.port}/hook"
+    return httpx.post(url, content=body, headers=signed(body), timeout=10).status_code
 
 
-def test_killed_inside_a_handler(store, ledger):
+def test_killed_inside_a_handler(store, tmp_path):
     """Events acknowledged by a process that is killed are run by the next one, and no other is."""
     tag = uuid.uuid4().hex
     acknowledged = []
-    with served(store, ledger, die_at="run:5") as (url, process):
+    with Life(tmp_path, store=store, die_at="run:5") as server:
         for number in range(50):
             event = f"{tag}-{number}"
             try:
-                status = deliver(url, event)
-            except httpx.HTTPError:  # killed before its answer was out
+                status = deliver(server, event)
+            except HTTPError:  # killed before its answer was out
                 break
             assert status == 200
             acknowledged.append(event)
-        process.wait(10)
+        server.process.wait(10)
     assert acknowledged
 
-    with served(store, ledger) as (url, _):
-        wait_until(lambda: set(acknowledged) <= set(ran(ledger)), what="a run of each")
+    with Life(tmp_path, store=store) as server:
+        wait_until(lambda: set(acknowledged) <= set(runs(server)), what="a run of each")
         after = f"{tag}-after"
-        assert deliver(url, after) == 200
-        wait_until(lambda: after in ran(ledger), what="a new event")
-        time.sleep(2.5)  # longer than any lease: what would run twice has had its time
-    counts = ran(ledger)
-    assert [event for event, runs in counts.items() if runs > 2] == []
-    doubled = [event for event, runs in counts.items() if runs == 2]
+        assert deliver(server, after) == 200
+        wait_until(lambda: after in runs(server), what="a new event")
+        server.terminate()  # what is under way ends, so that nothing runs unseen
+    counts = runs(server)
+    assert [event for event, count in counts.items() if count > 2] == []
+    doubled = [event for event, count in counts.items() if count == 2]
     assert len(doubled) <= 1, "only the event whose handler was cut off may run again"
 
 
-async def test_event_that_kills_its_process_is_buried(store, ledger):
-    """After its attempts a poisonous delivery is kept for a person, and the rest go on."""
+async def test_event_that_kills_its_process_is_buried(store, tmp_path):
+    """In every store a poisonous delivery is buried after its attempts, and the rest go on."""
     tag = uuid.uuid4().hex
-    poison, sound = f"{tag}-poison", f"{tag}-sound"
-    for _ in range(5):
-        with served(store, ledger, die_at=f"event:{poison}") as (url, process):
-            if poison not in ran(ledger):
-                with suppress(httpx.HTTPError):
-                    deliver(url, poison)
-            try:
-                process.wait(4)
-            except subprocess.TimeoutExpired:
-                break
-    with served(store, ledger) as (url, process):
-        assert deliver(url, sound) == 200
-        wait_until(lambda: sound in ran(ledger), what="the sound event")
-        assert process.poll() is None
-    assert ran(ledger)[poison] == 3
+    poison, sound = f"{tag}-poison", [f"{tag}-sound-{number}" for number in range(3)]
+    for death in range(1, 4):
+        with Life(tmp_path, store=store, die_at=f"event:{poison}") as server:
+            if death == 1:
+                with suppress(HTTPError):
+                    await asyncio.to_thread(deliver, server, poison)
+            await asyncio.to_thread(server.process.wait, 20)
+            assert runs(server)[poison] == death
+    with Life(tmp_path, store=store, die_at=f"event:{poison}") as server:
+        for event in sound:
+            assert await asyncio.to_thread(deliver, server, event) == 200
+        await asyncio.to_thread(wait_until, lambda: server.of(kind="buried"), what="a burial")
+        await asyncio.to_thread(
+            wait_until, lambda: len(server.of(kind="succeeded")) == len(sound), what="the others"
+        )
+        assert server.process.poll() is None
+    assert runs(server)[poison] == 3
 
-    claims = open_store(store)
-    inbox = inbox_beside(claims)
-    try:
-        [dead] = await inbox.find(Sought(state="dead", event_id=poison))
-        assert dead.attempts == 3
+    async with opened(store) as (_, inbox):
+        [dead] = await inbox.find(Sought(state="dead"))
+        assert (dead.event_id, dead.attempts) == (poison, 3)
         assert json.loads(dead.delivery.body) == {"id": poison}
-    finally:
-        await inbox.aclose()
-        await claims.aclose()
+        assert await inbox.count(Sought(state="waiting")) == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import RejectedDelivery
-from ..model import Claim, Delivery, Event
+from ..holding import Standing
+from ..model import Delivery, Event
 from .exchange import Exchange
 from .responses import acknowledge, acknowledge_claimed
 
@@ -32,16 +33,15 @@ async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) 
     item = dedup.item(delivery, event)
     job = dedup.job(exchange.route, event, delivery)
     await dedup.runner.accept(item)
-    claimed: tuple[Claim, float] | None = None
+    standing: Standing | None = None
     try:
-        claim, sent = await exchange.claim(job, item.id)
-        claimed = None if claim is None else (claim, sent)
-        duplicate = claim is not None and not claim.fresh
+        standing = await exchange.claim(job, item.id)
+        duplicate = standing is not None and not standing.to_run
         await acknowledge_claimed(exchange.send, exchange.preset, duplicate=duplicate)
     except RejectedDelivery:
         await dedup.runner.withdraw(item)  # the sender was told to come again
         raise
     except BaseException:
-        dedup.runner.run(item, job, claimed)
+        dedup.runner.run(item, job, standing)
         raise
-    await asyncio.wait([dedup.runner.run(item, job, claimed)])
+    await asyncio.wait([dedup.runner.run(item, job, standing)])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
+from ..holding import Holding, Job, Standing, stand
 from ..model import Claim, Outcome
 from ..observe.record import Kind, about
 from ..policy import Policy
 from ..providers import Preset
 from ..routes import Route
-from ..runner import Job, bid_for
 from .types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Exchange"]
@@ -50,34 +49,35 @@ class Exchange:
         """Whether a known id with another body is an error here."""
         return claim.outcome is Outcome.MISMATCH and self.policy.on_mismatch == "reject"
 
-    async def claim(self, job: Job, row: str) -> tuple[Claim | None, float]:
-        """Claim the event of a job before its delivery is answered.
+    async def claim(self, job: Job, row: str) -> Standing | None:
+        """Claim the events of a job before its delivery is answered.
 
         Returns:
-            The claim and the monotonic time at which it was asked for. There is none when the
-            event has no key, or when the store is away and the policy does not reject that.
+            ``None`` when the store is away and the policy does not reject that.
 
         Raises:
-            RejectedDelivery: The store is away, or the id came with another body, and the policy
+            RejectedDelivery: The store is away, or an id came with another body, and the policy
                 rejects that.
         """
-        sent = monotonic()
-        if job.event.key is None:
-            return None, sent
         try:
-            claim, sent = await self.dedup.engine.claim(bid_for(job, row))
+            standing = await stand(self.dedup.engine, job, row)
         except StoreError as exc:
             self.dedup.record(about(Kind.STORE_ERROR, job.event, detail=str(exc)))
             if self.rejects_store_error:
                 raise RejectedDelivery(
                     503, "store_unavailable", "events cannot be claimed now", retry_after=5.0
                 ) from exc
-            return None, sent
-        if self.refuses(claim):
+            return None
+        if any(claim is not None and self.refuses(claim) for _, claim in standing.answers):
+            await self.holding(job, standing).release()
             raise RejectedDelivery(
                 409, "body_changed", "this event id came before with another body"
             )
-        return claim, sent
+        return standing
+
+    def holding(self, job: Job, standing: Standing) -> Holding:
+        """Return the claims that were granted."""
+        return Holding(self.dedup.engine, self.dedup.record, job, standing)
 
     @property
     def rejects_store_error(self) -> bool:

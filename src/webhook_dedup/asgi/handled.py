@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
+from ..batch import events_of
 from ..engine import Run
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
-from ..model import Claim, Delivery, Event, Remembers
+from ..holding import Holding, Job, Standing
+from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, about, skip
-from ..runner import Job
 from ..verdict import Ending, judge, succeeded
 from .exchange import Exchange
 from .responses import Captured, acknowledge, is_last, refuse, replay
@@ -20,29 +23,34 @@ __all__ = ["respond_handled"]
 
 SETTLE_PATIENCE = 5.0
 RETRY_AFTER = 5.0
+NO_STATUS = 500  # what a response that never began counts as
 
 
 async def respond_handled(exchange: Exchange, delivery: Delivery, event: Event) -> None:
     """Claim, run the app and forward its response; answer copies with the first response."""
     job = exchange.dedup.job(exchange.route, event, delivery)
-    claim, sent = await exchange.claim(job, delivery.id)
-    if claim is not None and not claim.fresh:
-        if not exchange.policy.observe_only:
-            return await _answer_copy(exchange, event, claim)
-        detail = "observed only, run anyway"
-        exchange.dedup.record(skip(Kind.SKIPPED, event, claim, detail=detail))
-        claim = None
-    return await _Handling(exchange, job, delivery, claim).run(sent)
-
-
-async def _answer_copy(exchange: Exchange, event: Event, claim: Claim) -> None:
-    """Answer a copy of an event that is done or being handled."""
-    exchange.dedup.record(skip(Kind.SKIPPED, event, claim))
-    if not claim.done:
+    standing = await exchange.claim(job, delivery.id) or Standing.unclaimed(job, monotonic())
+    if exchange.policy.observe_only:
+        standing = standing.observed(exchange.dedup.record)
+    for copy, claim in (*standing.done, *standing.elsewhere):
+        exchange.dedup.record(skip(Kind.SKIPPED, copy, claim))
+    holding = exchange.holding(job, standing)
+    if standing.elsewhere:
+        # Its sender is to come again for all of them, so that none is dropped.
+        await holding.release()
         busy = "this event is being handled"
-        await _ask_again(exchange, Reason.IN_FLIGHT.value, busy, claim.remaining)
-    elif claim.result is not None:
-        await replay(exchange.send, claim.result)
+        after = max(claim.remaining for _, claim in standing.elsewhere)
+        return await _ask_again(exchange, Reason.IN_FLIGHT.value, busy, after)
+    if not standing.to_run:
+        return await _answer_copy(exchange, [claim.result for _, claim in standing.done])
+    return await _Handling(exchange, job, delivery, holding).run()
+
+
+async def _answer_copy(exchange: Exchange, results: Sequence[bytes | None]) -> None:
+    """Answer a copy of a delivery whose events are done; what several answered is not kept."""
+    [result] = results if len(results) == 1 else [None]
+    if result is not None:
+        await replay(exchange.send, result)
     else:
         await acknowledge(exchange.send, exchange.preset)
 
@@ -60,27 +68,21 @@ class _Handling:
     that is lost on its way is answered again and not run again.
     """
 
-    def __init__(
-        self, exchange: Exchange, job: Job, delivery: Delivery, claim: Claim | None
-    ) -> None:
+    def __init__(self, exchange: Exchange, job: Job, delivery: Delivery, holding: Holding) -> None:
         self._exchange = exchange
         self._dedup = exchange.dedup
         self._job = job
         self._delivery = delivery
-        self._claim = claim
+        self._holding = holding
         self._captured = Captured()
         self._settled = False
+        self._began = 0.0
 
-    async def run(self, sent: float) -> None:
-        policy = self._job.policy
+    async def run(self) -> None:
+        self._began = monotonic()
         self._record(Kind.STARTED)
-        run = await self._dedup.engine.run(
-            self._call_app,
-            self._claim,
-            lease=policy.lease,
-            sent=sent,
-            timeout=policy.handler_timeout,
-        )
+        app = self._dedup.guarded(self._exchange.route, self._delivery, self._call_app)
+        run = await self._holding.run(app)
         if not self._settled:
             await self._end_without_response(run)
         elif run.error is not None:
@@ -90,10 +92,15 @@ class _Handling:
         if run.error is not None and self._is_foreign(run.error):
             raise run.error
 
-    async def _call_app(self) -> None:
-        scope = with_event(self._exchange.scope, self._job.event)
-        receive = BodyOnce(self._delivery.body, self._exchange.receive)
-        await self._exchange.app(scope, receive, self._forward)
+    async def _call_app(self, event: Event) -> int:
+        scope = with_event(self._exchange.scope, event)
+        delivery = self._exchange.route.narrow(self._delivery, event)
+        if delivery is not self._delivery:
+            scope["headers"] = list(delivery.headers)
+        await self._exchange.app(
+            scope, BodyOnce(delivery.body, self._exchange.receive), self._forward
+        )
+        return self._captured.status or NO_STATUS
 
     async def _forward(self, message: Message) -> None:
         self._captured.note(message)
@@ -106,45 +113,49 @@ class _Handling:
         self._settled = True
         status = self._captured.status
         if status is None or not succeeded(status):
-            await self._release()
-            self._record(Kind.FAILED, status=status, detail=f"the handler answered {status}")
+            await self._holding.release()
+            answered = f"the handler answered {status}"
+            self._record(Kind.FAILED, status=status, detail=answered, duration=self._duration)
         elif await self._complete(self._kept_result()):
-            self._record(Kind.SUCCEEDED, status=status)
+            self._record_each(Kind.SUCCEEDED, status=status, duration=self._duration)
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
-        return self._captured.encode() if keeps else None
+        alone = len(events_of(self._job.event)) == 1
+        return self._captured.encode() if keeps and alone else None
 
     async def _complete(self, result: bytes | None) -> bool:
-        """Mark the event done; answer False if another holder has it."""
-        completed = self._claim is None or await self._dedup.engine.complete(
-            self._job.event, self._claim, self._job.ttl, result, patience=SETTLE_PATIENCE
-        )
+        """Mark the events done; answer False if another holder has one."""
+        completed = await self._holding.complete(result, patience=SETTLE_PATIENCE)
         if completed is False:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
         return completed is not False
-
-    async def _release(self) -> None:
-        if self._claim is not None:
-            await self._dedup.engine.release(self._job.event, self._claim)
 
     async def _end_without_response(self, run: Run) -> None:
         """The app ended before its response was complete: settle, and answer if it is not late."""
         verdict = judge(run.error)
         silent = self._captured.status is None and not run.cancelled
-        if verdict.ending is Ending.DISCARD:
+        if run.error is not None and verdict.done:
             await self._complete(None)
-            self._record(Kind.SKIPPED, reason=Reason.DISCARDED.value, detail=verdict.detail)
+            kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
+            self._record_each(kind, reason=verdict.reason, detail=verdict.detail)
             if silent:
                 await acknowledge(self._exchange.send, self._exchange.preset)
             return
-        await self._release()
+        await self._holding.release()
         lost = isinstance(run.error, LeaseLost)
         detail = verdict.detail or "the app returned without a complete response"
-        self._record(Kind.LEASE_LOST if lost else Kind.FAILED, detail=detail, error=verdict.error)
+        kind = Kind.LEASE_LOST if lost else Kind.FAILED
+        self._record(
+            kind, reason=verdict.reason, detail=detail, error=verdict.error, duration=run.duration
+        )
         if silent and not self._is_foreign(run.error):
             after = RETRY_AFTER if verdict.after is None else verdict.after
             await _ask_again(self._exchange, "not_handled", "the event was not handled", after)
+
+    @property
+    def _duration(self) -> float:
+        return monotonic() - self._began
 
     @staticmethod
     def _is_foreign(error: BaseException | None) -> bool:
@@ -153,3 +164,7 @@ class _Handling:
 
     def _record(self, kind: Kind, **fields: Any) -> None:
         self._dedup.record(about(kind, self._job.event, **fields))
+
+    def _record_each(self, kind: Kind, **fields: Any) -> None:
+        for event in self._holding.untold:
+            self._dedup.record(about(kind, event, **fields))

@@ -1,0 +1,59 @@
+"""Handlers that are plain functions run in threads, which cannot be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+__all__ = ["call", "outlast"]
+
+THREADS = 40
+
+
+async def outlast(future: asyncio.Future[Any]) -> None:
+    """Wait for a future however often the waiter is cancelled."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+
+
+@functools.cache
+def _threads(pid: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}")
+
+
+async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a handler: an ``async def`` here, a plain ``def`` in a thread.
+
+    A thread cannot be stopped. When this call is cancelled after the thread has begun, it ends only
+    when the thread has, and then with what the thread returned or raised: its effects have
+    happened.
+    """
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    context = contextvars.copy_context()
+    bound = functools.partial(context.run, _without_stop_iteration, function, *args, **kwargs)
+    thread = _threads(os.getpid()).submit(bound)
+    future = asyncio.wrap_future(thread)
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
+        if thread.cancel():  # it was still waiting for its turn
+            raise
+        await outlast(future)
+    value = future.result()
+    return await value if inspect.isawaitable(value) else value
+
+
+def _without_stop_iteration(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as exc:  # no future takes it, and its waiter would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from exc
