@@ -26,11 +26,14 @@ def test_there_are_blocks():
 def test_front_door():
     """What is public is pinned: a name is added or removed on purpose."""
     assert sorted(webhook_dedup.__all__) == [
+        "AlreadyDone",
+        "BatchItem",
         "ConfigError",
         "Dedup",
         "Delivery",
         "Discard",
         "Event",
+        "IdempotencyMiddleware",
         "InProgress",
         "JsonFormatter",
         "Policy",
@@ -42,8 +45,12 @@ def test_front_door():
         "StoreUnavailable",
         "WebhookDedup",
         "WebhookDedupError",
+        "claim_in",
         "deduplicate",
         "event_of",
+        "fan_out",
+        "idempotent",
+        "once",
         "open_store",
     ]
     for name in webhook_dedup.__all__:

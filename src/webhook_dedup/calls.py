@@ -13,21 +13,25 @@ from typing import Any
 from .dedup import Dedup
 from .engine import Run, call
 from .errors import (
+    AlreadyDone,
     ConfigError,
     Discard,
     InProgress,
     LeaseLost,
+    OverBudget,
     RejectedDelivery,
     Retry,
+    Skipped,
     StoreError,
     WebhookDedupError,
 )
+from .guards import Guards, Passage
+from .identify import data_of, stand_in_id
 from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
-from .observe.record import Kind, Reason, Record, about, skip
+from .observe.record import Kind, Record, about, skip
 from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor
 from .providers.extract import event_id_of
-from .source import stand_in_id
 from .verdict import Ending, judge
 
 __all__ = ["Once", "by_expression", "by_key"]
@@ -37,6 +41,8 @@ RETRY_AFTER = 5.0
 
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
+
+Work = Callable[[], Awaitable[Any]]
 
 Find = Callable[[Any, tuple[Any, ...], dict[str, Any]], Awaitable[tuple[str | None, bytes | None]]]
 """Takes a call's request, if it has one, and arguments; finds its event id and its body."""
@@ -81,15 +87,22 @@ class Once:
         name: The scope of its events.
         policy: In force in place of the ``Dedup``'s.
         find: Finds the event id of a call.
+        guards: Checks that may skip or defer a call.
     """
 
     def __init__(
-        self, function: Callable[..., Any], name: str, policy: Policy | None, find: Find
+        self,
+        function: Callable[..., Any],
+        name: str,
+        policy: Policy | None,
+        find: Find,
+        guards: Guards,
     ) -> None:
         self._function = function
         self._name = name
         self._policy = policy
         self._find = find
+        self._guards = guards
 
     async def __call__(self, dedup: Dedup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Identify the call and run the function, or answer for it."""
@@ -98,8 +111,12 @@ class Once:
         answer, status_of = (_return, _no_status) if request is None else (_respond, _status_of)
         try:
             event_id, body = await self._find(request, args, kwargs)
-            work = functools.partial(call, self._function, *args, **kwargs)
             event = self._event(event_id, body, policy)
+            work: Work = functools.partial(call, self._function, *args, **kwargs)
+            data = _data(body, request, args) if self._guards else None
+            passage = Passage(event, data, dedup.engine, dedup.record, status_of)
+            self._refuse_by_itself(passage)
+            work = self._guards.around(passage, work)
             return await _Call(dedup, policy, event, status_of).run(work)
         except RejectedDelivery as exc:
             reason, detail, status = exc.code, exc.detail, exc.status
@@ -107,8 +124,15 @@ class Once:
                 Record(Kind.REJECTED, self._name, reason=reason, detail=detail, status=status)
             )
             return answer(exc)
-        except (_AlreadyDone, WebhookDedupError, TimeoutError) as exc:
+        except (WebhookDedupError, TimeoutError) as exc:
             return answer(exc)
+
+    def _refuse_by_itself(self, passage: Passage) -> None:
+        skip = self._guards.skips(passage.event, passage.data)
+        if skip is not None:
+            reason, detail = skip
+            passage.record(about(Kind.SKIPPED, passage.event, reason=reason, detail=detail))
+            raise Skipped(reason, detail)
 
     def _event(self, event_id: str | None, body: bytes | None, policy: Policy) -> Event:
         if event_id is None:
@@ -119,10 +143,6 @@ class Once:
             id=event_id or "",
             fingerprint=None if body is None else fingerprint_of(body),
         )
-
-
-class _AlreadyDone(Exception):
-    """The event of a call is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +158,7 @@ class _Call:
         """Run ``work`` if the event is new. What it returns is returned, what it raises raised.
 
         Raises:
-            _AlreadyDone: The event is done.
+            AlreadyDone: The event is done.
             InProgress: Another caller is inside.
         """
         claim, sent = await self._claim()
@@ -178,7 +198,9 @@ class _Call:
         observed = "observed only, run anyway" if self.policy.observe_only else None
         self.dedup.record(skip(Kind.SKIPPED, self.event, claim, detail=observed))
         if not observed:
-            raise _AlreadyDone if claim.done else InProgress(claim.key, claim.remaining)
+            if claim.done:
+                raise AlreadyDone(claim.key)
+            raise InProgress(claim.key, claim.remaining)
 
     async def _settle(self, claim: Claim | None, run: Run) -> None:
         verdict = judge(run.error, None if run.error else self.status_of(run.value))
@@ -188,10 +210,9 @@ class _Call:
             lost = await self._complete(claim, ttl) is False
         elif claim is not None and not lost:
             await self.dedup.engine.release(self.event, claim)
-        discarded = verdict.ending is Ending.DISCARD
         self._tell(
             Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED),
-            reason=Reason.DISCARDED.value if discarded else None,
+            reason=verdict.reason,
             status=verdict.status,
             detail=verdict.detail or ("another caller has the event now" if lost else None),
             duration=run.duration,
@@ -211,6 +232,13 @@ def _request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return None
 
 
+def _data(body: bytes | None, request: Any, args: tuple[Any, ...]) -> Any:
+    """Return what guards look at: the JSON of a request, or a function's first argument."""
+    if request is not None and body is not None:
+        return data_of(Parsed(request.scope["headers"], body, method=request.method))
+    return args[0] if args else None
+
+
 def _no_status(_: Any) -> None:
     return None
 
@@ -222,13 +250,13 @@ def _status_of(response: Any) -> int | None:
 
 def _return(reason: Exception) -> None:
     """Answer a call: there is nothing to return for an event that is done."""
-    if not isinstance(reason, (_AlreadyDone, Discard)):
+    if not isinstance(reason, (AlreadyDone, Discard)):
         raise reason
 
 
 def _respond(reason: Exception) -> Any:
     """Answer a request in place of its endpoint."""
-    if isinstance(reason, _AlreadyDone):
+    if isinstance(reason, AlreadyDone):
         return _response(200, {"received": True, "duplicate": True})
     if isinstance(reason, Discard):
         return _response(200, {"received": True})
@@ -236,6 +264,8 @@ def _respond(reason: Exception) -> Any:
         return _refusal(reason.status, reason.code, reason.detail, reason.retry_after)
     if isinstance(reason, InProgress):
         return _refusal(503, "in_flight", "this event is being handled", reason.retry_after)
+    if isinstance(reason, OverBudget):
+        return _refusal(503, "over_budget", str(reason), RETRY_AFTER)
     if isinstance(reason, (Retry, LeaseLost, StoreError, TimeoutError)):
         after = reason.after if isinstance(reason, Retry) else None
         return _refusal(503, "not_handled", "the event was not handled", after or RETRY_AFTER)

@@ -6,25 +6,30 @@ The store contract is proven by :class:`webhook_dedup.testing.StoreContract`, th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from .model import Attempt, Bid, Claim, Item, Remembers, Settlement
+    from .guards.passage import Passage
+    from .model import Attempt, Bid, Claim, Event, Item, Remembers, Settlement
     from .observe.record import Record
 
 __all__ = [
     "Clock",
+    "Closable",
     "Forgetful",
     "Inbox",
     "Inspector",
     "Observer",
     "OperableInbox",
+    "PureGuard",
     "Sharing",
     "Sought",
     "Startable",
+    "StatefulGuard",
     "Store",
+    "Watching",
 ]
 
 
@@ -287,3 +292,46 @@ class Observer(Protocol):
 
     def record(self, record: Record) -> None:
         """Take one record. Called on the event loop: return quickly, do no I/O that blocks."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """An observer that has something to end with."""
+
+    async def aclose(self) -> None:
+        """Write what is left and free what was opened; it may be started again."""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """An observer that looks into the inbox now and then."""
+
+    def watch(self, inbox: Any) -> None:
+        """Look into this inbox from now on."""
+
+
+@runtime_checkable
+class PureGuard(Protocol):
+    """A guard that decides by the event alone, before it is recorded or claimed."""
+
+    def skips(self, event: Event, data: Any) -> tuple[str, str] | None:
+        """Say why an event is not to be run: a reason as records have it, and a sentence.
+
+        Args:
+            event: The event.
+            data: Its JSON, that of the item where a delivery brings several; ``None`` without.
+        """
+
+
+@runtime_checkable
+class StatefulGuard(Protocol):
+    """A guard that asks others, around the handler, while the event's claim is held."""
+
+    async def run(self, passage: Passage, proceed: Callable[[], Awaitable[Any]]) -> Any:
+        """Await ``proceed()`` and return what it returns, or raise instead.
+
+        Raises:
+            Skipped: There is nothing to run; the event is done.
+            Locked: Not now; the event is run later, uncounted.
+            OverBudget: Not without a person; the event is set aside.
+        """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, Protocol, cast
 
 from .calls import Once, by_expression, by_key
 from .contracts import Store
 from .dedup import Dedup, need
 from .errors import ConfigError
+from .guards import Guard, Guards
 from .model import Remembers
 from .policy import Policy
 from .portal import call_in_portal, shared
@@ -45,6 +46,7 @@ def deduplicate(
     event_id: Expression | None = None,
     scope: str | None = None,
     policy: Policy | None = None,
+    guards: Iterable[Guard] = (),
 ) -> Callable[[Callable[P, Any]], Deduplicated[P]]:
     """Make a function run once per event.
 
@@ -78,6 +80,8 @@ def deduplicate(
             forgets its events unless a scope is given.
         policy: How events are treated; ``retries``, ``max_body`` and ``max_in_flight`` belong to
             the middleware.
+        guards: Checks that may skip or defer a call; see :mod:`webhook_dedup.guards`. They look at
+            the JSON of the request, or at the function's first argument.
 
     Raises:
         ConfigError: Not exactly one of ``key`` and ``event_id`` is given, or something does not
@@ -87,10 +91,11 @@ def deduplicate(
         raise ConfigError("give @deduplicate either key=… or event_id=…")
     find = by_expression(event_id) if event_id is not None else by_key(cast(_KeyFunction, key))
     _check(store, policy)
+    checked = Guards(guards)
 
     def decorate(function: Callable[P, Any]) -> Deduplicated[P]:
         name = scope or f"{function.__module__}.{function.__qualname__}"
-        once = Once(function, name, policy, find)
+        once = Once(function, name, policy, find, checked)
 
         @functools.wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> Any:

@@ -12,9 +12,15 @@
     ├── RejectedDelivery                       an HTTP delivery is refused with a 4xx or 503
     │   └── SignatureError                     unsigned, wrongly signed or too old
     ├── InProgress                             another holder runs this key now
+    │   └── Locked                             another event of the same subject is handled now
+    ├── OverBudget                             as many sends as may be were made in the window
+    ├── AlreadyDone                            the key is done, and no result of it is kept
+    ├── IdempotencyMismatch                    the key came before with another request
+    ├── UnstorableResult        (TypeError)    the result cannot be given to later callers
     ├── LeaseLost                              the claim ran out while its handler was running
     ├── Retry                                  raised by a handler: run me again later
     └── Discard                                raised by a handler: never run this again
+        └── Skipped                            a guard decided that there is nothing to run
 """
 
 from __future__ import annotations
@@ -22,18 +28,24 @@ from __future__ import annotations
 from datetime import timedelta
 
 __all__ = [
+    "AlreadyDone",
     "ConfigError",
     "Discard",
+    "IdempotencyMismatch",
     "InProgress",
     "LeaseLost",
+    "Locked",
     "MissingExtra",
     "MissingPower",
+    "OverBudget",
     "RejectedDelivery",
     "Retry",
     "SchemaError",
     "SignatureError",
+    "Skipped",
     "StoreError",
     "StoreUnavailable",
+    "UnstorableResult",
     "WebhookDedupError",
 ]
 
@@ -114,6 +126,40 @@ class InProgress(WebhookDedupError):
         self.retry_after = retry_after
 
 
+class Locked(InProgress):
+    """Another event of the same subject is handled now; ask again after ``retry_after`` seconds."""
+
+
+class OverBudget(WebhookDedupError):
+    """As many sends as the budget of a subject allows were made in its window.
+
+    Raised by a guard it sets the event aside for a person.
+    """
+
+
+class AlreadyDone(WebhookDedupError):
+    """The key is done: its effects are there, and there is no result to return.
+
+    Raised out of a handler it ends the event as done.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!a} has been done before")
+        self.key = key
+
+
+class IdempotencyMismatch(WebhookDedupError):
+    """An idempotency key came before with another request, whose result is not this one's."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!a} came before with another request; give each request its own key")
+        self.key = key
+
+
+class UnstorableResult(WebhookDedupError, TypeError):
+    """A result cannot be stored so that later callers get the same; nothing of it was stored."""
+
+
 class LeaseLost(WebhookDedupError):
     """The claim was lost while its handler was running, and the handler was cancelled."""
 
@@ -137,3 +183,15 @@ class Discard(WebhookDedupError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason or "the handler discarded the event")
         self.reason = str(self)
+
+
+class Skipped(Discard):
+    """Raised by a guard: there is nothing to run, and the event is done.
+
+    Attributes:
+        code: Why, as records say it: ``"already_done"``, ``"locked"``.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code

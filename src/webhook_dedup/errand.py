@@ -1,0 +1,152 @@
+"""One piece of work under a key of the user's own: claimed, run, settled, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .dedup import Dedup
+from .errors import ConfigError, InProgress, LeaseLost, StoreError
+from .model import Bid, Claim, Event, Key, new_token
+from .observe.record import Kind, about, skip
+from .verdict import Ending, judge
+
+__all__ = ["Errand", "event_for", "key_text"]
+
+T = TypeVar("T")
+
+SETTLE_PATIENCE = 5.0
+_KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
+
+
+def key_text(key: object, user: str) -> str:
+    """Return a key of the user's own as text.
+
+    Raises:
+        ConfigError: It is neither text nor an integer, or it is blank.
+    """
+    if not isinstance(key, (str, int)) or isinstance(key, bool) or not str(key).strip():
+        raise ConfigError(
+            f"{user} needs a key that is text or an integer and not blank, got {key!a}; build it "
+            "from business facts, for example f'order-{order.id}-confirmation'"
+        )
+    return str(key)
+
+
+def event_for(scope: str, key: object) -> Event:
+    """Make the event that work under a key stands for.
+
+    Raises:
+        ConfigError: The key is neither text nor an integer, or it is blank.
+    """
+    text = key_text(key, scope)
+    return Event(key=Key(scope, text), source=scope, id=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Work to be done once.
+
+    Attributes:
+        dedup: Where its key is claimed, started.
+        event: What its records name.
+        lease: Seconds the claim lives if its holder goes silent.
+        ttl: Seconds it is remembered once done.
+    """
+
+    dedup: Dedup
+    event: Event
+    lease: float
+    ttl: float
+
+    async def bid(self) -> tuple[Claim, float]:
+        """Bid for the key. Return the answer and the monotonic time at which it was asked for.
+
+        Raises:
+            StoreError: The store did not answer; nothing may run.
+        """
+        bid = Bid(str(self.event.key), new_token(), self.lease, self.event.fingerprint)
+        try:
+            claim, sent = await self.dedup.engine.claim(bid)
+        except StoreError as exc:
+            self.tell(Kind.STORE_ERROR, detail=str(exc))
+            raise
+        if claim.fresh:
+            self.tell(Kind.STARTED)
+        return claim, sent
+
+    async def claim(self) -> tuple[Claim, float]:
+        """Bid for the key. The answer is FRESH, or it is done.
+
+        Raises:
+            InProgress: Another holder has it.
+            StoreError: The store did not answer; nothing may run.
+        """
+        claim, sent = await self.bid()
+        if not claim.fresh:
+            self.skip(claim)
+            if not claim.done:
+                raise InProgress(self.event.id, claim.remaining)
+        return claim, sent
+
+    async def run(
+        self,
+        work: Callable[[], Awaitable[T]],
+        claim: Claim,
+        sent: float,
+        result: Callable[[T], bytes | None] = lambda _: None,
+    ) -> T:
+        """Run ``work`` under a fresh claim; return what it returns, raise what it raises.
+
+        Args:
+            work: Called once, cancelled when the claim is lost.
+            claim: The fresh claim.
+            sent: When it was asked for.
+            result: Makes what later callers are given of what ``work`` returned. When it raises,
+                the work counts as failed.
+        """
+
+        async def worked() -> tuple[T, bytes | None]:
+            value = await work()
+            return value, result(value)
+
+        run = await self.dedup.engine.run(worked, claim, lease=self.lease, sent=sent)
+        kept = run.value[1] if run.error is None else None
+        await self.settle(claim, run.error, kept, duration=run.duration)
+        if run.cancelled:
+            raise asyncio.CancelledError
+        if run.error is not None:
+            raise run.error
+        value: T = run.value[0]
+        return value
+
+    async def settle(
+        self,
+        claim: Claim,
+        error: BaseException | None,
+        result: bytes | None = None,
+        **fields: Any,
+    ) -> None:
+        """Complete the claim or release it, by what ended the work, and record which."""
+        verdict, engine = judge(error), self.dedup.engine
+        lost = isinstance(error, LeaseLost)
+        if verdict.done:
+            completed = await engine.complete(
+                self.event, claim, self.ttl, result, patience=SETTLE_PATIENCE
+            )
+            lost = completed is False
+        elif not lost:
+            await engine.release(self.event, claim)
+        kind = Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED)
+        detail = verdict.detail or ("another caller has the key now" if lost else None)
+        self.tell(kind, reason=verdict.reason, detail=detail, **fields)
+
+    def skip(self, claim: Claim) -> None:
+        """Record that nothing runs because of an earlier claim."""
+        self.dedup.record(skip(Kind.SKIPPED, self.event, claim))
+
+    def tell(self, kind: Kind, **fields: Any) -> None:
+        """Record something about this errand."""
+        self.dedup.record(about(kind, self.event, **fields))

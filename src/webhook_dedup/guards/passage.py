@@ -1,0 +1,85 @@
+"""An event on its way through the guards to its handler."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..contracts import PureGuard, StatefulGuard
+from ..errors import ConfigError
+from ..model import Bid, Claim, Event, Key, new_token
+from ..observe.recorder import Recorder
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+__all__ = ["Guard", "Guards", "Passage"]
+
+Guard = PureGuard | StatefulGuard
+Work = Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One event that passes its guards.
+
+    Attributes:
+        event: The event; its claim is held.
+        data: Its JSON, ``None`` where it has none.
+        engine: Makes and settles the guards' own claims.
+        record: Takes the guards' records.
+        status_of: Finds the HTTP status in what the handler returned; ``None`` where it has none.
+    """
+
+    event: Event
+    data: Any
+    engine: Engine
+    record: Recorder
+    status_of: Callable[[Any], int | None]
+
+    async def bid(self, key: Key, lease: float) -> tuple[Claim, float]:
+        """Bid for a key of a guard's own; see :meth:`Engine.claim`."""
+        return await self.engine.claim(Bid(str(key), new_token(), lease))
+
+
+class Guards:
+    """The guards of one source or function, in the order they were given.
+
+    Pure guards come first whatever the order: they decide before anything is written.
+
+    Raises:
+        ConfigError: Something given is no guard.
+    """
+
+    def __init__(self, guards: Iterable[Guard] = ()) -> None:
+        given = tuple(guards)
+        for guard in given:
+            if isinstance(guard, type) or not isinstance(guard, (PureGuard, StatefulGuard)):
+                raise ConfigError(
+                    f"guards take objects such as SelfSent(…), Rules(…), OneAtATime(), Check(…) "
+                    f"or Budget(…), got {guard!r}"
+                )
+        self.pure: Sequence[PureGuard] = [each for each in given if isinstance(each, PureGuard)]
+        self.stateful: Sequence[StatefulGuard] = [
+            each for each in given if isinstance(each, StatefulGuard)
+        ]
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.pure or self.stateful)
+
+    def skips(self, event: Event, data: Any) -> tuple[str, str] | None:
+        """Return the first reason and sentence by which an event is not to be run."""
+        for guard in self.pure:
+            skip = guard.skips(event, data)
+            if skip is not None:
+                return skip
+        return None
+
+    def around(self, passage: Passage, work: Work) -> Work:
+        """Return ``work`` within the stateful guards, the first of them outermost."""
+        for guard in reversed(self.stateful):
+            work = functools.partial(guard.run, passage, work)
+        return work

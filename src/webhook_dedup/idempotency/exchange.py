@@ -1,0 +1,146 @@
+"""One request with a key, from its first byte to its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..asgi.responses import replay
+from ..asgi.scopes import BodyOnce, ClientLeft, read_body
+from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
+from ..errand import Errand
+from ..errors import IdempotencyMismatch, InProgress, RejectedDelivery, StoreError
+from ..model import Claim, Event, Key
+from ..portal import shared
+from ..providers import Parsed
+from .function import joined
+from .handling import Handling
+from .key import checked, fingerprint, header_key
+from .problem import Problem, caller_unknown, no_response_kept, store_away, unusable
+from .rules import Rules
+from .waiting import claim_or_wait
+
+__all__ = ["Exchange"]
+
+LONGEST_RETRY = 5.0  # most requests end long before their lease
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request that is guarded.
+
+    Attributes:
+        rules: Of the middleware.
+        app: The app behind it.
+        scope, receive, send: The request.
+    """
+
+    rules: Rules
+    app: ASGIApp
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    async def answer(self) -> None:
+        """Handle the request, replay its first response, or say what is wrong with it."""
+        try:
+            await self._answer()
+        except Problem as problem:
+            await problem.answer(self.send, self.rules.docs)
+        except RejectedDelivery as exc:
+            await unusable(exc).answer(self.send, self.rules.docs)
+        except ClientLeft:
+            return
+
+    async def _answer(self) -> None:
+        key = header_key(self.scope["headers"], self.rules.header)
+        if key is None and self.rules.client_id is None:
+            return await self._without_key(self.receive)
+        body = await read_body(self.receive, self.scope["headers"], self.rules.max_body)
+        receive = BodyOnce(body, self.receive)
+        key = key or self._client_id(body)
+        if key is None:
+            return await self._without_key(receive)
+        errand = await self._errand(self._event(key, body))
+        return await self._run_or_replay(errand, receive)
+
+    async def _without_key(self, receive: Receive) -> None:
+        if self.rules.required(self.scope):
+            raise Problem(
+                self.rules.missing_status,
+                "key_missing",
+                "Idempotency-Key is missing",
+                f"This operation needs {self._where()}; send the same one with every retry.",
+            )
+        await self.app(self.scope, receive, self.send)
+
+    def _where(self) -> str:
+        header = f"the header {self.rules.header.decode().title()}"
+        return header if self.rules.client_id is None else f"{header} or a client id in its body"
+
+    def _client_id(self, body: bytes) -> str | None:
+        if self.rules.client_id is None:
+            return None
+        parsed = Parsed(self.scope["headers"], body, method=self.scope["method"])
+        try:
+            found = self.rules.client_id(parsed)
+        except RejectedDelivery as exc:
+            if exc.code == "malformed_json":  # it has no id, and what it is the app may know
+                return None
+            raise
+        return None if found is None else checked(found)
+
+    def _event(self, key: str, body: bytes) -> Event:
+        caller = self.rules.caller(self.scope)
+        if caller is None:
+            raise caller_unknown()
+        operation = joined((self.scope["method"], self.scope["path"], key), "an idempotency key")
+        return Event(
+            key=Key(self.rules.scope, operation, caller),
+            source=self.rules.scope,
+            id=key,
+            fingerprint=fingerprint(self.scope, body),
+        )
+
+    async def _errand(self, event: Event) -> Errand:
+        try:
+            dedup = await shared(self.rules.store)
+        except StoreError as exc:
+            raise store_away() from exc
+        return Errand(dedup, event, self.rules.lease, self.rules.ttl)
+
+    async def _run_or_replay(self, errand: Errand, receive: Receive) -> None:
+        claim, sent = await self._claim(errand)
+        if claim.fresh:
+            handling = Handling(errand, claim, self.send)
+            await handling.run(self.app, self.scope, receive, sent, self.rules.docs)
+        elif claim.result is None:
+            raise no_response_kept()
+        else:
+            await replay(self._as_replayed, claim.result)
+
+    async def _claim(self, errand: Errand) -> tuple[Claim, float]:
+        try:
+            return await claim_or_wait(errand, self.rules.wait)
+        except StoreError as exc:
+            raise store_away() from exc
+        except IdempotencyMismatch as exc:
+            raise Problem(
+                self.rules.mismatch_status,
+                "key_reused",
+                "Idempotency-Key is already used",
+                "This key came before with another request; give each request a key of its own.",
+            ) from exc
+        except InProgress as exc:
+            raise Problem(
+                self.rules.in_progress_status,
+                "in_progress",
+                "A request is outstanding for this Idempotency-Key",
+                "The first request with this key is still being handled; send it again later.",
+                retry_after=min(exc.retry_after, LONGEST_RETRY),
+            ) from exc
+
+    async def _as_replayed(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message = {**message, "status": self.rules.replay_status.get(status, status)}
+        await self.send(message)

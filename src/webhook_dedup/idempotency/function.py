@@ -1,0 +1,148 @@
+"""``@idempotent``: a function whose first result is given to every caller."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, cast
+
+from ..contracts import Store
+from ..dedup import Dedup, need
+from ..engine import call
+from ..errand import Errand, key_text
+from ..errors import AlreadyDone, ConfigError
+from ..model import Event, Key, Remembers, fingerprint_of
+from ..policy import DEFAULT_TTL, Duration, seconds
+from ..portal import call_in_portal, shared
+from .results import Results
+from .waiting import claim_or_wait
+
+__all__ = ["Idempotent", "idempotent", "joined"]
+
+P = ParamSpec("P")
+
+
+class Idempotent(Protocol[P]):
+    """A function under :func:`idempotent`."""
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return the first result for the key of these arguments."""
+
+    def sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Do the same from code without an event loop, and block until it has ended.
+
+        The store then lives on an event loop in a thread of its own.
+        """
+
+
+def idempotent(
+    store: Dedup | Store | str,
+    *,
+    key: Callable[..., object],
+    wait: Duration = 0.0,
+    fingerprint: Callable[..., object] | None = None,
+    result_type: Any = None,
+    lease: Duration = 30.0,
+    ttl: Duration = DEFAULT_TTL,
+    scope: str | None = None,
+) -> Callable[[Callable[P, Any]], Idempotent[P]]:
+    """Run a function once per key, and return its first result to every later caller.
+
+    ::
+
+        @idempotent(store, key=lambda username, client_id, caller: (caller, client_id))
+        async def create_inbox(username, client_id, caller) -> Inbox: ...
+
+    - First call: the function runs, and its result is stored before it is returned.
+    - Later calls return an equal result, in any process, for ``ttl``.
+    - While the first one runs, others wait for its result for up to ``wait`` seconds and then
+      raise :class:`InProgress`.
+    - A function that raises stores nothing and may be called again.
+
+    The decorated function is awaited; a plain ``def`` runs in a thread. ``.sync(…)`` calls it from
+    code without an event loop.
+
+    A result is stored as JSON and comes back as what it was: JSON values as they are, dataclasses
+    and pydantic models (these need pydantic) by the return annotation. One that would not come back
+    as it was raises :class:`UnstorableResult` and stores nothing: the call has failed and may be
+    made again, although its effects have happened, so let the first test find it.
+
+    Args:
+        store: A store that keeps results, its URL, or a :class:`Dedup`.
+        key: Called with the function's arguments; returns text, an integer, or a tuple of these.
+            Put the caller into it, so that nobody is given the result of somebody else.
+        wait: Seconds to wait for a first call that is still running.
+        fingerprint: Called with the arguments; returns as JSON values what must be the same under
+            one key. A call where it differs raises :class:`IdempotencyMismatch`. Arguments are not
+            compared unless this says which, because sessions and clients differ in every call.
+        result_type: What results are, in place of the return annotation.
+        lease: Seconds after which a caller that fell silent is taken for dead.
+        ttl: How long results are kept, 48 hours unless given.
+        scope: What keys are apart by; the function's qualified name by default.
+
+    Raises:
+        ConfigError: Something does not fit; the message says what to write instead.
+        MissingPower: The store does not keep results.
+    """
+    _check(store, fingerprint)
+    waits = seconds(wait, "wait", zero=True)
+    lasting = seconds(lease, "lease"), seconds(ttl, "ttl")
+
+    def decorate(function: Callable[P, Any]) -> Idempotent[P]:
+        name = scope or f"{function.__module__}.{function.__qualname__}"
+        results = Results(function, result_type)
+
+        async def answer(dedup: Dedup, args: Any, kwargs: Any) -> Any:
+            results.check()
+            event = _event(name, key(*args, **kwargs), fingerprint and fingerprint(*args, **kwargs))
+            errand = Errand(dedup, event, *lasting)
+            claim, sent = await claim_or_wait(errand, waits)
+            if claim.fresh:
+                work = functools.partial(call, function, *args, **kwargs)
+                return await errand.run(work, claim, sent, results.encode)
+            if claim.result is None:
+                raise AlreadyDone(event.id)
+            return results.decode(claim.result)
+
+        @functools.wraps(function)
+        async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return await answer(await shared(store), args, kwargs)
+
+        def sync(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return call_in_portal(store, lambda dedup: answer(dedup, args, kwargs))
+
+        run.sync = sync  # type: ignore[attr-defined]
+        return cast(Idempotent[P], run)
+
+    return decorate
+
+
+def _check(store: Dedup | Store | str, fingerprint: object) -> None:
+    dedup = store if isinstance(store, Dedup) else Dedup(store)
+    need(dedup.store, Remembers.RESULT, "@idempotent")
+    if fingerprint is not None:
+        need(dedup.store, Remembers.FINGERPRINT, "@idempotent(fingerprint=…)")
+
+
+def _event(scope: str, key: object, compared: object) -> Event:
+    text = joined(key, scope) if isinstance(key, tuple) else key_text(key, scope)
+    digest = None if compared is None else fingerprint_of(_canonical(compared))
+    return Event(key=Key(scope, text), source=scope, id=text, fingerprint=digest)
+
+
+def joined(parts: tuple[object, ...], user: str) -> str:
+    """Join the parts of a key with their lengths, so that no two tuples make one key.
+
+    Raises:
+        ConfigError: A part is neither text nor an integer, or it is blank.
+    """
+    texts = [key_text(part, user) for part in parts]
+    return ":".join(f"{len(text)}:{text}" for text in texts)
+
+
+def _canonical(value: object) -> bytes:
+    try:
+        return json.dumps(value, sort_keys=True).encode()
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"fingerprint=… must return JSON values: {exc}") from exc

@@ -1,0 +1,96 @@
+"""What makes two requests the same: the key, who sent it, and what it came with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from ..asgi.types import Scope
+from ..errors import RejectedDelivery
+from ..model import fingerprint_of
+
+__all__ = ["LONGEST_KEY", "checked", "credentials", "fingerprint", "header_key"]
+
+LONGEST_KEY = 255
+
+# A string of RFC 8941 section 3.3.3, with the parameters that an item may have behind it.
+_QUOTED = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\s*(?:;[\x20-\x7e]*)?')
+_BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")  # visible, without " , ;
+_BOUNDARY = re.compile(rb'boundary="?([^";]+)"?', re.IGNORECASE)
+_CREDENTIALS = (b"authorization", b"cookie")
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def header_key(headers: Headers, name: bytes) -> str | None:
+    """Read the key from its header, quoted or not; ``None`` if there is none.
+
+    Raises:
+        RejectedDelivery: It is no string, too long, or there are several (400).
+    """
+    values = {value.strip() for found, value in headers if found.lower() == name}
+    if not values:
+        return None
+    if len(values) > 1:
+        raise _bad_key("the header came several times with different values")
+    return checked(_parsed(values.pop()))
+
+
+def _parsed(value: bytes) -> str:
+    if _BARE.fullmatch(value):
+        return value.decode()
+    quoted = _QUOTED.fullmatch(value)
+    if quoted is None:
+        raise _bad_key('write it as a string of ASCII characters in quotes, such as "8e03978e"')
+    return re.sub(rb"\\(.)", rb"\1", quoted[1]).decode()
+
+
+def checked(key: str) -> str:
+    """Return a key that is neither blank nor too long.
+
+    Raises:
+        RejectedDelivery: It is one of these (400).
+    """
+    if not key.strip():
+        raise _bad_key("it is blank")
+    if len(key) > LONGEST_KEY:
+        raise _bad_key(f"it is longer than {LONGEST_KEY} characters")
+    return key
+
+
+def _bad_key(why: str) -> RejectedDelivery:
+    return RejectedDelivery(400, "bad_key", f"The idempotency key cannot be used: {why}.")
+
+
+def credentials(scope: Scope) -> str | None:
+    """Tell callers apart by what they authenticate with: Authorization and Cookie, digested."""
+    shown = sorted(
+        name.lower() + b"\0" + value
+        for name, value in scope["headers"]
+        if name.lower() in _CREDENTIALS
+    )
+    return blake2b(b"\0\0".join(shown), digest_size=16).hexdigest() if shown else None
+
+
+def fingerprint(scope: Scope, body: bytes) -> bytes:
+    """Digest what must be the same in every retry: query and payload.
+
+    JSON is compared by what it says, and forms in parts without the boundary that clients make up
+    anew each time.
+    """
+    content_type = b"".join(
+        value for name, value in scope["headers"] if name.lower() == b"content-type"
+    )
+    return fingerprint_of(scope["query_string"] + b"\0" + _payload(content_type, body))
+
+
+def _payload(content_type: bytes, body: bytes) -> bytes:
+    if b"json" in content_type.lower():
+        try:
+            return json.dumps(json.loads(body), sort_keys=True).encode()
+        except (ValueError, RecursionError):
+            return body
+    boundary = _BOUNDARY.search(content_type)
+    return body.replace(boundary[1], b"") if boundary else body

@@ -1,0 +1,110 @@
+"""Results as JSON, and back."""
+
+from __future__ import annotations
+
+import functools
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Union, get_args, get_origin
+
+from ..errors import ConfigError, MissingExtra, UnstorableResult
+
+__all__ = ["Results"]
+
+_PLAIN = (dict, list, str, int, float, bool, type(None), Any)
+_REMEDY = (
+    "return JSON values, a dataclass or a pydantic model, with its type as the return annotation "
+    "or as result_type=…"
+)
+
+
+class Results:
+    """Turns the results of one function into bytes and back into equal results.
+
+    JSON values go as they are. Anything else, dataclasses and pydantic models among it, goes by its
+    type, which is the function's return annotation unless ``given``.
+    """
+
+    def __init__(self, function: Callable[..., Any], given: Any = None) -> None:
+        self._function = function
+        self._given = given
+
+    def check(self) -> None:
+        """Find out whether results of this type can be stored at all, before anything runs.
+
+        Raises:
+            ConfigError: They cannot; says what to change.
+        """
+        try:
+            _ = self._adapter
+        except RuntimeError as exc:  # the base of what pydantic calls a user's error
+            why = str(exc).splitlines()[0]
+            name = self._function.__qualname__
+            raise ConfigError(f"results of {name} cannot be stored: {why}; {_REMEDY}") from exc
+
+    def encode(self, value: Any) -> bytes:
+        """Return a result as JSON, having seen that it comes back as it was.
+
+        Raises:
+            UnstorableResult: It would not; says what to change.
+        """
+        try:
+            raw = self._dump(value)
+            again = self.decode(raw)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise self._unstorable(value, str(exc).splitlines()[0]) from exc
+        if type(again) is not type(value):
+            raise self._unstorable(value, f"it would come back as a {type(again).__name__}")
+        if self._adapter is None and again != value:
+            raise self._unstorable(value, "it would come back with tuples or keys of another type")
+        return raw
+
+    def decode(self, raw: bytes) -> Any:
+        """Return the result that was encoded."""
+        adapter = self._adapter
+        return json.loads(raw) if adapter is None else adapter.validate_json(raw)
+
+    def _dump(self, value: Any) -> bytes:
+        if self._adapter is None:
+            return json.dumps(value, allow_nan=False).encode()
+        raw: bytes = self._adapter.dump_json(value, warnings="error")
+        return raw
+
+    @functools.cached_property
+    def _adapter(self) -> Any:
+        """What turns results that are not plain JSON, ``None`` where they are."""
+        # Not before the first call: an annotation may name what is defined below the function.
+        wanted = self._annotation() if self._given is None else self._given
+        if _is_plain(wanted):
+            return None
+        try:
+            from pydantic import TypeAdapter  # noqa: PLC0415 - only these results need it
+        except ImportError as exc:
+            raise MissingExtra(f"results of type {wanted!r}", "results") from exc
+        return TypeAdapter(wanted)
+
+    def _annotation(self) -> Any:
+        try:
+            return typing.get_type_hints(self._function).get("return")
+        except NameError as exc:
+            raise ConfigError(
+                f"the return annotation of {self._function.__qualname__} cannot be read: {exc}; "
+                "give @idempotent result_type=…"
+            ) from exc
+
+    def _unstorable(self, value: Any, why: str) -> UnstorableResult:
+        return UnstorableResult(
+            f"{self._function.__qualname__} returned a {type(value).__name__} that cannot be "
+            f"stored: {why}; {_REMEDY}"
+        )
+
+
+def _is_plain(wanted: Any) -> bool:
+    origin = get_origin(wanted)
+    if origin is None:
+        return wanted is None or wanted in _PLAIN
+    if origin in (Union, types.UnionType, dict, list):
+        return all(map(_is_plain, get_args(wanted)))
+    return False

@@ -1,0 +1,90 @@
+"""What an ``IdempotencyMiddleware`` was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..asgi.types import Scope
+from ..contracts import Store
+from ..dedup import Dedup
+from ..errors import ConfigError
+from ..providers import Parsed
+from ..urls import route_path
+
+__all__ = ["Rules", "below", "error_status", "everywhere", "replayed_as"]
+
+Holds = Callable[[Scope], bool]
+
+_BODILESS = frozenset({204, 205, 304})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The options of the middleware, checked; see there."""
+
+    store: Dedup | Store | str
+    scope: str
+    header: bytes
+    client_id: Callable[[Parsed], str | None] | None
+    caller: Callable[[Scope], str | None]
+    required: Holds
+    wait: float
+    lease: float
+    ttl: float
+    max_body: int
+    missing_status: int
+    in_progress_status: int
+    mismatch_status: int
+    replay_status: Mapping[int, int]
+    docs: str
+
+
+def everywhere(holds: bool) -> Holds:
+    """Say the same of every request."""
+    return lambda _: holds
+
+
+def below(paths: Iterable[str]) -> Holds:
+    """Match the requests of some paths and of what is below them.
+
+    Raises:
+        ConfigError: One does not begin with a slash.
+    """
+    roots = [paths] if isinstance(paths, str) else list(paths)
+    for root in roots:
+        if not root.startswith("/"):
+            raise ConfigError(f"a path begins with a slash, got {root!r}; write {'/' + root!r}")
+    exact = frozenset(root.rstrip("/") for root in roots)
+    prefixes = tuple(f"{root}/" for root in exact)
+
+    def holds(scope: Scope) -> bool:
+        path = route_path(scope)
+        return path in exact or path.startswith(prefixes)
+
+    return holds
+
+
+def error_status(status: object, name: str) -> int:
+    """Refuse a status that tells no error.
+
+    Raises:
+        ConfigError: Names it.
+    """
+    if not isinstance(status, int) or not 400 <= status < 600:  # noqa: PLR2004 - error classes
+        raise ConfigError(f"{name} must be a status from 400 to 599, got {status!r}")
+    return status
+
+
+def replayed_as(statuses: Mapping[int, int]) -> Mapping[int, int]:
+    """Refuse statuses that a response with a body cannot have.
+
+    Raises:
+        ConfigError: Names it.
+    """
+    for status in statuses.values():
+        if not 200 <= status < 600 or status in _BODILESS:  # noqa: PLR2004 - final responses
+            raise ConfigError(
+                f"replay_status must name statuses whose responses have a body, got {status!r}"
+            )
+    return dict(statuses)
