@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tests.cli.operating import command
-from webhook_dedup import Source, open_store
+from webhook_dedup import Dedup, Event, Source, open_store
+from webhook_dedup.errors import OverBudget
+from webhook_dedup.guards import Budget, Passage
 from webhook_dedup.model import Bid, Key, Outcome, Settlement
 
 
@@ -66,6 +68,39 @@ async def test_show(store, url):
     facts = json.loads((await command(*arguments, "--json", url=url)).stdout)["claim"]
     assert (facts["state"], facts["result_bytes"]) == ("done", 6)
     assert 0 < facts["remaining"] <= 60
+
+
+@pytest.mark.parametrize("name", [None, "replies"])
+async def test_reset_budget(store, url, name):
+    """A person gives a thread its budget back, and the next event of it is handled."""
+    budget = Budget(2, 300, name=name)
+
+    async def send():
+        return "sent"
+
+    async def spend(dedup):
+        event = Event(Key("agent", "1", "acme"), "agent", "1", subject="thread")
+        passage = Passage(event, None, dedup.engine, dedup.record, lambda _: None)
+        return await budget.run(passage, send)
+
+    whose = ["--source", "agent"] if name is None else ["--name", name]
+    arguments = ["stores", "reset-budget", "thread", "--sends", "2", "--tenant", "acme", *whose]
+    async with Dedup(store, seen_cache=0) as dedup:
+        assert (await command(*arguments, url=url)).exit_code == 1
+        for _ in range(2):
+            await spend(dedup)
+        with pytest.raises(OverBudget):
+            await spend(dedup)
+        said = await command(*arguments, url=url)
+        assert (said.exit_code, "whole budget" in said.stdout) == (0, True), said.output
+        assert await spend(dedup) == "sent"
+
+
+@pytest.mark.parametrize(("more", "hint"), [([], "whose budget"), (["--name", "a"], "1 to 100")])
+async def test_wrong_budget(url, more, hint):
+    """A budget that cannot be is refused."""
+    done = await command("stores", "reset-budget", "thread", "--sends", "0", *more, url=url)
+    assert (done.exit_code, hint in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("verb", ["forget", "show"])

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Forgetful, Inspector
-from ..errors import MissingPower
+from ..errors import ConfigError, MissingPower
+from ..guards import Budget
 from ..model import Claim, Key
 from .items import instant
 from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
@@ -84,6 +85,38 @@ def forget(
     A process that saw the event done may answer from its own memory for up to a minute.
     """
     obey(_forget(store, _key(source, event_id, tenant), as_json=as_json))
+
+
+@stores.command("reset-budget")
+def reset_budget(
+    subject: Annotated[str, typer.Argument(help="What is over its budget: a thread, an account.")],
+    sends: Annotated[int, typer.Option(help="How many sends the budget allows.")],
+    source: Annotated[str, typer.Option(help="Name of the source or function.")] = "",
+    name: Annotated[str | None, typer.Option(help="Name of the budget, if it has one.")] = None,
+    tenant: _Tenant = "",
+    store: StoreUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give a subject its whole budget back; replay its dead letters afterwards.
+
+    A process that saw it spent may go by that for up to a minute.
+    """
+    obey(_reset_budget(store, subject, sends, source, name, tenant, as_json=as_json))
+
+
+async def _reset_budget(
+    url: str, subject: str, sends: int, source: str, name: str | None, tenant: str, *, as_json: bool
+) -> int:
+    if not source and name is None:
+        raise ConfigError("whose budget? pass --source, or --name if the budget has a name")
+    budget = Budget(sends, 1, name=name)
+    async with opened_store(url) as store:
+        reset = await budget.reset(store, subject, source=source, tenant=tenant)
+    if as_json:
+        print_json({"subject": subject, "reset": reset})
+    else:
+        say("reset: it has its whole budget again" if reset else "nothing of it was spent")
+    return 0 if reset else 1
 
 
 async def _forget(url: str, key: str, *, as_json: bool) -> int:
