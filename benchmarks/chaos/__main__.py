@@ -1,7 +1,8 @@
 """Harm a running system for a while, let it recover, and count.
 
 ``python -m benchmarks.chaos --store redis --seconds 60 --seed 7 --json redis.json``. Exit status 1
-when an acknowledged event was never run, or one ran again without a reason the promises know.
+when an acknowledged event was never run, or one ran again without a reason the promises know (see
+:mod:`benchmarks.chaos.verdict`).
 """
 
 from __future__ import annotations
@@ -13,42 +14,62 @@ import random
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from webhook_dedup import open_store
 from webhook_dedup.contracts import OperableInbox, Sought
 from webhook_dedup.inbox import inbox_beside
 
-from .app import LEASE
+from . import effects
+from .app import LEASE, Shared
 from .backends import Backend, backend
+from .cuts import Cutter
 from .harm import Harm
 from .ledger import Ledger
 from .load import Sender
-from .verdict import Verdict, judge
+from .verdict import Rules, Verdict, judge
+from .windows import Line
 from .workers import Pool
 
 STORES = ("sqlite", "postgres", "redis")
-LOOKS, BETWEEN_LOOKS = 300, 0.2  # recovery may take a minute
+LOOKS, BETWEEN_LOOKS = 600, 0.2  # recovery may take minutes
 SENDING_LIMIT = 60.0
+CONCURRENCY = 256
 
 
 async def chaos(options: argparse.Namespace, place: Backend, directory: Path) -> Verdict:
     """Run one store's trial and judge it."""
     ledger = Ledger(directory / "ledger")
-    chance = random.Random(f"workers-{options.seed}")
-    async with Pool(place.url, directory, ledger, options.workers, chance) as pool:
-        ports = [worker.port for worker in pool.places]
-        sender = Sender(ports, random.Random(f"load-{options.seed}"))
-        await _under_harm(options, sender, Harm(pool, place, ledger, options.seed), directory)
-        began = monotonic()
-        left = await _recover(place.url)
-        recovery = monotonic() - began
-    verdict = judge(ledger.lines(), sender.acknowledged, LEASE)
+    transactional = options.effect == "transaction"
+    if transactional:
+        await effects.prepare(place.effects)
+    async with _reached(place) as cutter:
+        url = place.url if cutter is None else cutter.through(place.url)
+        own = url if place.effects == place.url else place.effects
+        shared = Shared(url, directory, options.concurrency, own if transactional else "")
+        chance = random.Random(f"workers-{options.seed}")
+        async with Pool(shared, ledger, options.workers, chance) as pool:
+            ports = [worker.port for worker in pool.places]
+            handlers = options.concurrency * options.workers
+            sender = Sender(ports, handlers, random.Random(f"load-{options.seed}"))
+            harm = Harm(pool, place, cutter, ledger, options.seed)
+            await _under_harm(options, sender, harm, directory)
+            began = monotonic()
+            left = await _recover(place.url)
+            recovery = monotonic() - began
+    lines = ledger.lines()
+    rows = await effects.count(place.effects) if transactional else None
+    verdict = judge(lines, sender.acknowledged, Rules(LEASE, options.concurrency, rows))
     ledger.close()
     verdict.notes = {
         "seed": options.seed,
+        "effect": options.effect,
+        **_cuts(place, lines),
+        **({"its disk is never full": place.lacking} if place.lacking else {}),
         "sent": sender.sent,
         "answers": dict(sorted(sender.answers.items())),
         "processes killed": pool.deaths,
@@ -57,6 +78,21 @@ async def chaos(options: argparse.Namespace, place: Backend, directory: Path) ->
         **left,
     }
     return verdict
+
+
+def _cuts(place: Backend, lines: list[Line]) -> dict[str, Any]:
+    cuts = sum(line["what"] == "cut" for line in lines)
+    return {"connections cut": cuts if place.networked else "none, it is a file"}
+
+
+@asynccontextmanager
+async def _reached(place: Backend) -> AsyncIterator[Cutter | None]:
+    """Put what cuts connections between the workers and a store that has any."""
+    if not place.networked:
+        yield None
+        return
+    async with Cutter.to(place.url) as cutter:
+        yield cutter
 
 
 async def _under_harm(
@@ -114,6 +150,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=150.0, help="how long harm is done")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--workers", type=int, default=2, help="server processes")
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=CONCURRENCY,
+        help="handlers a process runs at once; with 1 the bound is judged in its plain words",
+    )
+    parser.add_argument(
+        "--effect",
+        choices=effects.EFFECTS,
+        default="ledger",
+        help="transaction: claimed and written in the handler's own database transaction",
+    )
     parser.add_argument("--json", type=Path, help="a file for the figures")
     return parser.parse_args(arguments)
 

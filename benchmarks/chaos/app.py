@@ -23,13 +23,14 @@ from webhook_dedup import Dedup, Policy, Retries, Source, WebhookDedup, event_of
 from webhook_dedup.inbox import inbox_beside
 
 from . import points
+from .effects import InLedger, InTransaction
 from .ledger import Ledger
 from .points import Doom, Fate
 
 HOST = "127.0.0.1"
 SECRET = "chaos"
 PATHS = {"first": "/first", "claimed": "/claimed"}
-LEASE = 2.0
+LEASE = 3.0
 # So many attempts that kills do not use them up: a dead letter would count as lost.
 RETRIES = Retries(attempts=50, initial=0.2, factor=1.5, maximum=2.0)
 SHARE_OF_LONG_RUNS = 0.05
@@ -38,14 +39,24 @@ Verb = Callable[[Sequence[Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
-class Worker:
-    """What one server process is told: where it listens, what it shares, where it dies."""
+class Shared:
+    """What all server processes of a trial are told.
+
+    Attributes:
+        store: URL of the store, with the inbox beside it.
+        directory: Where ledger and logs are kept.
+        concurrency: How many handlers a process runs at once.
+        effects: URL of the database for effects, empty if they go to the ledger.
+    """
 
     store: str
     directory: Path
-    port: int
-    doom: Doom
-    seed: int
+    concurrency: int
+    effects: str
+
+    @property
+    def effect(self) -> str:
+        return "transaction" if self.effects else "ledger"
 
     @property
     def ledger(self) -> Path:
@@ -57,17 +68,28 @@ class Worker:
         return self.directory / "calm"
 
 
+@dataclass(frozen=True)
+class Worker:
+    """What one server process is told: what it shares, where it listens and where it dies."""
+
+    shared: Shared
+    port: int
+    doom: Doom
+    seed: int
+
+
 def serve(worker: Worker) -> None:
     """Run one server process until it is killed or its parent is gone."""
-    _keep_log(worker.directory / f"log-{worker.port}")
+    _keep_log(worker.shared.directory / f"log-{worker.port}")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     uvicorn.run(build(worker), host=HOST, port=worker.port, log_config=None, access_log=False)
 
 
 def build(worker: Worker) -> Starlette:
-    ledger = Ledger(worker.ledger)
-    fate = Fate(worker.doom, ledger, worker.calm)
-    store = open_store(worker.store)
+    shared = worker.shared
+    ledger = Ledger(shared.ledger)
+    fate = Fate(worker.doom, ledger, shared.calm)
+    store = open_store(shared.store)
     inbox = inbox_beside(store)
     inbox.put = _between(inbox.put, fate, points.BEFORE_PUT, points.AFTER_PUT)
     inbox.begin = _between(inbox.begin, fate, "", points.BEFORE_HANDLER)
@@ -77,15 +99,17 @@ def build(worker: Worker) -> Starlette:
         Source("generic", name=ack, path=path, event_id="id", secret=SECRET, ack=ack)
         for ack, path in PATHS.items()
     ]
-    dedup = Dedup(store, sources=sources, inbox=inbox, policy=Policy(lease=LEASE, retries=RETRIES))
-    handler = _handler(ledger, fate, random.Random(worker.seed))
+    policy = Policy(lease=LEASE, retries=RETRIES, max_in_flight=shared.concurrency)
+    dedup = Dedup(store, sources=sources, inbox=inbox, policy=policy)
+    effect = InTransaction(shared.effects, ledger, fate) if shared.effects else InLedger(ledger)
+    handler = _handler(effect, ledger, fate, random.Random(worker.seed))
     app = Starlette(routes=[Route(path, handler, methods=["POST"]) for path in PATHS.values()])
     app.add_middleware(WebhookDedup, dedup=dedup)
     return app
 
 
 def _handler(
-    ledger: Ledger, fate: Fate, chance: random.Random
+    effect: InLedger | InTransaction, ledger: Ledger, fate: Fate, chance: random.Random
 ) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
         event = event_of(request).id
@@ -93,10 +117,11 @@ def _handler(
         try:
             await asyncio.sleep(_duration(chance))
             fate.reach(points.IN_HANDLER, event)
-            ledger.write("effect", id=event)
+            await effect.happen(event)
             await asyncio.sleep(_duration(chance))
-        finally:
-            ledger.write("ended", id=event)
+        except asyncio.CancelledError:
+            ledger.write("cut off", id=event)
+            raise
         return Response("done")
 
     return handler

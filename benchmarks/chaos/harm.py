@@ -9,38 +9,58 @@ from collections.abc import Awaitable, Callable
 
 from .app import LEASE
 from .backends import Backend
+from .cuts import Cutter
 from .ledger import Ledger
 from .workers import Place, Pool
 
-BETWEEN_KILLS = (1.0, 4.0)
+Span = tuple[float, float]
+Harming = Callable[[random.Random], Awaitable[None]]
+
+BETWEEN_KILLS = (0.8, 3.0)
 BETWEEN_FREEZES = (2.0, 5.0)
-FREEZE = (LEASE * 1.1, LEASE * 2)
 BETWEEN_OUTAGES = (0.8, 2.2)
-OUTAGE = (0.2, LEASE * 1.5)
+BETWEEN_FULL_DISKS = (4.0, 9.0)
+BETWEEN_CUTS = (0.3, 1.0)
+FREEZE = (LEASE * 1.1, LEASE * 2)
+# Nothing in between: whether such an outage ends a lease is decided by when it was last renewed.
+SHORT, LONG = (0.1, LEASE / 5), (LEASE * 1.05, LEASE * 1.5)
+SHARE_OF_LONG = 0.3
 
 
 class Harm:
-    """Kills, freezes and outages at random times until it is cancelled, each on its own clock."""
+    """Harms at random times until it is cancelled, each kind on its own clock.
 
-    def __init__(self, pool: Pool, backend: Backend, ledger: Ledger, seed: int) -> None:
+    Args:
+        pool: The workers.
+        backend: Their store.
+        cutter: What their connections go through, if they have any.
+        ledger: Takes the notes.
+        seed: Decides when and how.
+    """
+
+    def __init__(
+        self, pool: Pool, backend: Backend, cutter: Cutter | None, ledger: Ledger, seed: int
+    ) -> None:
         self._pool = pool
         self._backend = backend
+        self._cutter = cutter
         self._ledger = ledger
         self._seed = seed
+        self._store = asyncio.Lock()  # one thing at a time is the matter with it
 
     async def run(self) -> None:
-        await asyncio.gather(
-            self._repeat("kill", BETWEEN_KILLS, self._kill),
-            self._repeat("freeze", BETWEEN_FREEZES, self._freeze),
-            self._repeat("outage", BETWEEN_OUTAGES, self._outage),
-        )
+        harms: list[tuple[str, Span, Harming]] = [
+            ("kill", BETWEEN_KILLS, self._kill),
+            ("freeze", BETWEEN_FREEZES, self._freeze),
+            ("outage", BETWEEN_OUTAGES, self._outage),
+        ]
+        if not self._backend.lacking:
+            harms.append(("full", BETWEEN_FULL_DISKS, self._full))
+        if self._cutter is not None:
+            harms.append(("cut", BETWEEN_CUTS, self._cut))
+        await asyncio.gather(*(self._repeat(*harm) for harm in harms))
 
-    async def _repeat(
-        self,
-        name: str,
-        between: tuple[float, float],
-        harm: Callable[[random.Random], Awaitable[None]],
-    ) -> None:
+    async def _repeat(self, name: str, between: Span, harm: Harming) -> None:
         chance = random.Random(f"{name}-{self._seed}")
         while True:
             await asyncio.sleep(chance.uniform(*between))
@@ -72,8 +92,25 @@ class Harm:
         self._ledger.write("thawed", pid=pid)
 
     async def _outage(self, chance: random.Random) -> None:
-        self._ledger.write("outage")
-        await asyncio.to_thread(self._backend.fail)
-        await asyncio.sleep(chance.uniform(*OUTAGE))
-        await asyncio.to_thread(self._backend.heal)
-        self._ledger.write("healed")
+        async with self._store:
+            self._ledger.write("outage")
+            await asyncio.to_thread(self._backend.fail)
+            await asyncio.sleep(_length(chance))
+            await asyncio.to_thread(self._backend.heal)
+            self._ledger.write("healed")
+
+    async def _full(self, chance: random.Random) -> None:
+        async with self._store:
+            self._ledger.write("full")
+            await asyncio.to_thread(self._backend.fill)
+            await asyncio.sleep(_length(chance))
+            await asyncio.to_thread(self._backend.empty)
+            self._ledger.write("emptied")
+
+    async def _cut(self, chance: random.Random) -> None:
+        if self._cutter is not None and await self._cutter.cut_one(chance):
+            self._ledger.write("cut")
+
+
+def _length(chance: random.Random) -> float:
+    return chance.uniform(*(LONG if chance.random() < SHARE_OF_LONG else SHORT))

@@ -14,7 +14,7 @@ from webhook_dedup.providers import sign
 
 from .app import HOST, PATHS, SECRET
 
-SENDERS = 8
+LIGHTEST, HEAVIEST = 2, 8  # senders
 PAUSE = 0.15
 COPIES = 3
 TRIES = 60
@@ -25,14 +25,21 @@ OK = 200
 class Sender:
     """Sends events over several connections to all ports.
 
+    Args:
+        ports: Where the server processes listen.
+        handlers: How many handlers run at once; the fewer, the lighter the load.
+        chance: Decides what is sent where and when.
+
     Attributes:
         acknowledged: Ids of the events that got a 200.
         answers: How often each status came, and ``"none"`` where none did.
         sent: How many events there were.
     """
 
-    def __init__(self, ports: Sequence[int], chance: random.Random) -> None:
+    def __init__(self, ports: Sequence[int], handlers: int, chance: random.Random) -> None:
         self._ports = ports
+        self._senders = max(LIGHTEST, min(handlers, HEAVIEST))
+        self._pause = PAUSE * HEAVIEST / self._senders
         self._chance = chance
         self.acknowledged: set[str] = set()
         self.answers: Counter[str] = Counter()
@@ -43,7 +50,7 @@ class Sender:
         # No connection is kept: a worker that runs a handler would make the next delivery wait.
         limits = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(timeout=ANSWER_LIMIT, limits=limits) as client:
-            await asyncio.gather(*(self._send_events(client, stop) for _ in range(SENDERS)))
+            await asyncio.gather(*(self._send_events(client, stop) for _ in range(self._senders)))
 
     async def _send_events(self, client: httpx.AsyncClient, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -51,7 +58,7 @@ class Sender:
             event, path = f"evt-{self.sent}", self._chance.choice(list(PATHS.values()))
             copies = self._chance.randint(1, COPIES)
             await asyncio.gather(*(self._deliver(client, event, path) for _ in range(copies)))
-            await asyncio.sleep(self._chance.uniform(0, 2 * PAUSE))
+            await asyncio.sleep(self._chance.uniform(0, 2 * self._pause))
 
     async def _deliver(self, client: httpx.AsyncClient, event: str, path: str) -> None:
         body = json.dumps({"id": event}).encode()

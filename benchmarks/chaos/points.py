@@ -14,6 +14,7 @@ BEFORE_PUT = "before put"
 AFTER_PUT = "after put, before the 200"
 BEFORE_HANDLER = "after the 200, before the handler"
 IN_HANDLER = "inside the handler"
+IN_TRANSACTION = "after the effect, before its commit"
 BEFORE_COMPLETE = "after the effect, before complete"
 BEFORE_DONE = "after complete, before the item is removed"
 
@@ -30,9 +31,10 @@ class Doom:
     passing: int = 0
 
     @classmethod
-    def draw(cls, chance: random.Random) -> Doom:
+    def draw(cls, chance: random.Random, effect: str) -> Doom:
         """Choose one. Some workers are spared, so that freezes and outages find old ones too."""
-        return cls(chance.choice((*POINTS, "")), chance.randint(FEWEST, MOST))
+        more = (IN_TRANSACTION,) if effect == "transaction" else ()
+        return cls(chance.choice((*POINTS, *more, "")), chance.randint(FEWEST, MOST))
 
 
 class Fate:

@@ -1,39 +1,61 @@
-"""The count: what was acknowledged and never run, what ran twice, and which of that was promised.
+"""The count: what was acknowledged and never run, what ran twice, and whether that was promised.
 
-The rule for second runs. A run lasts from its ``began`` line to its last line in the ledger. It is
-*harmed* when, before its claim was complete,
+An event is *lost* when it got a 200 and never had an effect. It is *doubled* once for each effect
+beyond its first.
 
-- its process was killed, or
-- its process was frozen, or
-- the store was away for longer than its lease may have had left: a lease is renewed when a third
-  of it has passed, so two thirds of a lease are enough.
+The rule for doubled events. The *window* of a run reaches from its effect to the moment its worker
+knew what had become of its claim: the store confirmed ``complete`` or refused it, or the handler
+was cut off because the lease was lost. A worker that dies first never knows: its window ends with
+it. A harm *falls into* a window when it is
 
-For every harmed run one more run of the same event is allowed, and no other. ``unexplained`` counts
-the effects beyond that.
+- the kill of that process at any time in the window, or
+- a freeze of that process, of a lease or longer, that overlaps the window, or
+- a time of a lease or longer in which the store was away or its disk was full, and which overlaps
+  the window.
+
+A later effect of an event is *explained* only if a harm that began before it fell into the window
+of each earlier one; otherwise it is *unexplained*, and one of these is enough to break the promise.
+Kills before an effect or after ``complete``, harm to other processes, and shorter freezes and
+outages explain nothing.
+
+One kill may double several events: a process runs many handlers at once, and all that have had
+their effect and are not complete are cut off together. An outage strikes every process at that.
+So the bound for doubled events is the number of *pairs*, of a harm and a window it fell into, and
+doubled ≤ pairs follows from the rule. Where each process runs one handler at a time
+(``--concurrency 1``), the sentence is judged in its plain words as well: doubled events are no more
+than the kills, freezes and lease-long outages.
+
+Where the effect is written in a transaction with its claim (``--effect transaction``), rows are
+counted in place of ledger lines, nothing explains a doubled one, and the windows are told only for
+comparison: what would have been doubled had the claim not been there.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import inf
 from typing import Any
 
-Line = dict[str, Any]
-Span = tuple[float, float]
+from .windows import Harm, Line, Run, harms_of, runs_of
+
+_NAMES = {"kill": "kills", "freeze": "freezes", "outage": "outages", "full": "full disks"}
+_LITERALLY = "doubled <= kills, freezes and lease-long outages"
 
 
-@dataclass
-class Run:
-    """One run of an event by one process."""
+@dataclass(frozen=True)
+class Rules:
+    """By what is judged.
 
-    event: str
-    pid: int
-    began: float
-    last: float
-    effects: int = 0
-    completed: bool = False
+    Attributes:
+        lease: Seconds of a claim's lease.
+        concurrency: Handlers a process runs at once.
+        rows: How many rows each event has, where effects are in transactions.
+    """
+
+    lease: float
+    concurrency: int = 0
+    rows: Mapping[str, int] | None = None
 
 
 @dataclass
@@ -42,33 +64,36 @@ class Verdict:
 
     Attributes:
         acknowledged: Events that got a 200.
-        run: Events whose effect happened.
-        lost: Events that were acknowledged and never run.
+        run: Events that had an effect.
+        lost: Ids of events that were acknowledged and never had an effect.
         doubled: Effects beyond the first of each event.
-        allowed: Second runs the promises allow: one for each harmed run with an effect.
-        causes: The same by what harmed the run; a kill harms all runs of its process.
-        unexplained: Ids of events with more effects than that.
-        kills: Kills by the point at which they struck.
-        freezes, outages: How many there were.
-        long_outages: Those that were long enough to end a lease.
+        explained: Those that the rule explains.
+        unexplained: Ids of events, one for each effect that it does not explain.
+        harms: How many there were of each kind.
+        lasting: Those that can make an event run again.
+        struck: Those of them that fell into a window.
+        pairs: How often one fell into a window.
+        points: Kills by the point at which they struck.
+        literally: Whether doubled ≤ kills + freezes + lease-long outages, where that is judged.
     """
 
     acknowledged: int
     run: int
     lost: list[str]
     doubled: int
-    allowed: int
-    causes: dict[str, int]
+    explained: int
     unexplained: list[str]
-    kills: dict[str, int]
-    freezes: int
-    outages: int
-    long_outages: int
+    harms: dict[str, int]
+    lasting: dict[str, int]
+    struck: dict[str, int]
+    pairs: dict[str, int]
+    points: dict[str, int]
+    literally: bool | None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
-        return not self.lost and not self.unexplained and self.doubled <= self.allowed
+        return not self.lost and not self.unexplained and self.literally is not False
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "holds": self.holds}
@@ -78,87 +103,65 @@ class Verdict:
             "acknowledged": self.acknowledged,
             "run": self.run,
             "lost": len(self.lost),
-            "doubled": f"{self.doubled} (allowed {self.allowed})",
-            **{f"  allowed by {cause}": count for cause, count in sorted(self.causes.items())},
-            "unexplained": len(self.unexplained),
-            "kills": sum(self.kills.values()),
-            **{f"  {point}": count for point, count in sorted(self.kills.items())},
-            "freezes": self.freezes,
-            "outages": f"{self.outages} ({self.long_outages} could end a lease)",
+            "doubled": self.doubled,
+            "  explained": self.explained,
+            "  unexplained": len(self.unexplained),
+            "  pairs of a harm and a window": sum(self.pairs.values()),
+            **{name: self._told(kind) for kind, name in _NAMES.items() if kind in self.harms},
+            **{f"  killed {point}": count for point, count in sorted(self.points.items())},
+            **({} if self.literally is None else {_LITERALLY: self.literally}),
             **self.notes,
         }
-        return "\n".join(f"  {name:<46} {value}" for name, value in rows.items())
+        return "\n".join(f"  {name:<52} {value}" for name, value in rows.items())
+
+    def _told(self, kind: str) -> str:
+        counts = (self.harms[kind], self.lasting[kind], self.struck[kind], self.pairs[kind])
+        told = "{0}, {2} of them in {3} windows"
+        if kind != "kill":
+            told = "{0}, {1} of a lease or longer, {2} of them in {3} windows"
+        return told.format(*counts)
 
 
-def judge(lines: list[Line], acknowledged: Collection[str], lease: float) -> Verdict:
+def judge(lines: Sequence[Line], acknowledged: Collection[str], rules: Rules) -> Verdict:
     """Count a ledger."""
-    effects = Counter(line["id"] for line in lines if line["what"] == "effect")
-    kills = [line for line in lines if line["what"] == "kill"]
-    frozen = _frozen(lines)
-    outages = list(_spans(lines, "outage", "healed"))
-    long = [span for span in outages if span[1] - span[0] >= lease * 2 / 3]
-    dead = {line["pid"] for line in kills}
-    harmed = {
-        "kill": lambda run: run.pid in dead and not run.completed,
-        "freeze": lambda run: _met(run, frozen[run.pid]),
-        "outage": lambda run: _met(run, long),
-    }
-    causes, excused = Counter(), Counter()
-    for run in _runs(lines):
-        cause = next((name for name, struck in harmed.items() if struck(run)), None)
-        if cause is not None:
-            causes[cause] += run.effects
-            excused[run.event] += 1
+    runs, harms = runs_of(lines), harms_of(lines)
+    lasting = [harm for harm in harms if harm.doubles(rules.lease)]
+    struck = [(harm, sum(map(harm.strikes, runs))) for harm in lasting]
+    unexplained = _unexplained(runs, lasting)
+    effects = Counter(run.event for run in runs)
+    if rules.rows is not None:
+        effects = Counter(rules.rows)
+        unexplained = [event for event, count in effects.items() for _ in range(count - 1)]
+    doubled = effects.total() - len(effects)
+    kinds = sorted({harm.kind for harm in harms})
     return Verdict(
         acknowledged=len(acknowledged),
         run=len(effects),
         lost=sorted(set(acknowledged) - effects.keys()),
-        doubled=sum(count - 1 for count in effects.values()),
-        allowed=causes.total(),
-        causes=dict(causes),
-        unexplained=sorted(e for e, count in effects.items() if count - 1 > excused[e]),
-        kills=dict(Counter(line["point"] for line in kills)),
-        freezes=sum(map(len, frozen.values())),
-        outages=len(outages),
-        long_outages=len(long),
+        doubled=doubled,
+        explained=doubled - len(unexplained),
+        unexplained=sorted(unexplained),
+        harms={kind: sum(harm.kind == kind for harm in harms) for kind in kinds},
+        lasting={kind: sum(harm.kind == kind for harm in lasting) for kind in kinds},
+        struck={kind: sum(h.kind == kind and hits > 0 for h, hits in struck) for kind in kinds},
+        pairs={kind: sum(hits for h, hits in struck if h.kind == kind) for kind in kinds},
+        points=dict(Counter(harm.point for harm in harms if harm.kind == "kill")),
+        literally=doubled <= len(lasting) if rules.concurrency == 1 else None,
     )
 
 
-def _frozen(lines: list[Line]) -> dict[int, list[Span]]:
-    frozen: dict[int, list[Span]] = defaultdict(list)
-    for pid in {line["pid"] for line in lines if line["what"] == "frozen"}:
-        own = [line for line in lines if line["pid"] == pid]
-        frozen[pid] = list(_spans(own, "frozen", "thawed"))
-    return frozen
+def _unexplained(runs: Sequence[Run], harms: Sequence[Harm]) -> list[str]:
+    """Name the event of each effect with an earlier one into whose window nothing fell."""
+    by_event: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_event[run.event].append(run)
+    return [
+        later.event
+        for same in by_event.values()
+        for number, later in enumerate(same)
+        if not all(_was_struck(earlier, later.effect, harms) for earlier in same[:number])
+    ]
 
 
-def _runs(lines: Iterable[Line]) -> list[Run]:
-    runs: list[Run] = []
-    latest: dict[tuple[int, str], Run] = {}
-    for line in lines:
-        if line["what"] == "began":
-            run = Run(line["id"], line["pid"], line["at"], line["at"])
-            latest[run.pid, run.event] = run
-            runs.append(run)
-        elif line["what"] in {"effect", "ended", "completed", "refused"}:
-            run = latest[line["pid"], line["id"]]
-            run.last = line["at"]
-            run.effects += line["what"] == "effect"
-            run.completed |= line["what"] == "completed"
-    return runs
-
-
-def _spans(lines: Iterable[Line], begin: str, end: str) -> Iterable[Span]:
-    began: float | None = None
-    for line in lines:
-        if line["what"] == begin:
-            began = line["at"]
-        elif line["what"] == end and began is not None:
-            yield began, line["at"]
-            began = None
-    if began is not None:
-        yield began, inf
-
-
-def _met(run: Run, spans: Iterable[Span]) -> bool:
-    return any(begin <= run.last and run.began <= end for begin, end in spans)
+def _was_struck(run: Run, before: float, harms: Sequence[Harm]) -> bool:
+    return any(harm.begin <= before and harm.strikes(run) for harm in harms)

@@ -9,11 +9,10 @@ import random
 import signal
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 
 from tests.ports import free_port, reserve_port
 
-from .app import Worker, serve
+from .app import Shared, Worker, serve
 from .ledger import Ledger
 from .points import Doom
 
@@ -29,6 +28,7 @@ _fork.set_forkserver_preload(
         "asyncpg",
         "sqlalchemy.dialects.postgresql.asyncpg",
         "sqlalchemy.dialects.sqlite.aiosqlite",
+        "webhook_dedup.transaction",
         "uvicorn.lifespan.on",
         "uvicorn.loops.auto",
         "uvicorn.protocols.http.auto",
@@ -65,18 +65,14 @@ class Pool:
     """Keeps one process at each place, killed and joined when the block is left.
 
     Args:
-        store: The URL all of them share.
-        directory: Where ledger and logs are kept.
+        shared: What all of them are told.
         ledger: Takes a note of every process that started.
         count: How many there are.
         chance: Decides where each process dies.
     """
 
-    def __init__(
-        self, store: str, directory: Path, ledger: Ledger, count: int, chance: random.Random
-    ) -> None:
-        self._store = store
-        self._directory = directory
+    def __init__(self, shared: Shared, ledger: Ledger, count: int, chance: random.Random) -> None:
+        self._shared = shared
         self._ledger = ledger
         self._chance = chance
         self.places = [Place() for _ in range(count)]
@@ -109,8 +105,8 @@ class Pool:
                 await asyncio.sleep(START_AGAIN)
 
     def _start(self, place: Place) -> None:
-        doom, seed = Doom.draw(self._chance), self._chance.getrandbits(32)
-        worker = Worker(self._store, self._directory, place.port, doom, seed)
+        doom = Doom.draw(self._chance, self._shared.effect)
+        worker = Worker(self._shared, place.port, doom, self._chance.getrandbits(32))
         place.process = _fork.Process(target=serve, args=(worker,), daemon=True)
         place.process.start()
         self._ledger.write("started", pid=place.process.pid, point=doom.point)
