@@ -8,11 +8,12 @@ PYTEST_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH_READY := .venv/.bench-ready
 WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos providers test lint format wheel-smoke clean
+.PHONY: help demo bench bench-full chaos providers test lint format wheel-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +31,12 @@ chaos: $(READY)  ## Kill, freeze and cut off servers, count what is lost; STORE=
 	$(BIN)/python -m benchmarks.chaos --seconds $(SECONDS) --json build/chaos.json \
 	  $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(EFFECT),--effect $(EFFECT)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
+
+bench: $(BENCH_READY)  ## Compare the stores, in under three minutes
+	$(BIN)/python -m benchmarks.bench
+
+bench-full: $(BENCH_READY)  ## Compare the stores and their peers at full size; takes long
+	$(BIN)/python -m benchmarks.bench --full
 
 providers: $(READY)  ## Write the README's table of providers from the catalog
 	$(BIN)/python -m webhook_dedup.providers.table README.md
@@ -64,4 +71,8 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group bench
 	@touch $@

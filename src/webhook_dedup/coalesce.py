@@ -1,7 +1,8 @@
 """Concurrent single-key calls become batches, without a timer.
 
-The first call goes to the store at once. Calls that arrive while it is under way go together in
-the next batch. Under load this batches by itself; without load it adds nothing.
+A call on an idle lane goes to the store at once, together with those made in the same turn of the
+event loop. Calls that arrive while it is under way go together in the next batch. Under load this
+batches by itself; without load it adds one empty turn of the loop.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .contracts import Inbox, Store
@@ -46,19 +48,57 @@ class Lane(Generic[T, R]):
         self._verb = verb
         self._key = key
         self._orphan = orphan
-        # By key, so that one key with many callers costs a batch no more than one with one.
-        self._waiting: dict[object, deque[_Call[T, R]]] = {}
+        # One call of each key, and those of the same key that must wait behind it: a batch is the
+        # former as they stand, and one key with many callers costs it no more than one with one.
+        self._waiting: dict[object, _Call[T, R]] = {}
+        self._behind: dict[object, deque[_Call[T, R]]] = {}
         self._busy = False
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, request: T) -> R:
         """Make one call and return its answer, or raise what the store raised for it."""
         if self._busy:
-            future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(self._key(request), deque()).append((request, future))
-            return await future
-        # Nothing is under way: a batch of one, run by its own caller, with no task and no future.
+            return await self._answer(request, self._enqueue(request))
         self._busy = True
+        if await self._finds_company():
+            future = self._enqueue(request)
+            self._next()
+            return await self._answer(request, future)
+        return await self._ask_alone(request)
+
+    async def _answer(self, request: T, future: asyncio.Future[R]) -> R:
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # The answer came in the same turn of the loop, and nobody takes it any more.
+            told = future.done() and not future.cancelled() and future.exception() is None
+            if told and self._orphan is not None:
+                self._orphan(request, future.result())
+            raise
+
+    def _enqueue(self, request: T) -> asyncio.Future[R]:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        key = self._key(request)
+        if key in self._waiting:
+            self._behind.setdefault(key, deque()).append((request, future))
+        else:
+            self._waiting[key] = (request, future)
+        return future
+
+    async def _finds_company(self) -> bool:
+        """Let the others whom the loop woke together with this caller make their calls too.
+
+        Else each batch that was answered would leave its callers' next one without its first.
+        """
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._next()
+            raise
+        return bool(self._waiting)
+
+    async def _ask_alone(self, request: T) -> R:
+        """Ask for one call in its caller's own task, with no future."""
         try:
             return (await self._ask([request]))[0]
         except asyncio.CancelledError:
@@ -83,6 +123,8 @@ class Lane(Generic[T, R]):
                     await self._run(batch)
                 except StoreUnavailable as exc:
                     _fail(batch, exc)
+                # The callers just answered go on first: what they ask next joins the next batch.
+                await asyncio.sleep(0)
         except BaseException:
             _fail(batch, StoreUnavailable("the call was cut off; it may have happened or not"))
             raise
@@ -91,16 +133,18 @@ class Lane(Generic[T, R]):
 
     def _pick(self) -> list[_Call[T, R]]:
         """Take one call of each waiting key; what is left of a key waits behind the others."""
-        batch: list[_Call[T, R]] = []
-        for key in list(islice(self._waiting, MAX_BATCH)):
-            calls = self._waiting.pop(key)
-            while calls and calls[0][1].done():  # cancelled before it was sent
-                calls.popleft()
-            if calls:
-                batch.append(calls.popleft())
-            if calls:
-                self._waiting[key] = calls
-        return batch
+        taken, self._waiting = self._waiting, {}
+        for key in list(islice(taken, MAX_BATCH, None)):
+            self._waiting[key] = taken.pop(key)
+        for key in [key for key in self._behind if key in taken]:
+            self._follow(key, self._behind[key])
+        # The others were cancelled before they were sent.
+        return [call for call in taken.values() if not call[1].done()]
+
+    def _follow(self, key: object, behind: deque[_Call[T, R]]) -> None:
+        self._waiting[key] = behind.popleft()
+        if not behind:
+            del self._behind[key]
 
     async def _run(self, batch: list[_Call[T, R]]) -> None:
         try:
@@ -141,6 +185,10 @@ def _fail(batch: Iterable[_Call[T, R]], exc: Exception) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(exc)
+
+
+_key_of = attrgetter("key")
+_id_of = attrgetter("id")
 
 
 class Coalescer:
@@ -198,10 +246,6 @@ class Coalescer:
         task.add_done_callback(self._background.discard)
 
 
-def _key_of(request: Bid | Settlement | Claim) -> str:
-    return request.key
-
-
 class InboxCoalescer:
     """The verbs of an inbox for one item at a time, the frequent ones batched across callers.
 
@@ -245,7 +289,3 @@ class InboxCoalescer:
     async def _done_all(self, items: Sequence[Item]) -> Sequence[None]:
         await self.inbox.done(items)
         return [None] * len(items)
-
-
-def _id_of(item: Item) -> str:
-    return item.id

@@ -55,10 +55,12 @@ async def lane(verb: Verb, orphans: list[tuple[str, str | None]]) -> Lane[str, s
 
 
 async def begun(lane: Lane[str, str], *keys: str) -> list[asyncio.Task[str]]:
-    """Start one call per key, in order, and let each get as far as it can."""
-    tasks = [asyncio.ensure_future(lane(key)) for key in keys]
+    """Start one call per key, in order, the others while the first is under way."""
+    first = asyncio.ensure_future(lane(keys[0]))
     await turns()
-    return tasks
+    others = [asyncio.ensure_future(lane(key)) for key in keys[1:]]
+    await turns()
+    return [first, *others]
 
 
 async def failure(task: asyncio.Future[Any]) -> BaseException | None:
@@ -82,6 +84,43 @@ async def test_calls_that_arrive_meanwhile_go_together_next(verb, lane):
 
     assert await asyncio.gather(*tasks) == ["A", "B", "C", "D"]
     assert verb.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_calls_of_one_turn_of_the_loop_go_together(verb, lane):
+    """Callers that the loop runs in the same turn form one batch, the first one included."""
+    verb.let_go()
+    assert await asyncio.gather(*map(lane, "abc")) == ["A", "B", "C"]
+    assert [sorted(batch) for batch in verb.batches] == [["a", "b", "c"]]
+
+
+async def test_callers_answered_together_go_on_together(verb, lane):
+    """What the callers of one batch ask next, of this lane or another, is one batch again."""
+    other_verb = Verb()
+    other = Lane(other_verb, lambda key: key)
+    for each in (verb, other_verb):
+        each.let_go()
+
+    async def live(key: str) -> None:
+        for _ in range(4):
+            await lane(key)
+            await other(key)
+
+    await asyncio.gather(*map(live, "abcdefgh"))
+    assert [len(batch) for batch in verb.batches] == [8] * 4
+    assert [len(batch) for batch in other_verb.batches] == [8] * 4
+
+
+async def test_a_caller_cancelled_before_it_asks_leaves_the_lane_free(verb, lane, orphans):
+    """A call that is cancelled in its first turn is never sent, and the next one is."""
+    verb.let_go()
+    first = asyncio.ensure_future(lane("a"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    assert await asyncio.wait_for(lane("b"), 30) == "B"
+    assert verb.batches == [["b"]]
+    assert orphans == []
 
 
 async def test_keys_are_distinct_within_a_batch(verb, lane):
@@ -345,6 +384,29 @@ async def test_release_of_an_abandoned_claim_may_fail_quietly(caplog):
 
     assert store.keys_of("release") == [["left"]]
     assert caplog.text == ""
+
+
+async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
+    """An answer and a cancellation in the same turn of the loop leave no claim with nobody."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    gate = store.shut("claim")
+    first = asyncio.ensure_future(coalescer.claim(a_bid("a")))
+    await turns()
+    second = asyncio.ensure_future(coalescer.claim(a_bid("b")))
+    await turns()
+    deliver = coalescer._claims._deliver
+
+    def deliver_and_cancel(batch, answers):
+        deliver(batch, answers)
+        second.cancel()
+
+    coalescer._claims._deliver = deliver_and_cancel
+    gate.set()
+    await asyncio.wait([first, second])
+    await coalescer.drain()
+    assert second.cancelled()
+    assert await _outcome(store, "b") is Outcome.FRESH
 
 
 async def test_duplicate_answer_to_a_cancelled_caller_releases_nothing():

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event, text
 
+from webhook_dedup.backends.sql.direct import by_sqlalchemy
 from webhook_dedup.model import Bid, Claim, Outcome, new_token
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key
@@ -48,17 +49,19 @@ def outcomes(claims: list[Claim]) -> set[Outcome]:
 
 @asynccontextmanager
 async def statements_of(store):
-    """Collect the SQL that a store sends."""
+    """Collect the SQL that a store sends, which it does through SQLAlchemy meanwhile."""
     sent: list[str] = []
 
     def note(conn, cursor, statement, *_):
         sent.append(statement)
 
-    engine = store.connection.sync_engine
+    engine, ask = store.connection.sync_engine, store._database.ask
     event.listen(engine, "before_cursor_execute", note)
+    store._database.ask = by_sqlalchemy
     try:
         yield sent
     finally:
+        store._database.ask = ask
         event.remove(engine, "before_cursor_execute", note)
 
 

@@ -22,15 +22,15 @@ RESULTS = [None, b"", b"0", b"\n", b"\n\n\0\xff", b" 17"]
 
 
 def done_value(token, fingerprint, result):
-    text = f"done {token_field(token)} 1500 {fingerprint_field(fingerprint)} 99500"
-    return text.encode() + result_tail(result)
+    claim = b"done %b 1500 %b 99500" % (token_field(token), fingerprint_field(fingerprint))
+    return claim + result_tail(result)
 
 
 @pytest.mark.parametrize("fingerprint", FINGERPRINTS)
 @pytest.mark.parametrize("token", TOKENS)
 def test_held_value(token, fingerprint):
     """A claim reads back as it was written."""
-    value = held_value(token, 1.5, fingerprint).encode()
+    value = held_value(token, 1.5, fingerprint)
     assert parse(value) == Entry(token, 0.0, 1.5, fingerprint)
 
 

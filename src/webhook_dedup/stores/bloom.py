@@ -104,6 +104,11 @@ class BloomStore:
             clock=clock,
         )
 
+    @property
+    def bits(self) -> int:
+        """The size of the filters that are live now."""
+        return self._done.bits
+
     async def start(self) -> None:
         """Start the confirming store."""
         if isinstance(self._confirm, Startable):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
+from .exchange import Exchange, Word
 from .faults import Translating, code_of, translate
 from .script import Script
 
-__all__ = ["Call", "Client", "ServerClock", "Wire"]
+__all__ = ["Answer", "Call", "Client", "ServerClock", "Wire"]
 
 Client = Redis | RedisCluster
 
@@ -26,12 +27,22 @@ _TURNS: WeakKeyDictionary[Client, asyncio.Semaphore] = WeakKeyDictionary()
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One key of a script's run, with its arguments."""
+Call = Sequence[Word]
+"""What a script is told of one key: the key, then its arguments."""
 
-    key: bytes
-    arguments: tuple[str | bytes | int, ...]
+
+class Answer(NamedTuple):
+    """What a script answers for one key.
+
+    Attributes:
+        code: One character, as the script means it.
+        at: The server's time in milliseconds.
+        found: What it tells beside the code ``=``.
+    """
+
+    code: str
+    at: int
+    found: bytes | None
 
 
 class ServerClock:
@@ -72,9 +83,10 @@ class Wire:
         self._translating = Translating(where)
         self._where = where
         self._turns = _TURNS.setdefault(client, asyncio.Semaphore(connections))
+        self._exchange = Exchange(client)
         self._one_key_per_script = isinstance(client, RedisCluster)
 
-    async def set_new(self, key: bytes, value: str, expiry: int) -> bytes | None:
+    async def set_new(self, key: bytes, value: bytes, expiry: int) -> bytes | None:
         """Set an absent key; return what an existing one holds."""
         with self._translating:
             found: bytes | None = await self._send(
@@ -108,24 +120,25 @@ class Wire:
                 return [each.get(name) for each in answers]
             return [(await self._client.config_get(name)).get(name)]
 
-    async def call(self, script: Script, key: bytes, *arguments: str | bytes | int) -> Any:
+    async def call(self, script: Script, key: bytes, *arguments: Word) -> Any:
         """Run a script all of whose keys lie in the slot of one; return its answer."""
         with self._translating:
             return await self._evaluate(script, [1, key, *arguments])
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Answer]:
         """Run a script for every call; return one answer each, in the order of the calls.
 
-        The script takes any number of keys and the same number of arguments for each of them; it
-        answers with one element a key and, last, the server's time in milliseconds. In a Cluster
-        it is run with one key a call.
+        The script takes any number of keys and the same number of arguments for each of them. It
+        answers with the server's time in milliseconds, one character a key, and one element more
+        for each character that is ``=``: what is alike for most keys costs next to nothing to
+        read. In a Cluster it is run with one key a call.
         """
         with self._translating:
             sent = time.monotonic()
             replies = await self._replies(script, calls)
             received = time.monotonic()
-        self.clock.learn(replies[-1][-1] / 1000, sent, received)
-        return [answer for reply in replies for answer in reply[:-1]]
+        self.clock.learn(replies[-1][0] / 1000, sent, received)
+        return list(chain.from_iterable(map(_answers, replies)))
 
     async def _replies(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
         if len(calls) > 1 and self._one_key_per_script:
@@ -142,7 +155,7 @@ class Wire:
             self._one_key_per_script = True
             return await self._pipeline(script, calls)
 
-    async def _evaluate(self, script: Script, rest: list[str | bytes | int]) -> Any:
+    async def _evaluate(self, script: Script, rest: list[Word]) -> Any:
         try:
             return await self._send("EVALSHA", script.sha, *rest)
         except NoScriptError:
@@ -162,15 +175,23 @@ class Wire:
                 raise translate(reply, self._where) from reply
         return replies
 
-    async def _send(self, *command: str | bytes | int, **options: Any) -> Any:
+    async def _send(self, *command: Word, **options: Any) -> Any:
         async with self._turns:
-            return await self._client.execute_command(*command, **_RAW, **options)
+            return await self._exchange.send(command, **options)
 
 
-def _rest(calls: Sequence[Call]) -> list[str | bytes | int]:
+def _rest(calls: Sequence[Call]) -> list[Word]:
     """Lay out what follows a script's name: the number of keys, the keys, the arguments."""
-    rest: list[str | bytes | int] = [len(calls)]
-    rest += [call.key for call in calls]
+    rest: list[Word] = [len(calls)]
+    rest += [call[0] for call in calls]
     for call in calls:
-        rest += call.arguments
+        rest += call[1:]
     return rest
+
+
+def _answers(reply: list[Any]) -> Iterator[Answer]:
+    """Take a script's reply apart."""
+    at, codes, *details = reply
+    found = iter(details)
+    for code in codes.decode():
+        yield Answer(code, at, next(found) if code == "=" else None)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from .connections import Connections
 from .dialects import dialect_of
+from .direct import asking, is_ours
 from .engines import check_file
 from .schema import VersionedTable
 
@@ -29,6 +31,11 @@ class Database:
         create: Make the table if it is absent.
         timeout: Seconds after which a call raises ``StoreUnavailable``.
         check: Looks at the database when the table is prepared; what it raises fails the start.
+
+    Attributes:
+        dialect: Of the engine.
+        engine: As given.
+        ask: Executes a statement on a connection that :meth:`work` opened.
 
     Raises:
         ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
@@ -50,15 +57,16 @@ class Database:
         self._create = create
         self._check = check
         self._owned = False
-        committing = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.ask = asking(engine)
+        committing = (
+            engine if is_ours(engine) else engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         self._connections = Connections(committing, self.dialect, timeout)
         self._starting = asyncio.Lock()
         self._started = False
 
-    def own(self, timeout: float) -> None:
-        """Take over an engine that commits by itself: it is disposed of in the end."""
-        # Nothing need be set at each checkout.
-        self._connections = Connections(self.engine, self.dialect, timeout)
+    def own(self, _: float | None = None) -> None:
+        """Take over the engine: it is disposed of in the end."""
         self._owned = True
 
     async def start(self) -> None:
@@ -85,6 +93,14 @@ class Database:
         if not self._started:
             await self.start()
         return await self._connections.work(work)
+
+    async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
+        """Execute one statement; return its rows, whose columns go by position."""
+
+        async def ask(connection: AsyncConnection) -> Sequence[Any]:
+            return await self.ask(connection, statement, parameters)
+
+        return await self.work(ask)
 
     async def aclose(self) -> None:
         """Wait for what is under way, and free what is not the user's."""

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ...errors import ConfigError, MissingExtra
+from .direct import OURS
 
 __all__ = ["check_file", "open_engine"]
 
@@ -43,7 +44,9 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         url = url.difference_update_query(["timeout"])
     options = _OPTIONS[url.drivername](url, timeout)
     try:
-        engine = create_async_engine(isolation_level="AUTOCOMMIT", **options)
+        engine = create_async_engine(
+            isolation_level="AUTOCOMMIT", execution_options=OURS, **options
+        )
     except ImportError as exc:
         raise _missing(url) from exc
     if engine.dialect.name == "sqlite":

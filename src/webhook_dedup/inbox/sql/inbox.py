@@ -97,7 +97,7 @@ class SqlInbox:
         """
         engine, timeout = open_engine(url, timeout)
         inbox = cls(engine, create=create, table=table, timeout=timeout)
-        inbox._database.own(timeout)
+        inbox._database.own()
         return inbox
 
     async def start(self) -> None:
@@ -135,7 +135,7 @@ class SqlInbox:
         for part in by_number(items):
             ids = [escaped(item.id) for item in part]
             digests = [digest(item.key) for item in part if item.key]
-            await self._run(self._statements.done, {"ids": ids, "digests": digests})
+            await self._database.rows(self._statements.done, {"ids": ids, "digests": digests})
 
     async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
         parameters = _failure(attempt) | {"after": after}
@@ -182,12 +182,6 @@ class SqlInbox:
     async def _look_around(self, connection: AsyncConnection) -> None:
         self.durable = await is_durable(connection, self.name)
 
-    async def _run(self, statement: Executable, parameters: Any) -> None:
-        async def run(connection: AsyncConnection) -> None:
-            await connection.execute(statement, parameters)
-
-        await self._database.work(run)
-
     async def _rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
         async def rows(connection: AsyncConnection) -> Sequence[Any]:
             return (await connection.execute(statement, parameters)).all()
@@ -195,7 +189,7 @@ class SqlInbox:
         return await self._database.work(rows)
 
     async def _ids(self, statement: Executable, parameters: Any) -> set[str]:
-        return {row.id for row in await self._rows(statement, parameters)}
+        return {item_id for (item_id,) in await self._database.rows(statement, parameters)}
 
     async def _batch(
         self, statement: Executable, items: Sequence[Item], **parameters: Any

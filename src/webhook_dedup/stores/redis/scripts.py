@@ -1,21 +1,16 @@
-"""The verbs as Lua scripts.
-
-Each takes any number of keys and the same number of arguments for each of them, and answers with
-one element a key and, last, the server's time in milliseconds. In a Redis Cluster they are run
-with one key a call.
-"""
+"""The verbs as Lua scripts, made for :meth:`webhook_dedup.backends.redis.wire.Wire.run`."""
 
 from __future__ import annotations
 
 from ...backends.redis.script import Script
 
-__all__ = ["ABSENT", "CLAIM", "COMPLETE", "FOREIGN", "LOOK", "RELEASE", "RENEW"]
+__all__ = ["CLAIM", "COMPLETE", "FOREIGN", "LOOK", "RELEASE", "RENEW", "YES"]
 
-FOREIGN = 0
+YES = "+"
+"""A script's answer for a key of which it did, or found done, what was asked."""
+
+FOREIGN = "?"
 """A script's answer for a key that holds something this library did not write."""
-
-ABSENT = -1
-"""What ``LOOK`` answers for a key that is neither held nor done."""
 
 _HEAD = """\
 local time = redis.call('TIME')
@@ -40,43 +35,45 @@ end
 
 _LOOP = """
 local each = #ARGV / #KEYS
-local answers = {}
+local codes, answer = {}, {now, ''}
 for i, key in ipairs(KEYS) do
-  answers[i] = verb(key, unpack(ARGV, (i - 1) * each + 1, i * each))
+  local code, found = verb(key, unpack(ARGV, (i - 1) * each + 1, i * each))
+  codes[i] = code
+  answer[#answer + 1] = found
 end
-answers[#KEYS + 1] = now
-return answers
+answer[2] = table.concat(codes)
+return answer
 """
 
-# Answers the time for a fresh claim, else the value found and how long it still lives.
+# Tells the value found, behind how long it still lives.
+_FIND = """
+local function find(key)
+  local value = read(key)
+  if value == '' then return '?' end
+  if not value then return '-' end
+  return '=', redis.call('PTTL', key) .. ' ' .. value
+end
+"""
+
 _CLAIM = """
 local function verb(key, token, fingerprint, lease)
-  local value = read(key)
-  if value == '' then return 0 end
-  if value then return {value, redis.call('PTTL', key)} end
   local claim = 'held ' .. token .. ' ' .. now_text .. ' ' .. fingerprint
-  redis.call('SET', key, claim, 'PX', lease)
-  return now
+  if redis.call('SET', key, claim, 'NX', 'PX', lease) then return '+' end
+  return find(key)
 end
 """
 
-# Answers the value found and how long it still lives.
 _LOOK = """
-local function verb(key)
-  local value = read(key)
-  if value == '' then return 0 end
-  return value and {value, redis.call('PTTL', key)} or -1
-end
+local verb = find
 """
 
-# The rest answer 1 for yes, -1 for no.
 _COMPLETE = """
 local function verb(key, token, first_seen, fingerprint, ttl, tail)
   local value = read(key)
   local is = standing(value, token)
-  if is == 'foreign' then return 0 end
-  if is == 'taken' then return -1 end
-  if is == 'finished' then return 1 end
+  if is == 'foreign' then return '?' end
+  if is == 'taken' then return '-' end
+  if is == 'finished' then return '+' end
   local claim
   if is == 'mine' then
     claim = string.sub(value, 6)
@@ -86,32 +83,32 @@ local function verb(key, token, first_seen, fingerprint, ttl, tail)
   end
   local done = 'done ' .. claim .. ' ' .. string.format('%.0f', now + ttl) .. tail
   redis.call('SET', key, done, 'PX', ttl)
-  return 1
+  return '+'
 end
 """
 
 _RELEASE = """
 local function verb(key, token)
   local is = standing(read(key), token)
-  if is == 'foreign' then return 0 end
+  if is == 'foreign' then return '?' end
   if is == 'mine' then redis.call('DEL', key) end
-  return (is == 'mine' or is == 'absent') and 1 or -1
+  return (is == 'mine' or is == 'absent') and '+' or '-'
 end
 """
 
 _RENEW = """
 local function verb(key, token, lease)
   local is = standing(read(key), token)
-  if is == 'foreign' then return 0 end
-  if is ~= 'mine' then return -1 end
+  if is == 'foreign' then return '?' end
+  if is ~= 'mine' then return '-' end
   redis.call('PEXPIRE', key, lease)
-  return 1
+  return '+'
 end
 """
 
 
-CLAIM = Script("claim", _HEAD + _CLAIM + _LOOP)
-LOOK = Script("look", _HEAD + _LOOK + _LOOP)
+CLAIM = Script("claim", _HEAD + _FIND + _CLAIM + _LOOP)
+LOOK = Script("look", _HEAD + _FIND + _LOOK + _LOOP)
 COMPLETE = Script("complete", _HEAD + _COMPLETE + _LOOP)
 RELEASE = Script("release", _HEAD + _RELEASE + _LOOP)
 RENEW = Script("renew", _HEAD + _RENEW + _LOOP)

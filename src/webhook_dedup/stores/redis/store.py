@@ -7,16 +7,17 @@ from typing import Any
 
 from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
+from ...backends.redis.exchange import Word
 from ...backends.redis.faults import OldServer, WrongType
 from ...backends.redis.hazards import warn_of_hazards
 from ...backends.redis.script import Script
 from ...backends.redis.start import Start
-from ...backends.redis.wire import Call, Client, Wire
+from ...backends.redis.wire import Answer, Call, Client, Wire
 from ...errors import StoreError
 from ...keys import check_keys
-from ...model import Bid, Claim, Remembers, Settlement
+from ...model import Bid, Claim, Outcome, Remembers, Settlement
 from ..entry import Entry, answer, sight
-from .scripts import ABSENT, CLAIM, COMPLETE, FOREIGN, LOOK, RELEASE, RENEW
+from .scripts import CLAIM, COMPLETE, FOREIGN, LOOK, RELEASE, RENEW, YES
 from .values import (
     fingerprint_field,
     held_value,
@@ -118,36 +119,24 @@ class RedisStore:
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
-        return await self._settle(
-            COMPLETE,
-            [settlement.key for settlement in done],
-            [_completion(settlement) for settlement in done],
-        )
+        return await self._settle(COMPLETE, [self._completion(settlement) for settlement in done])
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
-        return await self._settle(
-            RELEASE,
-            [claim.key for claim in claims],
-            [(token_field(claim.token),) for claim in claims],
-        )
+        return await self._settle(RELEASE, [self._hold(claim) for claim in claims])
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
         expiry = milliseconds(lease)
-        return await self._settle(
-            RENEW,
-            [claim.key for claim in claims],
-            [(token_field(claim.token), expiry) for claim in claims],
-        )
+        return await self._settle(RENEW, [(*self._hold(claim), expiry) for claim in claims])
 
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
         await self._start.ready()
-        found = await self._run(LOOK, list(keys), [()] * len(keys))
+        answers = await self._run(LOOK, [(redis_key(self._prefix, key),) for key in keys])
         return [
-            None if each == ABSENT else sight(key, self._found(key, *each), now=0.0)
-            for key, each in zip(keys, found, strict=True)
+            None if each.found is None else sight(key, self._found(key, each.found), now=0.0)
+            for key, each in zip(keys, answers, strict=True)
         ]
 
     async def forget(self, key: str) -> bool:
@@ -161,8 +150,8 @@ class RedisStore:
 
     async def _check(self) -> None:
         """Log in and try the scripts on a key nobody holds."""
-        probe = Call(f"{self._prefix}start".encode("utf-8", "surrogatepass"), ("-",))
-        await self._wire.run(RELEASE, [probe])
+        probe = f"{self._prefix}start".encode("utf-8", "surrogatepass")
+        await self._wire.run(RELEASE, [(probe, b"-")])
         await warn_of_hazards(self._client, self._wire, self._where)
 
     async def _claim_at_once(self, bid: Bid) -> Claim | None:
@@ -180,7 +169,7 @@ class RedisStore:
             self._knows_set_nx_get = False
             return None
         except WrongType as error:
-            raise self._foreign(bid.key) from error
+            raise self._foreign(redis_key(self._prefix, bid.key)) from error
         if found is None:
             return _fresh(bid, round(first_seen, 3))
         entry = self._parse(bid.key, found)
@@ -188,70 +177,75 @@ class RedisStore:
         return answer(entry, bid, min(first_seen, entry.expires_at)) if entry.done else None
 
     async def _claim_by_script(self, bids: Sequence[Bid]) -> list[Claim]:
-        arguments: list[tuple[str | bytes | int, ...]] = [
-            (token_field(bid.token), fingerprint_field(bid.fingerprint), milliseconds(bid.lease))
-            for bid in bids
-        ]
-        found = await self._run(CLAIM, [bid.key for bid in bids], arguments)
-        return [self._script_answer(bid, each) for bid, each in zip(bids, found, strict=True)]
+        answers = await self._run(CLAIM, [self._bid(bid) for bid in bids])
+        return [self._told(bid, each) for bid, each in zip(bids, answers, strict=True)]
 
-    def _script_answer(self, bid: Bid, found: Any) -> Claim:
-        if isinstance(found, int):
-            return _fresh(bid, found / 1000)
-        return answer(self._found(bid.key, *found), bid, now=0.0)
+    def _told(self, bid: Bid, told: Answer) -> Claim:
+        if told.found is None:
+            return _fresh(bid, told.at / 1000)
+        return answer(self._found(bid.key, told.found), bid, now=0.0)
 
-    def _found(self, key: str, value: bytes, left: int) -> Entry:
+    def _found(self, key: str, found: bytes) -> Entry:
         """Take apart what a script found, with its expiry as the seconds that are left."""
+        left, _, value = found.partition(b" ")
         entry = self._parse(key, value)
-        entry.expires_at = max(0, left) / 1000
+        entry.expires_at = max(0, int(left)) / 1000
         return entry
 
-    async def _settle(
-        self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]
-    ) -> list[bool]:
+    async def _settle(self, script: Script, calls: Sequence[Call]) -> list[bool]:
         await self._start.ready()
-        return [answer > 0 for answer in await self._run(script, keys, arguments)]
+        return [answer.code == YES for answer in await self._run(script, calls)]
 
-    async def _run(
-        self, script: Script, keys: list[str], arguments: list[tuple[str | bytes | int, ...]]
-    ) -> list[Any]:
-        if not keys:
+    async def _run(self, script: Script, calls: Sequence[Call]) -> list[Answer]:
+        if not calls:
             return []
-        calls = [
-            Call(redis_key(self._prefix, key), given)
-            for key, given in zip(keys, arguments, strict=True)
-        ]
         answers = await self._wire.run(script, calls)
-        for key, each in zip(keys, answers, strict=True):
-            if each == FOREIGN:
-                raise self._foreign(key)
+        for call, each in zip(calls, answers, strict=True):
+            if each.code == FOREIGN:
+                raise self._foreign(call[0])
         return answers
+
+    def _bid(self, bid: Bid) -> Call:
+        return (
+            redis_key(self._prefix, bid.key),
+            token_field(bid.token),
+            fingerprint_field(bid.fingerprint),
+            milliseconds(bid.lease),
+        )
+
+    def _hold(self, claim: Claim) -> Call:
+        return (redis_key(self._prefix, claim.key), token_field(claim.token))
+
+    def _completion(self, settlement: Settlement) -> Call:
+        claim = settlement.claim
+        return (
+            *self._hold(claim),
+            b"" if claim.first_seen is None else round(claim.first_seen * 1000),
+            fingerprint_field(claim.fingerprint),
+            milliseconds(settlement.ttl),
+            result_tail(settlement.result),
+        )
 
     def _parse(self, key: str, value: bytes) -> Entry:
         try:
             return parse(value)
         except ValueError as error:
-            raise self._foreign(key) from error
+            raise self._foreign(redis_key(self._prefix, key)) from error
 
-    def _foreign(self, key: str) -> StoreError:
-        name = redis_key(self._prefix, key)
+    def _foreign(self, name: Word) -> StoreError:
         return StoreError(
             f"{self._where}: the key {name!r} holds something this library did not write; "
             "give the store a prefix of its own"
         )
 
 
-def _completion(settlement: Settlement) -> tuple[str | bytes | int, ...]:
-    claim = settlement.claim
-    return (
-        token_field(claim.token),
-        "" if claim.first_seen is None else round(claim.first_seen * 1000),
-        fingerprint_field(claim.fingerprint),
-        milliseconds(settlement.ttl),
-        result_tail(settlement.result),
-    )
-
-
 def _fresh(bid: Bid, first_seen: float) -> Claim:
-    entry = Entry(bid.token, bid.lease, first_seen, bid.fingerprint)
-    return answer(entry, bid, now=0.0)
+    return Claim(
+        key=bid.key,
+        token=bid.token,
+        outcome=Outcome.FRESH,
+        fingerprint=bid.fingerprint,
+        first_seen=first_seen,
+        remaining=bid.lease,
+        holder=bid.token,
+    )

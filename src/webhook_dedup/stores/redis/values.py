@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from ...keys import digest
@@ -35,6 +36,7 @@ _VALUE = re.compile(
     rb"(?: (?P<expires>\d+)(?P<tail>\n.*)?)?",
     re.DOTALL,
 )
+_PLAIN_TOKEN = re.compile(r"[A-Za-z0-9._~-]*")
 _LONGEST_READABLE_KEY = 512  # bytes
 _HEAD_OF_LONG_KEY = 64  # characters
 _LONGEST_EXPIRY = 10**14  # about 3,000 years; Redis refuses what overflows its clock
@@ -49,20 +51,22 @@ def redis_key(prefix: str, key: str) -> bytes:
     return head.encode("utf-8", "surrogatepass")
 
 
-def token_field(token: str) -> str:
+def token_field(token: str) -> bytes:
     """Write a token without the blanks that separate fields."""
-    return quote(token, safe="", errors="surrogatepass")
+    if _PLAIN_TOKEN.fullmatch(token):  # as ours are; quoting costs more than all else here
+        return token.encode()
+    return quote(token, safe="", errors="surrogatepass").encode()
 
 
-def fingerprint_field(fingerprint: bytes | None) -> str:
+def fingerprint_field(fingerprint: bytes | None) -> bytes:
     """Write a fingerprint, or that there is none."""
-    return "-" if fingerprint is None else b2a_base64(fingerprint, newline=False).decode()
+    return b"-" if fingerprint is None else b2a_base64(fingerprint, newline=False)
 
 
-def held_value(token: str, first_seen: float, fingerprint: bytes | None) -> str:
+def held_value(token: str, first_seen: float, fingerprint: bytes | None) -> bytes:
     """Write a claim."""
     moment = round(first_seen * 1000)
-    return f"held {token_field(token)} {moment} {fingerprint_field(fingerprint)}"
+    return b"held %b %d %b" % (token_field(token), moment, fingerprint_field(fingerprint))
 
 
 def result_tail(result: bytes | None) -> bytes:
@@ -90,6 +94,7 @@ def parse(value: bytes) -> Entry:
     )
 
 
+@lru_cache(maxsize=64)  # a process knows few leases and TTLs
 def milliseconds(seconds: float) -> int:
     """Round a duration up, never to 0: Redis refuses an expiry of nothing."""
     return max(1, math.ceil(min(seconds * 1000, _LONGEST_EXPIRY)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ...backends.sql.direct import Ask
 from ...errors import StoreUnavailable
 from ...keys import digest
+from .statements import Row
 from .verbs import Keyed, Verb
 
 __all__ = ["live_rows", "settle"]
@@ -22,6 +24,7 @@ _ROUNDS = 20
 
 
 async def settle(
+    ask: Ask,
     verb: Verb[Asked, Answer],
     read: Executable,
     batch: Sequence[Asked],
@@ -35,10 +38,10 @@ async def settle(
     order = list(pending)
     answers: dict[bytes, Answer] = {}
     for _ in range(_ROUNDS):
-        answers.update(await _write(verb, pending, connection))
+        answers.update(await _write(ask, verb, pending, connection))
         pending = _unanswered(pending, answers)
         if pending:
-            answers.update(await _read(verb, read, pending, connection))
+            answers.update(await _read(ask, verb, read, pending, connection))
             pending = _unanswered(pending, answers)
         if not pending:
             return [answers[key] for key in order]
@@ -48,30 +51,34 @@ async def settle(
 
 
 async def _write(
-    verb: Verb[Asked, Answer], pending: dict[bytes, Asked], connection: AsyncConnection
+    ask: Ask,
+    verb: Verb[Asked, Answer],
+    pending: dict[bytes, Asked],
+    connection: AsyncConnection,
 ) -> dict[bytes, Answer]:
-    parameters = verb.parameters(pending.values())
+    parameters = verb.parameters(pending)
     sent = time.monotonic()
-    rows = (await connection.execute(verb.statement, parameters)).all()
+    rows = await ask(connection, verb.statement, parameters)
     waited = time.monotonic() - sent
-    return _decided((row.digest, verb.own(pending[row.digest], row, waited)) for row in rows)
+    return _decided((row[0], verb.own(pending[row[0]], row, waited)) for row in rows)
 
 
 async def _read(
+    ask: Ask,
     verb: Verb[Asked, Answer],
     read: Executable,
     pending: dict[bytes, Asked],
     connection: AsyncConnection,
 ) -> dict[bytes, Answer]:
-    live = await live_rows(read, pending, connection)
+    live = await live_rows(ask, read, pending, connection)
     return _decided((key, verb.other(asked, live.get(key))) for key, asked in pending.items())
 
 
 async def live_rows(
-    read: Executable, digests: Iterable[bytes], connection: AsyncConnection
-) -> dict[bytes, Any]:
+    ask: Ask, read: Executable, digests: Iterable[bytes], connection: AsyncConnection
+) -> dict[bytes, Row]:
     """Return the rows of keys that are held or done, by digest."""
-    rows = (await connection.execute(read, {"digests": list(digests)})).all()
+    rows = map(Row._make, await ask(connection, read, {"digests": list(digests)}))
     return {row.digest: row for row in rows if row.left > 0}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sqlalchemy import (
     ColumnElement,
     Delete,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 
 from ...backends.sql.dialects import Asked, Dialect
 
-__all__ = ["SWEPT_AT_ONCE", "Statements"]
+__all__ = ["SWEPT_AT_ONCE", "Row", "Statements"]
 
 SWEPT_AT_ONCE = 1_000
 _IDENTITY: Asked = {
@@ -36,11 +38,27 @@ _IDENTITY: Asked = {
 }
 
 
+class Row(NamedTuple):
+    """A claim as :attr:`Statements.read` returns it, in the order of the table's columns."""
+
+    digest: bytes
+    key: str
+    token: str
+    done: bool
+    fingerprint: bytes | None
+    result: bytes | None
+    first_seen: float
+    expires_at: float
+    left: float
+    """Seconds to its expiry."""
+
+
 class Statements:
     """What a store says to its database.
 
     Every mark a statement makes or reads is compared with the database's clock at that very
-    moment: it may have waited long behind another's lock.
+    moment: it may have waited long behind another's lock. What a verb writes is returned digest
+    first; a claim goes on with when it was first seen and how many seconds it has left.
     """
 
     def __init__(self, claims: Table, dialect: Dialect) -> None:

@@ -92,7 +92,7 @@ class SqlStore:
         """
         engine, timeout = open_engine(url, timeout)
         store = cls(engine, create=create, table=table, timeout=timeout, sweep_every=sweep_every)
-        store._database.own(timeout)
+        store._database.own()
         return store
 
     @property
@@ -124,7 +124,8 @@ class SqlStore:
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
         digests = [digest(key) for key in keys]
-        live = await self._work(partial(live_rows, self._statements.read, digests))
+        reading = partial(live_rows, self._database.ask, self._statements.read, digests)
+        live = await self._work(reading)
         return [sight(key, live.get(each)) for key, each in zip(keys, digests, strict=True)]
 
     async def forget(self, key: str) -> bool:
@@ -156,7 +157,7 @@ class SqlStore:
         answers: list[Answer] = []
         for start in range(0, len(batch), _KEYS_AT_ONCE):
             part = batch[start : start + _KEYS_AT_ONCE]
-            work = partial(settle, verb, self._statements.read, part)
+            work = partial(settle, self._database.ask, verb, self._statements.read, part)
             answers += await self._work(work)
         return answers
 

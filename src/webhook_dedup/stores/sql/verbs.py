@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Executable
 
 from ...backends.sql.dialects import Dialect
-from ...keys import digest, printable
+from ...keys import printable
 from ...model import Bid, Claim, Outcome, Settlement
-from .statements import Statements
+from .statements import Row, Statements
 
 __all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing", "sight"]
 
@@ -34,22 +34,22 @@ class Verb(Generic[Asked, Answer]):
 
     Attributes:
         statement: Writes the keys that it may and returns their rows.
-        parameters: Makes the statement's parameters of a batch.
+        parameters: Makes the statement's parameters of a batch by digest.
         own: Judges a row that the statement wrote up to so many seconds ago.
         other: Judges the live row that the statement left alone, or that there is none.
     """
 
     statement: Executable
-    parameters: Callable[[Iterable[Asked]], Any]
-    own: Callable[[Asked, Any, float], Answer | None]
-    other: Callable[[Asked, Any | None], Answer | None]
+    parameters: Callable[[Mapping[bytes, Asked]], Any]
+    own: Callable[[Asked, Sequence[Any], float], Answer | None]
+    other: Callable[[Asked, Row | None], Answer | None]
 
 
 def claiming(statements: Statements, dialect: Dialect) -> Verb[Bid, Claim]:
     """Take what is absent or has expired."""
 
-    def parameters(bids: Iterable[Bid]) -> Any:
-        return dialect.rows([_identity(bid) | {"lease": bid.lease} for bid in bids])
+    def parameters(bids: Mapping[bytes, Bid]) -> Any:
+        return dialect.rows([_bid(key, bid) for key, bid in bids.items()])
 
     return Verb(statements.claim, parameters, _taken, _not_taken)
 
@@ -57,8 +57,8 @@ def claiming(statements: Statements, dialect: Dialect) -> Verb[Bid, Claim]:
 def completing(statements: Statements, dialect: Dialect) -> Verb[Settlement, bool]:
     """Mark done what the token holds, or what nobody holds."""
 
-    def parameters(batch: Iterable[Settlement]) -> Any:
-        return dialect.rows([_settled(settlement) for settlement in batch])
+    def parameters(batch: Mapping[bytes, Settlement]) -> Any:
+        return dialect.rows([_settled(key, settlement) for key, settlement in batch.items()])
 
     return Verb(statements.complete, parameters, lambda *_: True, _not_completed)
 
@@ -66,7 +66,7 @@ def completing(statements: Statements, dialect: Dialect) -> Verb[Settlement, boo
 def releasing(statements: Statements, dialect: Dialect) -> Verb[Claim, bool]:
     """Delete what the token holds."""
 
-    def parameters(claims: Iterable[Claim]) -> Any:
+    def parameters(claims: Mapping[bytes, Claim]) -> Any:
         return dialect.pairs(_pairs(claims))
 
     return Verb(statements.release, parameters, lambda *_: True, _not_released)
@@ -75,21 +75,22 @@ def releasing(statements: Statements, dialect: Dialect) -> Verb[Claim, bool]:
 def renewing(statements: Statements, dialect: Dialect, lease: float) -> Verb[Claim, bool]:
     """Prolong what the token holds under a live lease."""
 
-    def parameters(claims: Iterable[Claim]) -> Any:
+    def parameters(claims: Mapping[bytes, Claim]) -> Any:
         return dialect.pairs(_pairs(claims)) | {"lease": lease}
 
     return Verb(statements.renew, parameters, lambda *_: True, lambda *_: False)
 
 
-def sight(key: str, row: Any | None) -> Claim | None:
+def sight(key: str, row: Row | None) -> Claim | None:
     """Say how the live row of a key stands, to someone who bids for nothing."""
     return _not_taken(Bid(key, "", 0.0), row)
 
 
-def _taken(bid: Bid, row: Any, waited: float) -> Claim | None:
+def _taken(bid: Bid, row: Sequence[Any], waited: float) -> Claim | None:
+    _, first_seen, left = row
     # The statement may have waited for another row after it wrote this one; a lease that ran
     # out meanwhile is anybody's as soon as the statement ends.
-    left = row.left - waited
+    left -= waited
     if left <= 0:
         return None
     return Claim(
@@ -97,13 +98,13 @@ def _taken(bid: Bid, row: Any, waited: float) -> Claim | None:
         token=bid.token,
         outcome=Outcome.FRESH,
         fingerprint=bid.fingerprint,
-        first_seen=row.first_seen,
+        first_seen=first_seen,
         remaining=left,
         holder=bid.token,
     )
 
 
-def _not_taken(bid: Bid, row: Any | None) -> Claim | None:
+def _not_taken(bid: Bid, row: Row | None) -> Claim | None:
     if row is None:
         return None
     return Claim(
@@ -113,13 +114,13 @@ def _not_taken(bid: Bid, row: Any | None) -> Claim | None:
         fingerprint=bid.fingerprint,
         first_seen=row.first_seen,
         remaining=row.left,
-        done=row.done,
+        done=bool(row.done),
         holder=row.token,
         result=row.result,
     )
 
 
-def _outcome(bid: Bid, row: Any) -> Outcome:
+def _outcome(bid: Bid, row: Row) -> Outcome:
     if _holds(bid, row):
         return Outcome.FRESH
     known = row.fingerprint is not None and bid.fingerprint is not None
@@ -128,38 +129,44 @@ def _outcome(bid: Bid, row: Any) -> Outcome:
     return Outcome.DUPLICATE if row.done else Outcome.IN_FLIGHT
 
 
-def _not_completed(settlement: Settlement, row: Any | None) -> bool | None:
+def _not_completed(settlement: Settlement, row: Row | None) -> bool | None:
     if row is None or _holds(settlement.claim, row):
         return None
     return bool(row.token == settlement.claim.token)
 
 
-def _not_released(claim: Claim, row: Any | None) -> bool | None:
+def _not_released(claim: Claim, row: Row | None) -> bool | None:
     if row is None:
         return True
     return None if _holds(claim, row) else False
 
 
-def _holds(asked: Bid | Claim, row: Any) -> bool:
+def _holds(asked: Bid | Claim, row: Row) -> bool:
     return row.token == asked.token and not row.done
 
 
-def _identity(asked: Bid | Claim) -> dict[str, Any]:
+def _bid(key: bytes, bid: Bid) -> dict[str, Any]:
     return {
-        "digest": digest(asked.key),
-        "key": printable(asked.key),
-        "token": asked.token,
-        "fingerprint": asked.fingerprint,
+        "digest": key,
+        "key": printable(bid.key),
+        "token": bid.token,
+        "fingerprint": bid.fingerprint,
+        "lease": bid.lease,
     }
 
 
-def _settled(settlement: Settlement) -> dict[str, Any]:
-    return _identity(settlement.claim) | {
+def _settled(key: bytes, settlement: Settlement) -> dict[str, Any]:
+    claim = settlement.claim
+    return {
+        "digest": key,
+        "key": printable(claim.key),
+        "token": claim.token,
+        "fingerprint": claim.fingerprint,
         "result": settlement.result,
-        "first_seen": settlement.claim.first_seen,
+        "first_seen": claim.first_seen,
         "ttl": settlement.ttl,
     }
 
 
-def _pairs(claims: Iterable[Claim]) -> list[tuple[bytes, str]]:
-    return [(digest(claim.key), claim.token) for claim in claims]
+def _pairs(claims: Mapping[bytes, Claim]) -> list[tuple[bytes, str]]:
+    return [(key, claim.token) for key, claim in claims.items()]

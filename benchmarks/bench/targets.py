@@ -1,0 +1,127 @@
+"""What must be shown, computed from the rows of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from .lab import Row
+from .ours import OURS
+
+MISSING = float("nan")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise.
+
+    Attributes:
+        what: In words.
+        bound: The limit.
+        at_least: Whether the figure must be at least the bound, or at most.
+        figure: Computes it.
+    """
+
+    what: str
+    bound: float
+    at_least: bool
+    figure: Callable[[list[Row]], float]
+
+    def holds(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def one(rows: list[Row], name: str, question: str, who: str, **about: object) -> float:
+    """Return a figure of the one row that is meant."""
+    wanted = {"question": question, "who": who, **about}
+    found = [row[name] for row in rows if wanted.items() <= row.items()]
+    return found[0] if found else MISSING
+
+
+def _rates(question: str, who: str, other: str, **about: object) -> Callable[[list[Row]], float]:
+    def ratio(rows: list[Row]) -> float:
+        mine = one(rows, "rate", question, f"{OURS} {who}", **about)
+        return mine / one(rows, "rate", question, other, **about)
+
+    return ratio
+
+
+def _http(name: str, who: str, other: str) -> Callable[[list[Row]], float]:
+    return lambda rows: one(rows, name, "http", who) / one(rows, name, "http", other)
+
+
+def _own(rows: list[Row]) -> float:
+    """The CPU our middleware adds, against what asgi-idempotency-header adds."""
+    bare = one(rows, "server_us", "http", "bare Starlette")
+    peer = one(rows, "server_us", "http", "asgi-idempotency-header")
+    return (peer - bare) / (one(rows, "server_us", "http", "claimed, volatile") - bare)
+
+
+def _growth(store: str) -> Callable[[list[Row]], float]:
+    def ratio(rows: list[Row]) -> float:
+        mine = [r for r in rows if r["question"] == "growth" and r["who"] == f"{OURS} {store}"]
+        if not mine:
+            return MISSING
+        cost = [row["client_us"] + row["server_us"] for row in mine]
+        return cost[-1] / cost[0]
+
+    return ratio
+
+
+def _most_bits(rows: list[Row]) -> float:
+    return max((row["ratio"] for row in rows if row["question"] == "bloom"), default=MISSING)
+
+
+def _false_positives(rows: list[Row]) -> float:
+    shares = [row["measured"] / row["stated"] for row in rows if row["question"] == "bloom"]
+    return median(shares) if shares else MISSING
+
+
+def _latency_alone(rows: list[Row]) -> float:
+    mine = one(rows, "p50_ms", "claims", f"{OURS} redis", tasks=1)
+    return mine / one(rows, "p50_ms", "claims", "redis-py SET NX", tasks=1)
+
+
+def _cached(rows: list[Row]) -> float:
+    mine = one(rows, "rate", "duplicates", f"{OURS} redis, seen-cache", share=0.9)
+    return mine / one(rows, "rate", "duplicates", f"{OURS} redis", share=0.9)
+
+
+TARGETS = (
+    Target("Redis claims/s against redis-py SET NX one by one", 4, True,
+           _rates("claims", "redis", "redis-py SET NX", tasks=64)),
+    Target("Redis claim latency at 1 task against redis-py", 1.15, False, _latency_alone),
+    Target("Postgres claims/s against an asyncpg pool", 5, True,
+           _rates("claims", "postgres", "asyncpg pool", tasks=64)),
+    Target("Postgres claims/s against SQLAlchemy", 12, True,
+           _rates("claims", "postgres", "SQLAlchemy pool", tasks=64)),
+    Target("SQLite claims/s against aiosqlite", 4, True,
+           _rates("claims", "sqlite", "aiosqlite", tasks=64)),
+    Target("claim + complete against idemkit, Redis", 5, True,
+           _rates("claim + complete", "redis", "idemkit redis")),
+    Target("claim + complete against idemkit, Postgres", 8, True,
+           _rates("claim + complete", "postgres", "idemkit postgres")),
+    Target("whole durable life on Postgres against a DBOS workflow", 20, True,
+           _rates("whole life", "postgres", "DBOS workflow, postgres")),
+    Target("HTTP server CPU, claimed, no inbox, against bare Starlette", 2.0, False,
+           _http("server_us", "claimed, volatile", "bare Starlette")),
+    Target("HTTP server CPU, claimed, durable Redis inbox, against bare Starlette", 2.6, False,
+           _http("server_us", "claimed, durable", "bare Starlette")),
+    Target("HTTP acknowledgement p99, first, durable, against bare Starlette", 3, False,
+           _http("p99_ms", "first, durable", "bare Starlette")),
+    Target("HTTP CPU added, against asgi-idempotency-header", 8, True, _own),
+    Target("90 % duplicates, Redis, with the seen-cache against without", 2, True, _cached),
+    Target("memory, microseconds a new key in a batch of 64", 10, False,
+           lambda rows: one(rows, "client_us", "memory batch", f"{OURS} memory")),
+    Target("Bloom, bits a live key against theory", 2.2, False, _most_bits),
+    Target("Bloom, false positives measured against stated", 1, False, _false_positives),
+    Target("Redis, cost of a claim at the most keys against the fewest", 1.5, False,
+           _growth("redis")),
+    Target("Postgres, cost of a claim at the most keys against the fewest", 1.5, False,
+           _growth("postgres")),
+    Target("event-loop lag p99, first, against bare Starlette", 2, False,
+           _http("lag_p99_ms", "first, durable", "bare Starlette")),
+    Target("event-loop lag p99, claimed, against bare Starlette", 2, False,
+           _http("lag_p99_ms", "claimed, durable", "bare Starlette")),
+)  # fmt: skip
