@@ -208,7 +208,7 @@ class _Call:
         if verdict.done and claim is not None:
             ttl = self.policy.ttl or DEFAULT_TTL
             lost = await self._complete(claim, ttl) is False
-        elif claim is not None and not lost:
+        elif claim is not None and claim not in run.lost:  # a lock within may be what was lost
             await self.dedup.engine.release(self.event, claim)
         self._tell(
             Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from .contracts import Store
 from .dedup import Dedup
 from .errand import Errand
-from .errors import ConfigError, Discard, InProgress, Retry
+from .errors import AlreadyDone, ConfigError, Discard, InProgress, Retry
 from .model import Event, Key
 from .policy import DAY, Duration, seconds
 from .portal import shared
@@ -42,7 +42,7 @@ async def fan_out(
         store: A :class:`Dedup`, a store or its URL.
         event: What :func:`event_of` gave.
         consumers: Functions of the event, known by their qualified names. A plain ``def`` runs in a
-            thread. One that raises :class:`Discard` is done.
+            thread. One that raises :class:`Discard` or :class:`AlreadyDone` is done.
         named: More of them by names of their own, which stay when functions are renamed.
         lease: Seconds after which a consumer whose process went silent may be run again.
         ttl: How long it is remembered who has run; longer than events are retried and replayed.
@@ -98,7 +98,7 @@ async def _run(errand: Errand, consumer: Consumer, event: Event) -> None:
         return
     try:
         await errand.run(functools.partial(call, consumer, event), claim, sent)
-    except Discard:
+    except (AlreadyDone, Discard):
         return
 
 

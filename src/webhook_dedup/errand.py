@@ -137,7 +137,7 @@ class Errand:
                 self.event, claim, self.ttl, result, patience=SETTLE_PATIENCE
             )
             lost = completed is False
-        elif not lost:
+        else:  # if it was lost, its token is refused; what was lost may be another claim, within
             await engine.release(self.event, claim)
         kind = Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED)
         detail = verdict.detail or ("another caller has the key now" if lost else None)

@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 __all__ = [
@@ -170,11 +171,16 @@ class Retry(WebhookDedupError):
     Args:
         reason: Why, for the log.
         after: Seconds (or a ``timedelta``) to wait; ``None`` follows the policy's back-off.
+
+    Raises:
+        ConfigError: ``after`` is no finite number, by which the event would never come due.
     """
 
     def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
         super().__init__(reason or "the handler asked for a retry")
         self.after = after.total_seconds() if isinstance(after, timedelta) else after
+        if self.after is not None and not math.isfinite(self.after):
+            raise ConfigError(f"Retry(after=…) takes seconds or a timedelta, got {after!r}")
 
 
 class Discard(WebhookDedupError):

@@ -163,10 +163,11 @@ class Holding:
 
     async def release(self, lost: Sequence[Claim] = ()) -> None:
         """Give back what is neither settled nor lost."""
+        settled = self._early.keys() | {claim.token for claim in lost}
         left = [
             self._engine.release(event, claim)
             for event, claim in self._claims
-            if claim not in lost and claim.token not in self._early
+            if claim.token not in settled
         ]
         await _all(left)
 
@@ -201,7 +202,12 @@ class Holding:
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, Any] | asyncio.Future[Any]]) -> Sequence[Any]:
-    """Await one thing as it is, several at once."""
+    """Await one thing as it is, several at once, none of which ends with the waiter's cancellation.
+
+    One that has not begun would never begin: its claim would be neither completed nor released.
+    """
     if len(work) <= 1:
         return [await one for one in work]
-    return await asyncio.gather(*work)
+    under_way = [asyncio.ensure_future(one) for one in work]
+    await asyncio.wait(under_way)
+    return [one.result() for one in under_way]

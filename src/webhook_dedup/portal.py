@@ -76,12 +76,22 @@ async def _stopper(dedups: _Dedups) -> AsyncGenerator[None, None]:
 
 
 def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable[T]]) -> T:
-    """Run ``work`` on this process's background event loop and block until it has ended."""
+    """Run ``work`` on this process's background event loop and block until it has ended.
+
+    Raises:
+        RuntimeError: The caller is on that loop, which would wait for itself for ever.
+    """
 
     async def run() -> T:
         return await work(await shared(store))
 
-    future = asyncio.run_coroutine_threadsafe(run(), _portal())
+    portal = _portal()
+    if asyncio._get_running_loop() is portal:  # noqa: SLF001 - documented, and None without a loop
+        raise RuntimeError(
+            "a function that .sync(…) runs is on an event loop, where nothing may block: await the "
+            "async form in it, such as 'async with once(…)', or make it a plain def"
+        )
+    future = asyncio.run_coroutine_threadsafe(run(), portal)
     try:
         return future.result()
     except BaseException:  # a time limit of the caller's worker, for example

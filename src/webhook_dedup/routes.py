@@ -156,8 +156,8 @@ class Routes:
     def find(self, scope: Mapping[str, Any]) -> Route | None:
         """Return the route of an HTTP scope, or ``None`` when no source matches."""
         path = route_path(scope)
-        method = scope["method"]
-        route = self._exact.get((method, path))
+        method = scope["method"].upper()  # servers pass on "post", and apps may take it for POST
+        route = self._exact.get((method, path.removesuffix("\n")))
         if route is None:
             for methods, candidate in self._patterns:
                 if method in methods and candidate.source.pattern.fullmatch(path):

@@ -29,17 +29,12 @@ from .providers import (
 from .providers.handshakes import Handshake, Reply, TokenHandshake
 from .providers.schemes import (
     FetchingScheme,
-    HubSpotSignature,
-    MandrillSignature,
     Secrets,
-    TwilioSignature,
-    UrlHmac,
 )
 from .urls import checked_url, compile_path, shape_of
 
 __all__ = ["Source"]
 
-_URL_SIGNERS = (HubSpotSignature, MandrillSignature, TwilioSignature, UrlHmac)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 Body = Literal["whole", "items"]
@@ -153,7 +148,7 @@ class Source:
     @property
     def guesses_url(self) -> bool:
         """Whether the URL that its sender signs is not configured."""
-        return self.signed and self.public_url is None and isinstance(self._scheme, _URL_SIGNERS)
+        return self.signed and self.public_url is None and getattr(self._scheme, "signs_url", False)
 
     def verify(self, parsed: Parsed, now: float) -> None:
         """Check the signature over the raw bytes.

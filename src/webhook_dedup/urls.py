@@ -18,6 +18,9 @@ _PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 def compile_path(path: object, name: str) -> re.Pattern[str]:
     """Return the pattern of a source's path, of which each placeholder is a group.
 
+    A line feed at the end passes, since routers whose patterns end in ``$``, as Starlette's do,
+    let it pass too: such a request reaches the handler and must not get there unverified.
+
     Raises:
         ConfigError: It is no path, or its placeholders are not as they should be.
     """
@@ -37,7 +40,7 @@ def compile_path(path: object, name: str) -> re.Pattern[str]:
     regex = re.escape(literal[0])
     for placeholder, text in zip(names, literal[1:], strict=True):
         regex += f"(?P<{placeholder}>[^/]+){re.escape(text)}"
-    return re.compile(regex)
+    return re.compile(f"{regex}\\n?")
 
 
 def shape_of(path: str) -> str:

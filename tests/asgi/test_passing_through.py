@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.routing import Route as StarletteRoute
 
 from webhook_dedup import ConfigError, WebhookDedup, event_of
 from webhook_dedup.policy import Policy
@@ -49,6 +52,26 @@ async def test_other_requests_untouched(scope):
     assert app.called_with[0] is scope
     assert app.called_with[1] is nothing
     assert app.called_with[2] is nothing
+
+
+class Endpoint(HTTPEndpoint):
+    async def post(self, request):
+        raise AssertionError("an unsigned delivery reached the handler")
+
+
+@pytest.mark.parametrize(
+    ("configured", "path", "method"),
+    [
+        ("/hooks", "/hooks\n", "POST"),
+        ("/hooks/{tenant}/in", "/hooks/acme/in\n", "POST"),
+        ("/hooks", "/hooks", "post"),
+    ],
+)
+async def test_unsigned_stays_out_however_it_is_spelled(configured, path, method):
+    """What routers and endpoints take for a source's path and method is verified like it."""
+    app = Starlette(routes=[StarletteRoute(configured, Endpoint)])
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(path=configured)])
+    assert (await deliver(app, headers={}, path=path, method=method)).status == 401
 
 
 async def test_no_start_for_others():

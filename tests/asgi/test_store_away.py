@@ -135,7 +135,7 @@ def remote(request):
 @asynccontextmanager
 async def apart(server, directory, handler, **options):
     """A middleware with its store on a server and its inbox in a local file."""
-    store = open_store(server.url, timeout=1.0)
+    store = open_store(server.url, timeout=3.0)
     inbox = SqlInbox.from_url(f"sqlite:///{directory}/inbox.db")
     try:
         async with mounted(handler, store=store, inbox=inbox, **options) as (app, records):

@@ -5,7 +5,16 @@ import asyncio
 import pytest
 
 from tests.every_store import a_redis, fresh_key, store_url
-from webhook_dedup import ConfigError, Dedup, Discard, Event, InProgress, Retry, fan_out
+from webhook_dedup import (
+    AlreadyDone,
+    ConfigError,
+    Dedup,
+    Discard,
+    Event,
+    InProgress,
+    Retry,
+    fan_out,
+)
 from webhook_dedup.model import Key
 from webhook_dedup.stores import MemoryStore
 
@@ -96,6 +105,19 @@ async def test_functions_by_their_names(dedup, event):
     for _ in range(2):
         await fan_out(dedup, event, blocking, discarding)
     assert seen == [event.id, event.id]
+
+
+async def test_already_done_is_done(dedup, event):
+    """A consumer whose work is found done, as by ``claim_in``, is neither retried nor run again."""
+    runs = []
+
+    async def booked(event):
+        runs.append(event.id)
+        raise AlreadyDone(event.id)
+
+    for _ in range(2):
+        await fan_out(dedup, event, named={"book": booked})
+    assert runs == [event.id]
 
 
 async def test_unclear_names_are_refused(event):

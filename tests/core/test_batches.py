@@ -10,7 +10,7 @@ import pytest
 from webhook_dedup import Discard, Policy, StoreUnavailable
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import LeaseLost
-from webhook_dedup.holding import stand
+from webhook_dedup.holding import Holding, Job, stand
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.observe.record import Kind
 
@@ -223,6 +223,24 @@ async def test_lost_lease_of_one_item_cuts_the_handler_off():
         assert (await made.store.renew([thief], 60)) == [True]
         await made.empty()
         assert work.seen == [["a", "b", "c"], ["b"], ["a", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("settle", "left"), [("complete", Outcome.DUPLICATE), ("release", Outcome.FRESH)]
+)
+@in_virtual_time
+async def test_cancellation_stops_no_settlement_before_it_begins(settle, left):
+    """Who settles several items and is cancelled in the same breath has settled them all."""
+    async with virtual(BatchWork()) as made:
+        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
+        holding = Holding(made.engine, made.records.record, job, await stand(made.engine, job, ""))
+        settling = asyncio.ensure_future(getattr(holding, settle)())
+        await asyncio.sleep(0)
+        settling.cancel()
+        await turns()
+
+        assert settling.cancelled()
+        assert await outcomes(made, "a", "b") == [left] * 2
 
 
 @in_virtual_time

@@ -204,6 +204,15 @@ async def test_function_longer_than_its_lease_runs_once():
     assert store.keys_of("release") == []
 
 
+async def test_loss_of_a_claim_within_frees_the_event():
+    """A lock or another claim that is lost inside the function holds its event no longer."""
+    once = Once()
+    once.outcomes = [LeaseLost("the lock ran out"), "handled"]
+    with pytest.raises(LeaseLost):
+        await once.handle(EVENT)
+    assert await once.handle(EVENT) == "handled"
+
+
 @in_virtual_time
 async def test_time_out_fails_the_call():
     """``handler_timeout`` cancels the function, releases the event and raises ``TimeoutError``."""

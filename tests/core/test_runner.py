@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import math
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -344,6 +345,13 @@ async def test_error_that_cannot_be_told_is_judged_all_the_same():
 
         assert made.records.of(Kind.FAILED)[0].detail == "Unspeakable"
         assert made.records.kinds[-1] == "retried"
+
+
+@pytest.mark.parametrize("after", [math.nan, math.inf, -math.inf])
+def test_retry_after_no_time(after):
+    """A time that never comes is refused; what the handler then raises is an ordinary failure."""
+    with pytest.raises(ConfigError, match="seconds"):
+        Retry(after=after)
 
 
 @in_virtual_time

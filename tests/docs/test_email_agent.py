@@ -26,7 +26,7 @@ from .pages import extract
 
 __all__ = ["a_redis"]
 
-ROUNDS = int(os.environ.get("WEBHOOK_DEDUP_AGENT_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("WEBHOOK_DEDUP_AGENT_ROUNDS", "25"))
 CONNECTIONS = 5
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 AGENT = "The Agent <agent@example.com>"

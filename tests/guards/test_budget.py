@@ -9,6 +9,7 @@ from webhook_dedup import ConfigError, Dedup, Discard
 from webhook_dedup.errors import Locked, MissingPower, OverBudget
 from webhook_dedup.guards import Budget
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.stores import MemoryStore
 
 
 async def send():
@@ -50,6 +51,26 @@ async def test_all_at_once(dedup, other, passage):
     ends = await asyncio.gather(*(spend(guard, each, slowly) for each in events))
     assert sent == 3
     assert ends.count("Locked") + ends.count("OverBudget") == 7
+
+
+async def test_send_in_spite_of_a_cancellation_counts(passage):
+    """A handler that ends well after it was cancelled has sent, and the budget knows it."""
+    began = asyncio.Event()
+
+    async def stubborn():
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "sent"
+
+    async with Dedup(MemoryStore()) as dedup:
+        guard = Budget(1, 300)
+        task = asyncio.ensure_future(spend(guard, passage(dedup), stubborn))
+        await began.wait()
+        task.cancel()
+        assert await task == "sent"
+        assert await spend(guard, passage(dedup, event_id="2")) == "OverBudget"
 
 
 async def test_window_slides(dedup, passage):

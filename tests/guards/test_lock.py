@@ -1,6 +1,7 @@
 """One event of a subject at a time, over all processes."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from webhook_dedup import ConfigError, Dedup
 from webhook_dedup.errors import LeaseLost, Locked, Skipped
 from webhook_dedup.guards import OneAtATime
+from webhook_dedup.stores import MemoryStore
+from webhook_dedup.threads import call
 
 
 class Inside:
@@ -93,6 +96,52 @@ async def test_cancellation_frees_the_subject(dedup, passage):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await guard.run(passage(dedup), Inside()) == "handled"
+
+
+async def test_success_survives_a_late_cancellation(passage):
+    """A handler that ends well in spite of its cancellation has ended well, around the lock too."""
+    async with Dedup(MemoryStore()) as dedup:
+        mine = passage(dedup)
+
+        def work():
+            began.set()
+            assert end.wait(30)
+            return "handled"
+
+        began, end = threading.Event(), threading.Event()
+        task = asyncio.ensure_future(OneAtATime().run(mine, lambda: call(work)))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        end.set()
+        assert await task == "handled"
+
+
+async def test_cancellation_while_the_lock_is_released(passage):
+    """A cancellation after the handler's success hides nothing, and the lock is free."""
+    store = Slow()
+    async with Dedup(store) as dedup:
+        guard, mine = OneAtATime(), passage(dedup)
+        task = asyncio.ensure_future(guard.run(mine, Inside()))
+        await store.asked.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        store.goes_on.set()
+        assert await task == "handled"
+        assert await guard.run(mine, Inside()) == "handled"
+
+
+class Slow(MemoryStore):
+    """Releases when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def release(self, claims):
+        self.asked.set()
+        await self.goes_on.wait()
+        return await super().release(claims)
 
 
 async def test_long_handler_keeps_the_lock(dedup, other, passage):

@@ -52,6 +52,19 @@ async def test_pure_skip_leaves_no_trace(ack):
         assert len(handler.runs) == 1
 
 
+async def test_pure_guard_that_raises():
+    """What a guard of the user's raises reaches the server, and a record says what became of it."""
+    handler = Handler()
+    source = guarded(SelfSent("from", is_self=lambda sender: sender.broken))
+    async with mounted(handler, sources=[source]) as (app, records):
+        with pytest.raises(AttributeError):
+            await deliver(app, body(**{"from": "me"}))
+    [rejected] = records.of(Kind.REJECTED)
+    assert (rejected.reason, rejected.event_id, rejected.status) == ("guard_failed", "1", 500)
+    assert "AttributeError" in rejected.detail
+    assert handler.runs == []
+
+
 async def test_pure_guards_sift_a_batch():
     """Of a batch the handler gets those items that no guard skips, each with its own record."""
     handler = Handler()

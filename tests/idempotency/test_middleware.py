@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -62,6 +63,12 @@ async def test_credentials_make_the_caller():
     assert len(shop.runs) == 4
 
 
+@pytest.mark.parametrize("header", ["authorization", "cookie"])
+async def test_blank_credentials_tell_nobody_apart(header):
+    """An empty header does not make one caller of all who send it."""
+    assert is_problem(await Shop().order(by={header: " "}), 400, "caller_unknown")
+
+
 async def test_caller_of_your_own():
     """``caller=`` says who sent a request, whatever credentials it carries."""
     shop = Shop(caller=lambda scope: dict(scope["headers"]).get(b"x-user", b"").decode() or None)
@@ -69,6 +76,24 @@ async def test_caller_of_your_own():
     assert replayed(await shop.order(by=BOB, headers={"x-user": "ada"}))
     assert not replayed(await shop.order(headers={"x-user": "bob"}))
     assert (await shop.order()).status == 400
+
+
+@pytest.mark.parametrize("unsure", [None, "", " "])
+async def test_nobody_is_no_caller(unsure):
+    """Callers whom ``caller=`` cannot name are refused, and not one caller together."""
+    shop = Shop(caller=lambda scope: unsure)
+    assert is_problem(await shop.order(), 400, "caller_unknown")
+
+
+async def test_body_that_is_packed_anew():
+    """A retry packed at another time or level is the same; what says something else is not."""
+    shop = Shop()
+    packed = {"content-encoding": "gzip"}
+    bodies = [gzip.compress(ORDER, level, mtime=level) for level in (1, 9)]
+    replies = [await shop.order(body=body, headers=packed) for body in bodies]
+    assert [replayed(reply) for reply in replies] == [False, True]
+    assert (await shop.order(body=gzip.compress(b"{}"), headers=packed)).status == 422
+    assert (await shop.order(body=b"no gzip", headers=packed)).status == 422
 
 
 async def test_client_id_in_the_body():

@@ -12,6 +12,7 @@ import pytest
 
 from webhook_dedup import ConfigError, Dedup, Discard, InProgress, StoreUnavailable, once
 from webhook_dedup.errors import LeaseLost
+from webhook_dedup.portal import call_in_portal
 from webhook_dedup.stores import MemoryStore
 
 from ..core.kit import CueStore, Records, eventually
@@ -231,6 +232,32 @@ async def test_lost_lease_leaves_the_key_to_its_new_holder(desk):
             await losing
         with pytest.raises(InProgress):
             await desk.send()
+
+
+async def test_loss_of_a_claim_within_frees_the_key(desk):
+    """What another claim's loss ends may be done again at once."""
+    with pytest.raises(LeaseLost):
+        async with once(desk.dedup, "letter"):
+            raise LeaseLost("the lock ran out")
+    assert await desk.send()
+
+
+def test_blocking_door_on_its_own_loop():
+    """Code on the background loop that would wait for that loop is told so, and does not hang."""
+    refused = []
+
+    async def inside():
+        with pytest.raises(RuntimeError, match="async") as refusal, once.sync("memory://", "k"):
+            pass
+        refused.append(refusal)
+
+    def outside():
+        call_in_portal("memory://", lambda _: inside())
+
+    thread = threading.Thread(target=outside, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert refused
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="no task can tell who cancelled it")

@@ -1,6 +1,7 @@
 """Deliveries that carry several events: their items, and bodies with some of them only."""
 
 import gzip
+import itertools
 import json
 from urllib.parse import parse_qs, urlencode
 
@@ -12,11 +13,13 @@ from webhook_dedup.errors import ConfigError, RejectedDelivery
 from webhook_dedup.model import fingerprint_of
 from webhook_dedup.providers import (
     Parsed,
+    batches,
     compile_extractor,
     compile_items,
     compile_subset,
     find_preset,
 )
+from webhook_dedup.providers.readers import Outer
 
 FORM = "application/x-www-form-urlencoded"
 META = find_preset("meta").items
@@ -78,6 +81,32 @@ def test_an_item_has_one_fingerprint():
     assert fingerprint_of(one.body) == fingerprint_of(other.body)
     (third,) = compile_items("@")(request([{"a": 1, "b": "e"}]))
     assert fingerprint_of(third.body) != fingerprint_of(one.body)
+
+
+def test_too_many_items_are_not_all_looked_at():
+    """The search ends with the first item too many, whatever else the body holds."""
+    with pytest.raises(RejectedDelivery):
+        batches._few(itertools.repeat(()))
+
+
+def test_what_items_share_is_read_once():
+    """Headers and outer elements are gone through once, not for each of the items they hold."""
+
+    class Counted(list):
+        rounds = 0
+
+        def __iter__(self):
+            Counted.rounds += 1
+            return super().__iter__()
+
+    body = json.dumps({"entry": [{"id": "1", "messaging": [{"n": n} for n in range(100)]}]})
+    parsed = Parsed(Counted([(b"x-a", b"1")]), body.encode())
+    outer, header = Outer("to_string(id)"), compile_extractor("header:X-A")
+    searches = []
+    object.__setattr__(outer, "_search", lambda found: searches.append(found) or found["id"])
+    found = [(outer(item), header(item)) for item in compile_items(META)(parsed)]
+    assert found == [("1", "1")] * 100
+    assert (len(searches), Counted.rounds) == (1, 1)
 
 
 def test_too_many_items():

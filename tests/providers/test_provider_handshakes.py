@@ -256,6 +256,7 @@ def test_sns_is_confirmed_on_demand():
         "https://sns.us-west-2.amazonaws.com@evil.example/?a",
         "https://sns.us-west-2.amazonaws.com:8080/?a",
         "https://sqs.us-west-2.amazonaws.com/?a",
+        "https://sns.s3-us-west-2.amazonaws.com/?a",
         "https://sns.us-west-2.amazonaws.com/?a b",
         "https://sns.us-west-2.amazonaws.com/?a\n",
         "https://sns.us-west-2.amazonaws.com/?" + "x" * 3000,

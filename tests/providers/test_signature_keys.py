@@ -71,6 +71,7 @@ ARN = (TOPIC.encode(),)
         "https://sns.eu-west-1.amazonaws.com@evil.example/SimpleNotificationService-0.pem",
         "https://sns.eu-west-1.amazonaws.com:444/SimpleNotificationService-0.pem",
         "https://s3.amazonaws.com/SimpleNotificationService-0.pem",
+        "https://sns.s3-us-west-2.amazonaws.com/SimpleNotificationService-0.pem",
         "https://sns.eu-west-1.amazonaws.com/?Action=GetEndpointAttributes&x=.pem",
         "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0.pem?x=1",
         "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0.pem\n",

@@ -42,7 +42,7 @@ async def respond(exchange: Exchange) -> None:
 
 async def _respond(exchange: Exchange) -> bool:
     """Return True for a request that is the app's."""
-    if exchange.scope["method"] not in exchange.route.source.methods:
+    if exchange.scope["method"].upper() not in exchange.route.source.methods:
         return await passes_through(exchange)
     await _respond_to_delivery(exchange)
     return False
@@ -108,7 +108,12 @@ def _identify(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> Event |
         record(about(Kind.SKIPPED, repeat, reason=Reason.DUPLICATE.value, detail=detail))
     if route.source.batched and not event.items:
         return None
-    sifted, skips = route.sift(event)
+    try:
+        sifted, skips = route.sift(event)
+    except Exception as exc:
+        detail = f"a guard failed with {type(exc).__name__}"
+        record(about(Kind.REJECTED, event, reason="guard_failed", detail=detail, status=500))
+        raise
     for skipped, (reason, detail) in skips:
         record(about(Kind.SKIPPED, skipped, reason=reason, detail=detail))
     return sifted

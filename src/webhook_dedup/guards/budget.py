@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -70,13 +70,8 @@ class Budget:
 
     async def run(self, passage: Passage, proceed: Callable[[], Awaitable[Any]]) -> Any:
         claim, sent = await self._take(passage)
-        run = await passage.engine.run(proceed, claim, lease=self._lease, sent=sent)
-        await self._settle(passage, claim, run)
-        if run.cancelled:
-            raise asyncio.CancelledError
-        if run.error is not None:
-            raise run.error
-        return run.value
+        settle = functools.partial(self._settle, passage, claim)
+        return await passage.under(claim, proceed, settle, lease=self._lease, sent=sent)
 
     async def reset(
         self, store: Store, subject: str, *, source: str = "", tenant: str = ""

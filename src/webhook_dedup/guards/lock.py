@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Literal
 
+from ..engine import Run
 from ..errors import ConfigError, Locked, Skipped
 from ..model import Claim
 from ..observe.record import Reason
@@ -69,13 +70,11 @@ class OneAtATime:
         if self._subjects.of(passage) is None:
             return await proceed()
         claim, sent = await self._acquire(passage)
-        run = await passage.engine.run(proceed, claim, lease=self._lease, sent=sent)
-        await passage.engine.release(passage.event, claim)
-        if run.cancelled:
-            raise asyncio.CancelledError
-        if run.error is not None:
-            raise run.error
-        return run.value
+
+        async def settle(_: Run) -> None:
+            await passage.engine.release(passage.event, claim)
+
+        return await passage.under(claim, proceed, settle, lease=self._lease, sent=sent)
 
     async def _acquire(self, passage: Passage) -> tuple[Claim, float]:
         key = self._subjects.key(passage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from ..contracts import PureGuard, StatefulGuard
 from ..errors import ConfigError
 from ..model import Bid, Claim, Event, Key, new_token
 from ..observe.recorder import Recorder
+from ..threads import outlast
 
 if TYPE_CHECKING:
-    from ..engine import Engine
+    from ..engine import Engine, Run
 
 __all__ = ["Guard", "Guards", "Passage"]
 
@@ -42,6 +44,28 @@ class Passage:
     async def bid(self, key: Key, lease: float) -> tuple[Claim, float]:
         """Bid for a key of a guard's own; see :meth:`Engine.claim`."""
         return await self.engine.claim(Bid(str(key), new_token(), lease))
+
+    async def under(
+        self,
+        claim: Claim,
+        proceed: Work,
+        settle: Callable[[Run], Awaitable[None]],
+        *,
+        lease: float,
+        sent: float,
+    ) -> Any:
+        """Run what follows under a guard's own claim, settle that, return or raise what came of it.
+
+        A cancellation that did not stop the handler does not hide its success, or the event would
+        be run again: the run around this one knows of it.
+        """
+        run = await self.engine.run(proceed, claim, lease=lease, sent=sent)
+        settling = asyncio.ensure_future(settle(run))
+        await outlast(settling)
+        settling.result()
+        if run.error is not None:
+            raise run.error
+        return run.value
 
 
 class Guards:

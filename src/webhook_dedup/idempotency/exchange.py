@@ -91,7 +91,7 @@ class Exchange:
 
     def _event(self, key: str, body: bytes) -> Event:
         caller = self.rules.caller(self.scope)
-        if caller is None:
+        if caller is None or not caller.strip():
             raise caller_unknown()
         operation = joined((self.scope["method"], self.scope["path"], key), "an idempotency key")
         return Event(

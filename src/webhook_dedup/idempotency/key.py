@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from hashlib import blake2b
 from ..asgi.types import Scope
 from ..errors import RejectedDelivery
 from ..model import fingerprint_of
+from ..providers.encodings import unpacked
 
 __all__ = ["LONGEST_KEY", "checked", "credentials", "fingerprint", "header_key"]
 
@@ -69,7 +71,7 @@ def credentials(scope: Scope) -> str | None:
     shown = sorted(
         name.lower() + b"\0" + value
         for name, value in scope["headers"]
-        if name.lower() in _CREDENTIALS
+        if name.lower() in _CREDENTIALS and value.strip()
     )
     return blake2b(b"\0\0".join(shown), digest_size=16).hexdigest() if shown else None
 
@@ -78,12 +80,19 @@ def fingerprint(scope: Scope, body: bytes) -> bytes:
     """Digest what must be the same in every retry: query and payload.
 
     JSON is compared by what it says, and forms in parts without the boundary that clients make up
-    anew each time.
+    anew each time. What came as gzip, which holds the time of packing, is compared unpacked, byte
+    by byte: there may be too much of it to be read as JSON.
     """
-    content_type = b"".join(
-        value for name, value in scope["headers"] if name.lower() == b"content-type"
-    )
-    return fingerprint_of(scope["query_string"] + b"\0" + _payload(content_type, body))
+    content = body
+    with contextlib.suppress(ValueError):
+        content = unpacked(_header(scope, b"content-encoding").decode("latin-1"), body)
+    if content is body:
+        content = _payload(_header(scope, b"content-type"), body)
+    return fingerprint_of(scope["query_string"] + b"\0" + content)
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return b"".join(value for name, value in scope["headers"] if name.lower() == wanted)
 
 
 def _payload(content_type: bytes, body: bytes) -> bytes:

@@ -61,7 +61,8 @@ class IdempotencyMiddleware:
         wait: Seconds to wait for a first request that is still running.
         lease: Seconds after which a process that fell silent is taken for dead.
         ttl: How long responses are kept, 48 hours unless given. Publish it to your clients.
-        max_body: Largest body of a request with a key, in bytes; 413 beyond.
+        max_body: Largest body of a request with a key, in bytes; 413 beyond. With ``client_id`` it
+            holds for all guarded requests, since any of them may have a key in its body.
         missing_status: In place of 400.
         in_progress_status: In place of 409.
         mismatch_status: In place of 422.

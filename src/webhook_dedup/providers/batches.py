@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,11 +37,19 @@ class ItemRequest(Parsed):
 
     Attributes:
         outer: The outermost array element that holds the item, which may be the item itself.
+        found: What was found in outer elements, shared by all items of a delivery, so that what
+            one element says is read once and not for every item it holds.
     """
 
-    __slots__ = ("_delivery", "outer")
+    __slots__ = ("_delivery", "found", "outer")
 
-    def __init__(self, delivery: Parsed, value: object, outer: object) -> None:
+    def __init__(
+        self,
+        delivery: Parsed,
+        value: object,
+        outer: object,
+        found: dict[tuple[int, str], object],
+    ) -> None:
         super().__init__(
             delivery.headers,
             _written(value, sort=True),
@@ -51,6 +60,10 @@ class ItemRequest(Parsed):
         self._json = value
         self._delivery = delivery
         self.outer = outer
+        self.found = found
+
+    def header_values(self, name: str) -> list[bytes]:
+        return self._delivery.header_values(name)
 
     def form(self) -> Form:
         return self._delivery.form()
@@ -80,8 +93,9 @@ def compile_items(expression: Items) -> Callable[[Parsed], list[Parsed]]:
         if found is None:
             return [parsed]
         document, trails = found
+        shared: dict[tuple[int, str], object] = {}
         return [
-            ItemRequest(parsed, _at(document, trail), _at(document, _outermost(trail)))
+            ItemRequest(parsed, _at(document, trail), _at(document, _outermost(trail)), shared)
             for trail in trails
         ]
 
@@ -152,11 +166,8 @@ class _Batch:
         ):
             return None
         document = self._document(parsed)
-        found = {trail for path in self.paths for trail in _trails(path, document)}
-        innermost = found - {way for trail in found for way in _ways(trail[:-1])}
-        if len(innermost) > MOST_ITEMS:
-            detail = f"the delivery carries more than {MOST_ITEMS:,} items"
-            raise RejectedDelivery(413, "too_many_items", detail)
+        found = {trail for path in self.paths for trail in _few(_trails(path, document))}
+        innermost = set(_few(found - {way for trail in found for way in _ways(trail[:-1])}))
         if innermost or any(_holds_empty(path, document) for path in self.paths):
             return document, sorted(innermost)
         return None
@@ -194,6 +205,19 @@ def _trails(steps: Sequence[str], value: Any, trail: Trail = ()) -> Iterator[Tra
             yield from _trails(steps[1:], element, (*trail, position))
     elif isinstance(value, dict) and steps[0] in value:
         yield from _trails(steps[1:], value[steps[0]], (*trail, steps[0]))
+
+
+def _few(trails: Iterable[Trail]) -> list[Trail]:
+    """Take the trails unless they are too many; even those that hold others are fewer than items.
+
+    Raises:
+        RejectedDelivery: They are (413).
+    """
+    taken = list(islice(trails, MOST_ITEMS + 1))
+    if len(taken) > MOST_ITEMS:
+        detail = f"the delivery carries more than {MOST_ITEMS:,} items"
+        raise RejectedDelivery(413, "too_many_items", detail)
+    return taken
 
 
 def _holds_empty(steps: Sequence[str], document: object) -> bool:

@@ -151,12 +151,13 @@ def _composite(expressions: tuple[Single, ...]) -> Reader:
     parts = [_part(expression) for expression in expressions]
 
     def read(parsed: Parsed) -> str | None:
-        found = [extract(parsed) for extract, _ in parts]
-        required = any(
-            value is None and not optional
-            for value, (_, optional) in zip(found, parts, strict=True)
-        )
-        return None if required or not any(found) else join_parts(found)
+        found = []
+        for extract, optional in parts:
+            value = extract(parsed)
+            if value is None and not optional:
+                return None
+            found.append(value)
+        return join_parts(found) if any(found) else None
 
     return read
 

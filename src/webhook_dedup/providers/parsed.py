@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ class Parsed:
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_form", "_json", "body", "headers", "method", "query", "url")
+    __slots__ = ("_by_name", "_form", "_json", "body", "headers", "method", "query", "url")
 
     def __init__(
         self,
@@ -62,13 +63,17 @@ class Parsed:
         self.method = method
         self.url = url
         self.query = query
+        self._by_name: dict[bytes, list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
-        wanted = name.lower().encode("latin-1")
-        return [value for found, value in self.headers if found.lower() == wanted]
+        if self._by_name is None:
+            self._by_name = defaultdict(list)
+            for found, value in self.headers:
+                self._by_name[found.lower()].append(value)
+        return list(self._by_name.get(name.lower().encode("latin-1"), ()))
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None`` if it is absent.

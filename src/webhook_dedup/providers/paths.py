@@ -9,6 +9,7 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
+from jmespath.visitor import TreeInterpreter
 
 from ..errors import ConfigError
 
@@ -47,8 +48,9 @@ def _search(expression: str) -> Search:
         where = "" if position is None else f" at position {position}"
         raise ConfigError(f"{expression!r} is not a valid JMESPath{where}") from exc
     _check_functions(compiled.parsed, expression)
-    search: Search = compiled.search
-    return search
+    # One for all searches: each of its own would look up the methods of every node again.
+    interpreter = TreeInterpreter()
+    return lambda document: interpreter.visit(compiled.parsed, document)
 
 
 def _check_functions(node: Any, expression: str) -> None:

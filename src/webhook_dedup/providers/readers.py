@@ -34,7 +34,12 @@ class Outer(_ByPath):
         return f"outer:{self.path}"
 
     def __call__(self, parsed: Parsed) -> object:
-        return self._search(parsed.outer) if isinstance(parsed, ItemRequest) else None
+        if not isinstance(parsed, ItemRequest):
+            return None
+        place = (id(parsed.outer), self.path)
+        if place not in parsed.found:
+            parsed.found[place] = self._search(parsed.outer)
+        return parsed.found[place]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from ..errors import RejectedDelivery
 from .handshakes import Reply, member
 from .parsed import Parsed
 from .schemes.fetching import fetch_https
+from .schemes.sns import REGION
 
 __all__ = ["SnsConfirmation"]
 
-_ADDRESS = re.compile(
-    r"https://sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?/\?[!-~]{1,2000}", re.ASCII
-)
+_ADDRESS = re.compile(rf"https://sns\.{REGION}\.amazonaws\.com(\.cn)?/\?[!-~]{{1,2000}}", re.ASCII)
 _SUBSCRIBE = "SubscriptionConfirmation"
 _ASKS = (_SUBSCRIBE, "UnsubscribeConfirmation")
 

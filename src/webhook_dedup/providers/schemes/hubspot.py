@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...errors import ConfigError
 from ..parsed import Parsed
@@ -40,6 +40,8 @@ class HubSpotSignature:
         versions: The versions that are accepted.
         tolerance: How many seconds the time may lie in the past or in the future; ``None`` for any.
     """
+
+    signs_url: ClassVar[bool] = True
 
     versions: tuple[HubSpotVersion, ...] = ("v3",)
     tolerance: float | None = 300.0

@@ -14,7 +14,10 @@ Secrets = str | bytes | Sequence[str | bytes]
 
 
 class SignatureScheme(Protocol):
-    """How one family of senders signs."""
+    """How one family of senders signs.
+
+    One that signs the URL has ``signs_url = True``, so that a source can say what it needs.
+    """
 
     def load_secret(self, secret: str | bytes) -> bytes:
         """Return the key that a configured secret stands for.

@@ -21,12 +21,15 @@ from .options import check_tolerance
 from .reading import canonical_base64, json_body, utf8
 from .refusals import check_time, malformed, missing
 
-__all__ = ["SnsSignature"]
+__all__ = ["REGION", "SnsSignature"]
+
+REGION = r"[a-z]{2,4}(-[a-z]{2,20}){1,2}-[0-9]{1,2}"
 
 _ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,40}:[0-9]{12}:[A-Za-z0-9_.-]{1,256}")
 _CERTIFICATE_URL = re.compile(
+    # A region and nothing else: at sns.s3-us-west-2.amazonaws.com the owner of a bucket answers.
     # The same hosts answer API calls, so that the path must be a certificate's, too.
-    r"https://sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?"
+    rf"https://sns\.{REGION}\.amazonaws\.com(\.cn)?"
     r"/SimpleNotificationService-[A-Za-z0-9]{1,64}\.pem"
 )
 _HASHES: dict[str, RsaHash] = {"1": "sha1", "2": "sha256"}

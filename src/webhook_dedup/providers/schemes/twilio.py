@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from ..forms import Form
@@ -37,6 +38,8 @@ class TwilioSignature:
     its own libraries try: with and without the port, and the query as it came, as a browser
     writes it, and as older senders do.
     """
+
+    signs_url: ClassVar[bool] = True
 
     header: str = "X-Twilio-Signature"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..parsed import Parsed
 from .digests import (
@@ -33,6 +34,8 @@ class UrlHmac:
         algorithm: The hash.
         encoding: ``"hex"`` (lower case) or ``"base64"``.
     """
+
+    signs_url: ClassVar[bool] = True
 
     header: str
     algorithm: Algorithm = "sha256"
@@ -67,6 +70,8 @@ class MandrillSignature:
 
     The URL is signed as it was registered, a user and password in it included.
     """
+
+    signs_url: ClassVar[bool] = True
 
     header: str = "X-Mandrill-Signature"
 
