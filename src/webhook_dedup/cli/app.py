@@ -7,20 +7,31 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .bench import bench
 from .demo import demo
+from .doctor import doctor
 from .inbox import inbox
+from .providers import providers
+from .send import send
 from .stores import stores
+from .tail import tail
+from .why import why
 from .work import work
 
 __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Webhook handlers that run once.",
 )
+app.command()(bench)
 app.command()(demo)
+app.command()(doctor)
+app.command()(providers)
+app.command()(send)
+app.command()(tail)
+app.command()(why)
 app.command()(work)
 app.add_typer(inbox, name="inbox")
 app.add_typer(stores, name="stores")

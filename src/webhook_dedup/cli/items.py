@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ..model import Attempt, Delivery, Item
+from ..model import Attempt, Item
+from ..observe.masking import masked_headers, masked_query
 from .output import print_table, say, shown
 
 __all__ = ["COLUMNS", "cells", "details", "instant", "print_details", "summary"]
 
 COLUMNS = ("id", "state", "source", "event id", "received", "attempts", "last error")
 
-_MASK = "***"
-_SECRET = re.compile(
-    r"auth|cookie|signature|\bsig\b|-sign\b|hmac|secret|token|passw|credential|api-?key|access-?key",
-    re.IGNORECASE,
-)
 _LONGEST_CELL = 80
 _LONGEST_BODY = 10_000
 
@@ -49,9 +44,9 @@ def details(item: Item) -> dict[str, Any]:
         "key": item.key,
         "method": delivery.method,
         "path": delivery.path,
-        "query_string": _masked_query(delivery.query_string),
+        "query_string": masked_query(delivery.query_string),
         "client": delivery.client[0] if delivery.client else None,
-        "headers": [list(pair) for pair in _headers(delivery)],
+        "headers": [list(pair) for pair in masked_headers(delivery.headers)],
         "body_text": text,
         "body_base64": base64.b64encode(delivery.body).decode() if text is None else None,
         "history": [_run(attempt) for attempt in item.history],
@@ -104,20 +99,6 @@ def instant(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-
-
-def _headers(delivery: Delivery) -> list[tuple[str, str]]:
-    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in delivery.headers]
-    return [(name, _MASK if _SECRET.search(name) else value) for name, value in pairs]
-
-
-def _masked_query(query: bytes) -> str:
-    return "&".join(map(_masked_field, query.decode("latin-1").split("&")))
-
-
-def _masked_field(field: str) -> str:
-    name, equals, _ = field.partition("=")
-    return f"{name}={_MASK}" if equals and _SECRET.search(name) else field
 
 
 def _run(attempt: Attempt) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _LEVELS = {
     Kind.ESCALATED: logging.WARNING,
     Kind.BURIED: logging.ERROR,
 }
-_QUIET = ("kind", "error", "warning", "at")
+_QUIET = ("kind", "error", "warning", "at", "delivery")
 _NAMES = tuple(name for name in Record.__dataclass_fields__ if name not in _QUIET)
 
 

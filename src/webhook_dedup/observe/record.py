@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from webhook_dedup.model import Claim, Event, Outcome
+from ..model import Claim, Delivery, Event, Outcome
 
 __all__ = ["Kind", "Reason", "Record", "about", "skip"]
 
@@ -76,6 +76,8 @@ class Record:
         error: The exception behind it, for tracebacks.
         warning: The record tells of something a person should look at.
         at: Unix time of the record.
+        delivery: The arrival, with RECEIVED and STARTED; never logged.
+        original_id: Delivery id of the first copy, with skips, where the store tells.
     """
 
     kind: Kind
@@ -97,10 +99,17 @@ class Record:
     error: BaseException | None = None
     warning: bool = False
     at: float = field(default_factory=time.time)
+    delivery: Delivery | None = field(default=None, repr=False, compare=False)
+    original_id: str | None = None
+
+
+_WITH_DELIVERY = (Kind.RECEIVED, Kind.STARTED)
 
 
 def about(kind: Kind, event: Event, **fields: Any) -> Record:
     """Make a record of something that happened to an event."""
+    if kind in _WITH_DELIVERY:
+        fields["delivery"] = event.delivery
     return Record(
         kind,
         event.source,
@@ -124,6 +133,7 @@ def skip(kind: Kind, event: Event, claim: Claim, **fields: Any) -> Record:
         first_seen=claim.first_seen,
         age=max(0.0, now - claim.first_seen) if claim.first_seen is not None else None,
         original="done" if claim.done else "in_flight",
+        original_id=(claim.holder or "").rpartition(".")[0] or None,
         at=now,
         **fields,
     )

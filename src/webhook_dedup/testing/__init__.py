@@ -1,7 +1,38 @@
-"""Tools for tests: the contracts of stores and inboxes, and a clock that tests move."""
+"""Tools for tests: the contracts of stores and inboxes, and what tries an app that uses them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .answers import Answer, Answers, assert_ran_once
 from .clock import FakeClock
-from .inbox_contract import InboxContract
-from .store_contract import StoreContract
+from .failing_store import FailingStore
+from .hammer import hammer
 
-__all__ = ["FakeClock", "InboxContract", "StoreContract"]
+if TYPE_CHECKING:
+    from .inbox_contract import InboxContract
+    from .store_contract import StoreContract
+
+__all__ = [
+    "Answer",
+    "Answers",
+    "FailingStore",
+    "FakeClock",
+    "InboxContract",
+    "StoreContract",
+    "assert_ran_once",
+    "hammer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The suites load pytest and all their rules, and pytest itself loads this package's plugin.
+    if name == "StoreContract":
+        from .store_contract import StoreContract  # noqa: PLC0415
+
+        return StoreContract
+    if name == "InboxContract":
+        from .inbox_contract import InboxContract  # noqa: PLC0415
+
+        return InboxContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,150 @@
+"""What a history costs: CPU of the server for each delivery, with it and without.
+
+Run it as ``python -m benchmarks.history``. One server process has the same app twice, one keeping a
+history. Both get signed deliveries, each of a new event, over connections that stay open. They take
+turns in short blocks, the process's CPU time is read around each block, what it does in the
+background included, and each block is compared with its neighbour, so that what else the machine
+does falls on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from webhook_dedup import Policy, Source, WebhookDedup
+from webhook_dedup.contracts import Observer
+from webhook_dedup.observe.history import History
+from webhook_dedup.providers import sign
+
+SECRET = "a benchmark's secret"
+PATH = "/hooks"
+CONNECTIONS = 32
+SETTLE = 0.4
+ANSWER = b"HTTP/1.1 200"
+
+
+def app(store: str, observers: list[Observer]) -> WebhookDedup:
+    async def handle(_):
+        return JSONResponse({"handled": True})
+
+    inner = Starlette(routes=[Route(PATH, handle, methods=["POST"])])
+    source = Source("generic", path=PATH, event_id="id", secret=SECRET)
+    policy = Policy(max_in_flight=10_000)
+    return WebhookDedup(inner, store=store, sources=[source], observers=observers, policy=policy)
+
+
+async def serve(without: str, with_history: str) -> None:
+    """Be the server: print the port of either app, then serve until killed."""
+    apps = [app(without, []), app(with_history, [History(with_history)])]
+    configs = [uvicorn.Config(each, port=0, log_level="critical", lifespan="on") for each in apps]
+    servers = [uvicorn.Server(config) for config in configs]
+    serving = [asyncio.ensure_future(server.serve()) for server in servers]
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - no event offered
+        await asyncio.sleep(0.01)
+    print(*(server.servers[0].sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*serving)
+
+
+@contextmanager
+def served(*stores: str):
+    """A server process and the ports it listens to."""
+    command = [sys.executable, "-m", "benchmarks.history", "--serve", *stores]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield psutil.Process(process.pid), [int(port) for port in process.stdout.readline().split()]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def request() -> bytes:
+    body = json.dumps({"id": uuid.uuid4().hex, "filler": "x" * 900}).encode()
+    headers = {"content-length": len(body), **sign("generic", secret=SECRET, body=body)}
+    lines = [f"POST {PATH} HTTP/1.1", "host: test", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def deliver(port: int, number: int) -> None:
+    """Send deliveries over one connection, one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(number):
+        writer.write(request())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(ANSWER), head
+        length = next(line for line in head.lower().split(b"\r\n") if b"content-length" in line)
+        await reader.readexactly(int(length.split(b":")[1]))
+    writer.close()
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+async def block(process: psutil.Process, port: int, requests: int) -> float:
+    """CPU microseconds of the server for each delivery."""
+    share = requests // CONNECTIONS
+    before = cpu(process)
+    await asyncio.gather(*(deliver(port, share) for _ in range(CONNECTIONS)))
+    await asyncio.sleep(SETTLE)  # what is written behind the events counts
+    return (cpu(process) - before) / (share * CONNECTIONS) * 1e6
+
+
+async def measure(stores: list[str], requests: int, blocks: int) -> list[tuple[float, float]]:
+    """CPU microseconds without and with a history, in pairs of neighbours."""
+    with served(*stores) as (process, (off, on)):
+        for port in (off, on):  # warm up
+            await block(process, port, requests)
+        pairs = []
+        for number in range(blocks):
+            # Which is first takes turns, too.
+            costs = dict.fromkeys((off, on) if number % 2 else (on, off), 0.0)
+            for port in costs:
+                costs[port] = await block(process, port, requests)
+            pairs.append((costs[off], costs[on]))
+    return pairs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", default="", help="URL of a Redis; two SQLite files by default")
+    parser.add_argument("--requests", type=int, default=960, help="in a block")
+    parser.add_argument("--blocks", type=int, default=25)
+    parser.add_argument("--serve", nargs=2, metavar=("WITHOUT", "WITH"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        return asyncio.run(serve(*options.serve))
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [f"sqlite:///{Path(folder, name)}.db" for name in ("without", "with")]
+        if options.store:
+            stores = [f"{options.store}?prefix={name}:" for name in ("without", "with")]
+        pairs = asyncio.run(measure(stores, options.requests, options.blocks))
+    off, on = (statistics.median(costs) for costs in zip(*pairs, strict=True))
+    grown = sorted(100 * (pair[1] / pair[0] - 1) for pair in pairs)
+    lower, middle, upper = statistics.quantiles(grown, n=4)
+    print(f"without {off:.0f} µs, with {on:.0f} µs CPU a delivery (medians)")
+    print(f"it grows by {middle:+.1f} % (half of {len(grown)} pairs: {lower:+.1f} to {upper:+.1f})")
+    print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Starts a store and its inbox as an app does, and examines what is behind them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from ...contracts import OperableInbox, Startable, Store
+from ...errors import ConfigError, SchemaError, StoreError
+from ...inbox import inbox_beside
+from ...observe.backlog import look
+from ..items import instant
+from ..output import opened_store
+from .finding import Finding, Level
+
+__all__ = ["examined"]
+
+_logger = logging.getLogger("webhook_dedup")
+_UNREADABLE = ("inbox tables", "inbox reached")
+_LET_IT_START = "start the app once: it makes its tables"
+
+
+async def examined(url: str, max_age: float) -> list[Finding]:
+    """Examine a durable store.
+
+    Args:
+        url: The store's.
+        max_age: Seconds that a delivery may wait.
+
+    Raises:
+        ConfigError: The URL names no store.
+    """
+    try:
+        async with opened_store(url) as store:
+            return await _examined(store, max_age)
+    except ConfigError:
+        raise
+    except StoreError as exc:
+        # Also for a SQLite file that is not there, which is noticed before anything is connected.
+        return [Finding(Level.FAILURE, "store", str(exc), "start it, or correct the URL")]
+
+
+async def _examined(store: Store, max_age: float) -> list[Finding]:
+    findings = await _started(store, "store")
+    inbox = cast(OperableInbox, inbox_beside(store))
+    try:
+        if not any("reached" in finding.check for finding in findings):
+            findings += await _server(store)
+            started = await _started(inbox, "inbox")
+            findings += [finding for finding in started if finding not in findings]
+            if not any(finding.check in _UNREADABLE for finding in started):
+                findings += await _backlog(inbox, max_age)
+    finally:
+        await inbox.aclose()
+    return findings
+
+
+async def _started(room: Any, name: str) -> list[Finding]:
+    """Start a store or an inbox, and take down what it warns of."""
+    with _warnings() as told:
+        try:
+            if isinstance(room, Startable):
+                await room.start()
+        except SchemaError as exc:
+            return [_of_tables(name, str(exc))]
+        except (ConfigError, StoreError) as exc:
+            return [Finding(Level.FAILURE, f"{name} reached", str(exc), "")]
+    if not told:
+        return [Finding(Level.OK, name, "answers, and is set up as it should be")]
+    return [Finding(Level.WARNING, f"{name} settings", text) for text in told]
+
+
+def _of_tables(name: str, error: str) -> Finding:
+    text, _, remedy = error.partition(";")
+    if "absent" not in text:
+        return Finding(Level.FAILURE, f"{name} tables", text, remedy.strip())
+    if name == "inbox":  # a store that only serves functions has none
+        return Finding(
+            Level.WARNING, "inbox tables", f"{text}: no app with sources uses this store"
+        )
+    return Finding(Level.FAILURE, f"{name} tables", text, _LET_IT_START)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Catch what is logged as a warning."""
+    told: list[str] = []
+
+    class _Take(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler = _Take(logging.WARNING)
+    propagates, _logger.propagate = _logger.propagate, False
+    _logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        _logger.removeHandler(handler)
+        _logger.propagate = propagates
+
+
+async def _server(store: Store) -> list[Finding]:
+    """Examine the server in its own words. Its driver belongs to an extra."""
+    if store.name == "redis":
+        from .redis import examine_redis  # noqa: PLC0415
+
+        return await examine_redis(cast(Any, store))
+    from .sql import examine_sql  # noqa: PLC0415
+
+    return await examine_sql(cast(Any, store))
+
+
+async def _backlog(inbox: OperableInbox, max_age: float) -> list[Finding]:
+    backlog = await look(inbox)
+    findings = []
+    if backlog.oldest > max_age:
+        since = instant(time.time() - backlog.oldest)
+        findings.append(
+            Finding(
+                Level.WARNING,
+                "inbox age",
+                f"{backlog.waiting} deliveries wait, the oldest since {since}",
+                "is the app or a worker running? See webhook-dedup inbox list --state waiting",
+            )
+        )
+    if backlog.dead:
+        findings.append(
+            Finding(
+                Level.WARNING,
+                "dead letters",
+                f"{backlog.dead} deliveries were given up and wait for a person",
+                "see webhook-dedup inbox list --state dead, then replay or purge them",
+            )
+        )
+    return findings or [Finding(Level.OK, "inbox", f"{backlog.waiting} deliveries wait or run")]

@@ -1,0 +1,214 @@
+"""The history: an observer that keeps what was recorded, and answers questions about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigError
+from ...keys import digest
+from ...policy import Duration, seconds
+from ..record import Record
+from .entry import Entry, Pen, Row, read_row, row_of
+from .ledger import Ledger, Wanted, open_ledger
+from .scribe import Scribe
+
+if TYPE_CHECKING:
+    from ...contracts import Store
+
+__all__ = ["History"]
+
+_TRIMMED_AT_ONCE = 500
+_PAUSE_BETWEEN_TRIMS = 0.05
+_LAST_WRITE = 5.0
+_AT_ONCE = 500
+_LONGEST_STORY = 1_000
+_OVERLAP = 1.0
+
+
+class History:
+    """Keeps recent deliveries and decisions, for people who ask what happened.
+
+    Pass it as an observer; other processes read it with another ``History`` of the same place::
+
+        history = History("sqlite:///webhooks.db")
+        app.add_middleware(WebhookDedup, store=…, sources=[…], observers=[history])
+
+    Records are written in batches behind the events. They are dropped, counted in :attr:`dropped`
+    and logged when the store is away for long; no event ever waits for the history.
+
+    Args:
+        place: A SQL or Redis store, whose connection is shared, or a URL.
+        keep: How long entries are kept.
+        most: How many are kept, give or take what comes between two trims; what one delivery did
+            within a moment is written together and counts as one.
+        mask_headers: Names of headers whose values are not kept, beside those that look secret.
+        bodies: Keep the bodies of deliveries.
+        create: Make the table if it is absent. A reader passes ``False``.
+        room: How many records wait to be written at most.
+        every: Seconds for which records are collected into a batch.
+        trim_every: Seconds between deletions of what is too old or too much.
+
+    Raises:
+        ConfigError: Nothing can be kept there, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        place: Store | str,
+        *,
+        keep: Duration = timedelta(days=7),
+        most: int = 100_000,
+        mask_headers: Iterable[str] = (),
+        bodies: bool = False,
+        create: bool = True,
+        room: int = 10_000,
+        every: Duration = 0.5,
+        trim_every: Duration = 30.0,
+    ) -> None:
+        if most < 1 or room < 1:
+            raise ConfigError("a history needs room: most and room must be 1 or more")
+        self._place = place
+        self._create = create
+        self._keep = seconds(keep, "keep")
+        self._most = most
+        self._ledger: Ledger = open_ledger(place, create=create)
+        self._closed = False
+        masked = frozenset(name.lower() for name in mask_headers)
+        self._scribe = Scribe(
+            Pen(masked, bodies=bodies).rows,
+            self._write,
+            self._trim,
+            room=room,
+            every=seconds(every, "every"),
+            tidy_every=seconds(trim_every, "trim_every"),
+        )
+
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped since the start of this process."""
+        return self._scribe.dropped
+
+    def record(self, record: Record) -> None:
+        self._scribe.take(record)
+
+    async def start(self) -> None:
+        """Connect and prepare the table; may be called again, also after :meth:`aclose`.
+
+        Raises:
+            ConfigError: It cannot work as configured.
+            SchemaError: The table is absent and may not be made, or is of another version.
+            StoreUnavailable: The place cannot be reached now; records wait meanwhile.
+        """
+        self._reopen()
+        await self._ledger.start()
+
+    async def flush(self) -> bool:
+        """Write what was recorded so far; ``False`` if the store did not take it."""
+        return await self._scribe.flush()
+
+    async def aclose(self) -> None:
+        """Write what is left, and free what was opened here."""
+        await self._scribe.aclose(_LAST_WRITE)
+        self._closed = True
+        await self._ledger.aclose()
+
+    async def find(
+        self,
+        *,
+        source: str | None = None,
+        reason: str | None = None,
+        kind: str | None = None,
+        event_id: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        after: str = "",
+    ) -> Sequence[Entry]:
+        """List entries, the latest first, and those of one delivery together.
+
+        Args:
+            source: Exactly this one.
+            reason: Exactly this one.
+            kind: Exactly this one.
+            event_id: Text that the event id contains, ASCII letters of either case.
+            since: Unix time, included.
+            until: Unix time, not included.
+            limit: How many at most.
+            after: The last id of the page before.
+        """
+        wanted = Wanted(source, kind, reason, event_id, since, until)
+        # The row of the last entry again, since there may be more in it.
+        below = f"{row_of(after)}~" if after else ""
+        found: list[Entry] = []
+        while len(found) < limit:
+            rows = await self._ledger.find(wanted, min(limit + 1, _AT_ONCE), below)
+            if not rows:
+                break
+            entries = (entry for row in rows for entry in reversed(read_row(row)))
+            found += [each for each in entries if wanted.admits(each) and not each.id >= after > ""]
+            below = rows[-1].id
+        return found[:limit]
+
+    async def story(self, event_id: str, source: str | None = None) -> Sequence[Entry]:
+        """Tell everything kept about one event id, in the order it happened."""
+        rows = await self._ledger.of_event(digest(event_id), _LONGEST_STORY)
+        entries = [entry for row in rows for entry in read_row(row)]
+        entries.sort(key=lambda entry: entry.record.at)
+        return [entry for entry in entries if source in {None, entry.record.source}]
+
+    async def tail(self, after: str = "", *, every: float = 0.5) -> AsyncIterator[Entry]:
+        """Yield entries as they are written, by whatever process, without end.
+
+        Args:
+            after: Begin behind this id; without it with what is written from now on.
+            every: Seconds between looks.
+        """
+        last = row_of(after)
+        mark = await self._ledger.written(last)
+        # Statements that began before others may end behind them, so each look goes back a bit.
+        behind = (mark, last or "~")
+        seen = {
+            row.id: row.written
+            async for row in self._written_since(mark - _OVERLAP)
+            if (row.written, row.id) <= behind and row.id != last
+        }
+        while True:
+            async for row in self._written_since(mark - _OVERLAP):
+                if row.id not in seen:
+                    seen[row.id] = row.written
+                    mark = max(mark, row.written)
+                    for entry in read_row(row):
+                        if row.id != last or entry.id > after:
+                            yield entry
+            seen = {row_id: at for row_id, at in seen.items() if at >= mark - 2 * _OVERLAP}
+            await asyncio.sleep(every)
+
+    async def _written_since(self, begin: float) -> AsyncIterator[Row]:
+        """Yield rows written then or later; some at a border come twice."""
+        while True:
+            rows = await self._ledger.since(begin, _AT_ONCE)
+            for row in rows:
+                yield row
+            if len(rows) < _AT_ONCE:
+                return
+            begin = rows[-1].written
+
+    async def _write(self, rows: Sequence[Row]) -> None:
+        self._reopen()
+        await self._ledger.write(rows)
+
+    async def _trim(self) -> None:
+        """Delete a bit at a time, so that nobody waits long for the ledger."""
+        while True:
+            trimmed = await self._ledger.trim(self._keep, self._most, _TRIMMED_AT_ONCE)
+            if trimmed < _TRIMMED_AT_ONCE:
+                return
+            await asyncio.sleep(_PAUSE_BETWEEN_TRIMS)
+
+    def _reopen(self) -> None:
+        if self._closed:
+            self._ledger = open_ledger(self._place, create=self._create)
+            self._closed = False

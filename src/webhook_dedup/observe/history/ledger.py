@@ -1,0 +1,132 @@
+"""Where a history is kept: the contract of ledgers, and how one is opened."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ...errors import ConfigError
+from .entry import Entry, Row, id_at
+
+if TYPE_CHECKING:
+    from ...contracts import Store
+
+__all__ = ["Ledger", "Wanted", "open_ledger"]
+
+_LONGEST_ROW = 60.0  # seconds from its first entry to its last
+_EXAMPLES = "sqlite:///webhooks.db, postgresql://… or redis://…"
+_LEDGERS = {
+    "sqlite": ("sql", "SqlLedger"),
+    "postgres": ("sql", "SqlLedger"),
+    "postgresql": ("sql", "SqlLedger"),
+    "redis": ("redis", "RedisLedger"),
+    "rediss": ("redis", "RedisLedger"),
+    "unix": ("redis", "RedisLedger"),
+    "valkey": ("redis", "RedisLedger"),
+    "valkeys": ("redis", "RedisLedger"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries are meant. Fields that are ``None`` admit everything.
+
+    Attributes:
+        source, kind, reason: Exactly.
+        event_id: Text that the event id contains; upper and lower case of ASCII are alike.
+        since, until: Unix times of records, the first included, the last not.
+    """
+
+    source: str | None = None
+    kind: str | None = None
+    reason: str | None = None
+    event_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether an entry is meant."""
+        record = entry.record
+        return (
+            self.source in {None, record.source}
+            and self.kind in {None, record.kind.value}
+            and self.reason in {None, record.reason}
+            and (self.event_id is None or _contains(record.event_id or "", self.event_id))
+            and (self.since is None or record.at >= self.since)
+            and (self.until is None or record.at < self.until)
+        )
+
+    @property
+    def earliest(self) -> str:
+        """The least id a row may have that holds an entry which is meant; empty for any."""
+        return "" if self.since is None else id_at(self.since - _LONGEST_ROW)
+
+    @property
+    def latest(self) -> str:
+        """The id above those rows; empty for any."""
+        return "" if self.until is None else id_at(self.until)
+
+
+class Ledger(Protocol):
+    """Keeps rows, in the order of their ids and in that in which they were written.
+
+    A call raises :class:`~webhook_dedup.errors.StoreUnavailable` when the ledger cannot be
+    reached; then it may have happened or not, and may be repeated.
+    """
+
+    name: str
+
+    async def start(self) -> None:
+        """Connect and prepare; may be called again."""
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """Keep rows. One whose id is there already is left as it is."""
+
+    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Row]:
+        """List rows, the highest ids first, and below the id ``below`` if it is given.
+
+        Every row that holds an entry which is meant is there; others may be.
+        """
+
+    async def of_event(self, digest: bytes, limit: int) -> Sequence[Row]:
+        """List the rows of one event id, in the order of their ids; the last ``limit`` of them."""
+
+    async def since(self, written: float, limit: int) -> Sequence[Row]:
+        """List rows written then or later, the first written first."""
+
+    async def written(self, row_id: str) -> float:
+        """Say when a row was written; the present time of the ledger's clock without it."""
+
+    async def trim(self, keep: float, most: int, limit: int) -> int:
+        """Delete up to ``limit`` of the rows that are too old or too many; say how many."""
+
+    async def aclose(self) -> None:
+        """Free what the ledger opened itself."""
+
+
+def _contains(text: str, part: str) -> bool:
+    return part.casefold() in text.casefold()
+
+
+def open_ledger(place: Store | str, *, create: bool = True) -> Ledger:
+    """Open the ledger in a store, or in the place a URL names.
+
+    Args:
+        place: A store that shares its connection, or a URL as of a store.
+        create: Make the table if it is absent.
+
+    Raises:
+        ConfigError: Nothing can be kept there.
+        MissingExtra: A driver is not installed.
+    """
+    name = place.partition("://")[0].partition("+")[0] if isinstance(place, str) else place.name
+    entry = _LEDGERS.get(name)
+    if entry is None or not (isinstance(place, str) or hasattr(place, "connection")):
+        raise ConfigError(f"a history cannot be kept in {name}; write {_EXAMPLES}")
+    module, class_name = entry
+    ledger = getattr(importlib.import_module(f"{__package__}.{module}"), class_name)
+    if isinstance(place, str):
+        return cast(Ledger, ledger.from_url(place, create=create))
+    return cast(Ledger, ledger.beside(place))

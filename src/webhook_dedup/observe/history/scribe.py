@@ -1,0 +1,168 @@
+"""Takes records on the way of events, and writes them behind it, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+from time import monotonic
+
+from ...errors import WebhookDedupError
+from ..record import Record
+from .entry import Row
+
+__all__ = ["Scribe"]
+
+_logger = logging.getLogger("webhook_dedup")
+
+_AT_ONCE = 100  # made or written between two turns of the event loop
+_ROOM_BYTES = 32 * 1024 * 1024
+_LONGEST_PAUSE = 30.0
+
+
+class Scribe:
+    """A bounded buffer and the task that empties it. It never makes anybody wait.
+
+    What finds no room, because the ledger is away or slow, is dropped and counted.
+
+    Args:
+        rows: Makes rows of records.
+        write: Keeps rows; may be repeated.
+        tidy: Called now and then, when something was written.
+        room: How many records wait at most.
+        every: Seconds for which records are collected.
+        tidy_every: Seconds between calls of ``tidy``.
+    """
+
+    def __init__(
+        self,
+        rows: Callable[[Iterable[Record]], Iterator[Row]],
+        write: Callable[[Sequence[Row]], Awaitable[None]],
+        tidy: Callable[[], Awaitable[None]],
+        *,
+        room: int,
+        every: float,
+        tidy_every: float,
+    ) -> None:
+        self.dropped = 0
+        self._rows_of = rows
+        self._write = write
+        self._tidy = tidy
+        self._room = room
+        self._every = every
+        self._tidy_every = tidy_every
+        self._tidy_at = 0.0
+        self._taken: deque[Record] = deque()
+        self._making: Iterator[Row] = iter(())
+        self._rows: deque[Row] = deque()
+        self._bytes = 0
+        self._told_dropped = 0
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writing = asyncio.Lock()
+
+    def take(self, record: Record) -> None:
+        """Take a record, or drop it. Called for every record: does no more than it must."""
+        if len(self._taken) + len(self._rows) >= self._room:
+            self._drop(1)
+            return
+        self._taken.append(record)
+        if self._task is None or self._task.done():
+            self._begin()
+
+    def _begin(self) -> None:
+        with suppress(RuntimeError):  # outside an event loop: the next record inside one begins
+            loop = asyncio.get_running_loop()
+            if loop is not self._loop:  # the one before has ended, and with it who held the lock
+                self._loop, self._writing = loop, asyncio.Lock()
+            self._task = loop.create_task(self._run(), name="webhook_dedup history")
+
+    async def _run(self) -> None:
+        """Write until nothing is left; while the ledger is away, try again and again."""
+        pause = self._every
+        while self._taken or self._rows:
+            await asyncio.sleep(pause)  # others come meanwhile
+            written = await self.flush()
+            pause = self._every if written else min(pause * 2, _LONGEST_PAUSE)
+
+    async def flush(self) -> bool:
+        """Write what is there now. False if the ledger did not take it; it is kept then."""
+        async with self._writing:
+            try:
+                await self._write_all()
+            except Exception as exc:  # noqa: BLE001 - whatever fails, it is told and tried again
+                self._tell_away(exc)
+                return False
+            self._tell_back()
+        return True
+
+    async def aclose(self, timeout: float) -> None:
+        """Write what is left within ``timeout`` seconds, and stop."""
+        task, self._task = self._task, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+            await asyncio.wait([task])
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.flush(), timeout)
+        left = len(self._taken) + len(self._rows) + sum(1 for _ in self._making)
+        if left:
+            self._taken.clear()
+            self._rows.clear()
+            self._bytes = 0
+            self._drop(left)
+            _logger.warning("the history ends without %d records: its store is away", left)
+
+    async def _write_all(self) -> None:
+        # Only what is there now: what comes meanwhile is collected into the next batch.
+        await self._make_rows()
+        left = len(self._rows)
+        while left > 0:
+            part = list(islice(self._rows, min(_AT_ONCE, left)))
+            await self._write(part)
+            left -= len(part)
+            for row in part:
+                self._rows.popleft()
+                self._bytes -= len(row.data)
+        if monotonic() >= self._tidy_at:
+            self._tidy_at = monotonic() + self._tidy_every
+            await self._tidy()
+
+    async def _make_rows(self) -> None:
+        """Make rows of what was taken, so that nothing holds on to deliveries and exceptions."""
+        taken, self._taken = self._taken, deque()
+        # Kept, so that a cancellation in between loses nothing.
+        self._making = chain(self._making, self._rows_of(taken))
+        for number, row in enumerate(self._making, 1):
+            if self._bytes + len(row.data) > _ROOM_BYTES:
+                self._drop(1)
+            else:
+                self._rows.append(row)
+                self._bytes += len(row.data)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _drop(self, number: int) -> None:
+        if self.dropped == self._told_dropped:
+            _logger.warning("the history is full and drops records until its store keeps up")
+        self.dropped += number
+
+    def _tell_away(self, exc: Exception) -> None:
+        if not self._away:
+            self._away = True
+            unforeseen = None if isinstance(exc, WebhookDedupError) else exc
+            _logger.warning(
+                "the history cannot be written; events go on without it: %s",
+                exc,
+                exc_info=unforeseen,
+            )
+
+    def _tell_back(self) -> None:
+        lost = self.dropped - self._told_dropped
+        if self._away or lost:
+            _logger.warning("the history is written again; %d records were dropped", lost)
+        self._away = False
+        self._told_dropped = self.dropped

@@ -1,0 +1,47 @@
+"""Headers and queries without what must not be kept or shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+from functools import lru_cache
+
+__all__ = ["MASK", "masked_headers", "masked_query"]
+
+MASK = "***"
+_SECRET = re.compile(
+    r"auth|cookie|signature|\bsig\b|-sign\b|hmac|secret|token|passw|credential|api-?key|access-?key",
+    re.IGNORECASE,
+)
+
+
+def masked_headers(
+    headers: Iterable[tuple[bytes, bytes]], also: Container[str] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Return headers as text, the values of secret ones replaced.
+
+    Args:
+        headers: Raw pairs.
+        also: More names to mask, in lower case.
+    """
+    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+    return tuple((name, MASK if _is_secret(name, also) else value) for name, value in pairs)
+
+
+def masked_query(query: bytes) -> str:
+    """Return a query as text, the values of secret fields replaced."""
+    return "&".join(map(_masked_field, query.decode("latin-1").split("&")))
+
+
+def _is_secret(name: str, also: Container[str]) -> bool:
+    return _sounds_secret(name) or name.lower() in also
+
+
+@lru_cache(maxsize=1024)  # senders name the same headers again and again
+def _sounds_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
+
+
+def _masked_field(field: str) -> str:
+    name, equals, _ = field.partition("=")
+    return f"{name}={MASK}" if equals and _sounds_secret(name) else field

@@ -1,0 +1,205 @@
+"""Records as OpenTelemetry spans: a delivery, and in it its claim and its handler."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from opentelemetry import context, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+
+from .record import Kind, Record
+
+__all__ = ["Spans"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MOST_OPEN = 10_000
+_MOST_KNOWN = 10_000
+_LINKED = {"webhook_dedup.link": "original"}
+
+
+@dataclass(slots=True)
+class _Open:
+    """The spans of a delivery that is under way.
+
+    Attributes:
+        delivery: From its arrival to the end of its run.
+        claim: From its arrival until it is known whether it runs.
+        handler: While the handler runs.
+        outside: What was current before the handler's span was.
+    """
+
+    delivery: Span
+    claim: Span | None = None
+    handler: Span | None = None
+    outside: Context | None = None
+
+
+class Spans:
+    """Makes spans of the records of deliveries.
+
+    The handler's span is current while the handler runs, so that spans of its own are its
+    children. A copy of an event that this process has seen is linked to the original; a later run
+    of the same delivery continues its trace, in another process by the ``traceparent`` that is
+    kept among the headers of the delivery.
+
+    Args:
+        tracer: Makes the spans.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._originals: OrderedDict[tuple[str, str | None, str | None], SpanContext] = (
+            OrderedDict()
+        )
+        self._arrivals: OrderedDict[str, SpanContext] = OrderedDict()
+
+    def note(self, record: Record) -> None:
+        """Begin or end spans."""
+        if record.delivery_id is None:
+            return
+        if record.kind is Kind.RECEIVED:
+            self._received(record, record.delivery_id)
+        elif record.kind is Kind.STARTED:
+            self._started(record, record.delivery_id)
+        elif record.kind in _ENDS and record.delivery_id in self._open:
+            self._ended(record, self._open.pop(record.delivery_id))
+
+    def _received(self, record: Record, delivery_id: str) -> None:
+        event = (record.source, record.tenant, record.event_id)
+        original = self._originals.get(event)
+        span = self._delivery(record, _parent(record), original)
+        if span.get_span_context().is_valid:
+            _keep(self._arrivals, delivery_id, span.get_span_context(), _MOST_KNOWN)
+            _keep(self._originals, event, original or span.get_span_context(), _MOST_KNOWN)
+        opened = _Open(span, self._child(span, "webhook claim", record))
+        evicted = _keep(self._open, delivery_id, opened, _MOST_OPEN)
+        if evicted is not None:
+            _end_all(evicted, record)
+
+    def _started(self, record: Record, delivery_id: str) -> None:
+        opened = self._open.get(delivery_id)
+        if opened is None:
+            opened = self._open[delivery_id] = self._run_again(record, delivery_id)
+        _end(opened.claim, record, outcome="fresh")
+        opened.claim = None
+        opened.handler = self._child(opened.delivery, "webhook handler", record)
+        if record.attempt is not None:
+            opened.handler.set_attribute("webhook_dedup.attempt", record.attempt)
+        opened.outside = context.get_current()
+        # Not detached by its token: the run may end in a task with a copy of this context.
+        context.attach(trace.set_span_in_context(opened.handler))
+
+    def _run_again(self, record: Record, delivery_id: str) -> _Open:
+        """Continue the trace of a delivery that arrived earlier, perhaps in another process."""
+        arrival = self._arrivals.get(delivery_id)
+        if arrival is None:
+            arrival = trace.get_current_span(_sent(record)).get_span_context()
+        parent = trace.set_span_in_context(trace.NonRecordingSpan(arrival), Context())
+        return _Open(self._delivery(record, parent, arrival if arrival.is_valid else None))
+
+    def _ended(self, record: Record, opened: _Open) -> None:
+        handler = opened.handler
+        _end_all(opened, record)
+        if (
+            handler is not None
+            and opened.outside is not None
+            and trace.get_current_span() is handler
+        ):
+            context.attach(opened.outside)
+
+    def _delivery(
+        self, record: Record, parent: Context | None, original: SpanContext | None
+    ) -> Span:
+        return self._tracer.start_span(
+            f"webhook {record.source}",
+            parent,
+            SpanKind.CONSUMER,
+            _attributes(record),
+            [] if original is None else [Link(original, _LINKED)],
+            _nanoseconds(record),
+        )
+
+    def _child(self, parent: Span, name: str, record: Record) -> Span:
+        return self._tracer.start_span(
+            name, trace.set_span_in_context(parent), start_time=_nanoseconds(record)
+        )
+
+
+_ENDS = {
+    Kind.SUCCEEDED,
+    Kind.FAILED,
+    Kind.SKIPPED,
+    Kind.DEFERRED,
+    Kind.LEASE_LOST,
+    Kind.RECOVERED,
+    Kind.BURIED,
+}
+
+
+def _end_all(opened: _Open, record: Record) -> None:
+    if opened.claim is not None:
+        _end(opened.claim, record, outcome=record.original or record.reason or record.kind.value)
+    if opened.handler is not None:
+        _judge(opened.handler, record)
+        opened.handler.end(_nanoseconds(record))
+    opened.delivery.set_attribute("webhook_dedup.outcome", record.kind.value)
+    if record.reason is not None:
+        opened.delivery.set_attribute("webhook_dedup.reason", record.reason)
+    opened.delivery.end(_nanoseconds(record))
+
+
+def _end(span: Span | None, record: Record, *, outcome: str) -> None:
+    if span is not None:
+        span.set_attribute("webhook_dedup.outcome", outcome)
+        span.end(_nanoseconds(record))
+
+
+def _judge(handler: Span, record: Record) -> None:
+    if record.kind in {Kind.FAILED, Kind.LEASE_LOST}:
+        handler.set_status(Status(StatusCode.ERROR, record.detail))
+        if record.error is not None:
+            handler.record_exception(record.error)
+
+
+def _parent(record: Record) -> Context | None:
+    """Choose what a delivery belongs to: the server's span, or the one its sender names."""
+    return None if trace.get_current_span().get_span_context().is_valid else _sent(record)
+
+
+def _sent(record: Record) -> Context:
+    """Return the trace that the headers of a delivery name."""
+    headers = () if record.delivery is None else record.delivery.headers
+    return propagate.extract(_carrier(headers), Context())
+
+
+def _carrier(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _attributes(record: Record) -> dict[str, Any]:
+    named = {
+        "source": record.source,
+        "event_id": record.event_id,
+        "event_type": record.event_type,
+        "tenant": record.tenant,
+        "delivery_id": record.delivery_id,
+    }
+    return {f"webhook_dedup.{name}": value for name, value in named.items() if value is not None}
+
+
+def _nanoseconds(record: Record) -> int:
+    return int(record.at * 1_000_000_000)
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> V | None:
+    """Keep a value as the latest of at most ``most``; return the one that had to go."""
+    kept[key] = value
+    kept.move_to_end(key)
+    return kept.popitem(last=False)[1] if len(kept) > most else None

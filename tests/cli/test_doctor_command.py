@@ -1,0 +1,222 @@
+"""``doctor`` finds what could go wrong, in situations that were prepared for it."""
+
+import asyncio
+import json
+import sqlite3
+import time
+
+import asyncpg
+import pytest
+import redis as redis_driver
+
+from tests.cli.operating import FAILED, app_inbox, command, item
+from tests.servers import RedisServer
+from webhook_dedup import open_store
+from webhook_dedup.cli.checkup import finding
+from webhook_dedup.observe.history import History
+
+
+@pytest.fixture
+async def file_url(tmp_path):
+    """A store in a file, used once by an app."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    await started(url)
+    return url
+
+
+async def started(url):
+    """Let an app start with a store, an inbox and a history."""
+    async with app_inbox(url) as inbox:
+        await inbox.start()
+    store = open_store(url)
+    await store.start()
+    history = History(store)
+    await history.start()
+    await history.aclose()
+    await store.aclose()
+
+
+async def doctor(url, *arguments):
+    """The findings by what was examined, and the text for people."""
+    done = await command("doctor", *arguments, "--json", url=url)
+    words = await command("doctor", *arguments, url=url)
+    assert done.exit_code == words.exit_code, (done.output, words.output)
+    told = json.loads(done.stdout)
+    for each in told["findings"]:
+        assert f" {each['check']}: " in words.stdout
+    return done.exit_code, {each["check"]: each for each in told["findings"]}
+
+
+def change(url, *statements):
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+async def test_nothing_wrong(url):
+    """1: a store as an app has set it up; only a Redis that may lose data is warned of."""
+    await started(url)
+    code, found = await doctor(url, "--provider", "stripe")
+    assert code == 0
+    expected = {"store", "version", "clock", "ttl for stripe", "inbox"}
+    assert expected <= set(found)
+    settings = {"inbox settings"} if url.startswith("redis") else set()
+    assert {check for check, each in found.items() if each["level"] != "ok"} == settings
+    assert "cover the" in found["ttl for stripe"]["text"]
+    code, _ = await doctor(url, "--strict")
+    assert code == len(settings)
+
+
+async def test_no_file(tmp_path):
+    """2: the file is not there, and is not made by looking."""
+    code, found = await doctor(f"sqlite:///{tmp_path}/none.db")
+    assert (code, found["store"]["level"]) == (1, "failure")
+    assert "there is no file" in found["store"]["text"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("away", ["redis://127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none"])
+async def test_not_reached(away):
+    """3: nothing listens there."""
+    code, found = await doctor(away)
+    assert (code, set(found)) == (1, {"store reached"})
+
+
+async def test_tables_are_absent(tmp_path):
+    """4: a database that no app has started with."""
+    url = f"sqlite:///{tmp_path}/empty.db"
+    sqlite3.connect(f"{tmp_path}/empty.db").close()
+    (tmp_path / "empty.db").touch()
+    code, found = await doctor(url)
+    assert (code, found["store tables"]["level"]) == (1, "failure")
+    assert "start the app once" in found["store tables"]["remedy"]
+    assert found["inbox tables"]["level"] == "warning"
+
+
+async def test_another_version(file_url):
+    """5: tables of another release, those of the history included."""
+    change(
+        file_url,
+        "UPDATE webhook_dedup_claims_version SET version = 99",
+        "UPDATE webhook_dedup_history_version SET version = 98",
+    )
+    code, found = await doctor(file_url)
+    assert code == 1
+    assert "has version 99" in found["store tables"]["text"]
+    assert "use the release that made it" in found["store tables"]["remedy"]
+    assert "history has version 98" in found["tables"]["text"]
+
+
+async def test_an_index_is_missing(file_url):
+    """6: an index was dropped; the statement that makes it again is told, and works."""
+    change(file_url, "DROP INDEX webhook_dedup_inbox_due")
+    code, found = await doctor(file_url)
+    assert (code, found["indexes"]["level"]) == (0, "warning")
+    assert "webhook_dedup_inbox_due" in found["indexes"]["text"]
+    change(file_url, found["indexes"]["remedy"].removeprefix("run: "))
+    _, found = await doctor(file_url)
+    assert "indexes" not in found
+
+
+async def test_an_index_is_missing_in_postgres(postgres_url):
+    """6, on Postgres."""
+    await started(postgres_url)
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("DROP INDEX webhook_dedup_inbox_due")
+    _, found = await doctor(postgres_url)
+    await connection.execute(found["indexes"]["remedy"].removeprefix("run: "))
+    await connection.close()
+    _, found = await doctor(postgres_url)
+    assert "indexes" not in found
+
+
+@pytest.mark.parametrize(
+    ("provider", "ttl", "level", "says"),
+    [
+        ("stripe", "1h", "failure", "a late retry runs twice"),
+        ("stripe", "7d", "ok", "by hand Stripe sends an event again for 30 d"),
+        ("stripe", "60d", "ok", "60 d cover the 3 d of retries"),
+    ],
+)
+async def test_ttl_against_the_horizon(file_url, provider, ttl, level, says):
+    """7: events are forgotten before their sender gives up."""
+    code, found = await doctor(file_url, "--provider", provider, "--ttl", ttl)
+    each = found[f"ttl for {provider}"]
+    assert (code, each["level"]) == (int(level == "failure"), level)
+    assert says in each["text"]
+
+
+@pytest.mark.parametrize("scheme", ["memory", "bloom"])
+async def test_many_workers_on_memory(scheme, monkeypatch):
+    """8: each process of several has a memory of its own."""
+    code, found = await doctor(f"{scheme}://")
+    assert (code, found["workers"]["level"]) == (0, "ok")
+    assert found["durability"]["level"] == "warning"
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    code, found = await doctor(f"{scheme}://")
+    assert (code, found["workers"]["level"]) == (1, "failure")
+    assert "4 processes serve the app" in found["workers"]["text"]
+
+
+async def test_an_old_inbox(file_url):
+    """9: deliveries wait longer than they should, and some were given up."""
+    async with app_inbox(file_url) as inbox:
+        dead = item("dead", received_at=time.time())
+        await inbox.put([item("old"), dead], 60)
+        assert await inbox.bury(dead, FAILED)
+    code, found = await doctor(file_url)
+    assert code == 0
+    assert "1 deliveries wait, the oldest since 2023" in found["inbox age"]["text"]
+    assert "1 deliveries were given up" in found["dead letters"]["text"]
+    _, found = await doctor(file_url, "--max-age", "9999d")
+    assert "inbox age" not in found
+
+
+async def test_redis_may_lose_data(redis_binary):
+    """10: a Redis without persistence that evicts and is nearly full."""
+    with RedisServer(redis_binary) as server:
+        with redis_driver.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            client.config_set("maxmemory", int(client.info()["used_memory"] * 1.02))
+        code, found = await asyncio.wait_for(doctor(server.url), 30)
+    assert code == 0
+    assert "evicts keys when it is full" in found["store settings"]["text"]
+    assert "appendonly yes" in found["inbox settings"]["text"]
+    assert "MiB are used" in found["memory"]["text"]
+
+
+async def test_a_durable_redis(redis_binary):
+    """11: a Redis that keeps what it acknowledges has nothing to be warned of."""
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+    with RedisServer(redis_binary, args=options) as server:
+        code, found = await doctor(server.url, "--strict")
+    assert code == 0, found
+
+
+async def test_clocks_apart(file_url, monkeypatch):
+    """12: this machine's clock is an hour off."""
+    real = time.time
+    monkeypatch.setattr(finding.time, "time", lambda: real() + 3600)
+    code, found = await doctor(file_url)
+    assert (code, found["clock"]["level"]) == (0, "warning")
+    assert "NTP" in found["clock"]["remedy"]
+
+
+async def test_postgres_that_may_lose_data(postgres_url):
+    """13: a Postgres whose commits do not wait for the disk."""
+    await started(postgres_url)
+    connection = await asyncpg.connect(postgres_url)
+    name = postgres_url.rpartition("/")[2]
+    await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await connection.close()
+    _, found = await doctor(postgres_url)
+    assert "synchronous_commit = on" in found["inbox settings"]["text"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--provider", "nobody")])
+async def test_misused(arguments, file_url):
+    """No store, or a provider that does not exist, is a mistake."""
+    done = await command("doctor", *arguments, url=file_url if arguments else None)
+    assert done.exit_code == 2
+    assert done.stderr

@@ -1,0 +1,259 @@
+"""``why`` tells what became of an event, in situations that were prepared for it."""
+
+import asyncio
+import json
+import re
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from tests.asgi.kit import Handler, Records, deliver, living, policy, source, until
+from tests.cli.operating import app_inbox, command, item
+from webhook_dedup import Discard, Retries, WebhookDedup, open_store
+from webhook_dedup.model import Bid, Key
+from webhook_dedup.observe.history import History
+from webhook_dedup.observe.record import Kind, Record
+
+SLOW = Retries(attempts=2, initial=3600, jitter=0)
+
+
+async def why(url, *arguments):
+    """The answer for machines, beside the one for people."""
+    done = await command("why", *arguments, "--json", url=url)
+    words = await command("why", *arguments, url=url)
+    assert done.exit_code == words.exit_code, (done.output, words.output)
+    return done.exit_code, json.loads(done.stdout)["sources"], words.stdout
+
+
+async def told(url, *arguments):
+    """The one story there is, its verdict and the text for people."""
+    code, stories, words = await why(url, "evt_1", *arguments)
+    assert code == 0, words
+    (story,) = stories
+    assert _timeless(story["summary"]) in _timeless(words)
+    return story, words
+
+
+def _timeless(text):
+    # What is left of a lease or a TTL is another second later on.
+    return re.sub(r"\d+", "#", text)
+
+
+@asynccontextmanager
+async def served(url, handler, **options):
+    """An app that keeps a history beside its store."""
+    store = open_store(url)
+    history = History(store, every=0.01)
+    records = Records()
+    chosen = {"sources": [source()], "policy": policy(retries=SLOW), **options}
+    app = WebhookDedup(handler, store=store, observers=[records, history], **chosen)
+    async with living(app):
+        yield app, records
+    await store.aclose()
+
+
+async def kept(url, *records):
+    """Keep records as an app would."""
+    store = open_store(url)
+    await store.start()
+    history = History(store)
+    for record in records:
+        history.record(record)
+    assert await history.flush()
+    await history.aclose()
+    await store.aclose()
+
+
+def record(kind, at=1_700_000_000.0, **fields):
+    return Record(kind, "shop", event_id="evt_1", delivery_id="d1", at=at, **fields)
+
+
+async def test_handled_once_of_five(url):
+    """1: five copies at once and one later; one ran, and the others are told as duplicates."""
+    handler = Handler()
+    handler.gate.clear()
+    async with served(url, handler) as (app, records):
+        copies = [asyncio.ensure_future(deliver(app)) for _ in range(5)]
+        await handler.inside.wait()
+        handler.gate.set()
+        await asyncio.gather(*copies)
+        await deliver(app)
+        await until(lambda: len(records.of(Kind.SKIPPED)) == 5)
+    story, words = await told(url)
+    assert story["verdict"] == "done"
+    assert "it was handled" in words
+    assert "It arrived 6 times and ran once, 5 skipped as duplicate." in words
+    assert "run 1 began on" in words
+    assert "arrived by POST /hooks, 15 bytes" in words
+    assert f", the first is delivery {story['claim']['holder'].rpartition('.')[0]}" in words
+    assert story["claim"]["state"] == "done"
+
+
+async def test_being_handled(url):
+    """2: the handler runs now, on this process, under a lease."""
+    handler = Handler()
+    handler.gate.clear()
+    async with served(url, handler) as (app, _):
+        running = asyncio.ensure_future(deliver(app))
+        await handler.inside.wait()
+        await app.dedup.record.observers[-1].flush()
+        story, words = await told(url)
+        handler.gate.set()
+        await running
+    assert story["verdict"] == "running"
+    assert "it is being handled since" in words
+    assert "the lease ends in" in words
+
+
+async def test_waits_for_its_retry(url):
+    """3: the first run failed; when the next is due is told, and why."""
+    async with served(url, Handler(ValueError("no such customer"))) as (app, _):
+        await deliver(app)
+    story, words = await told(url)
+    assert story["verdict"] == "waiting"
+    assert "1 attempts failed, the last with ValueError: no such customer; the next is due" in words
+    assert story["history"][-1]["kind"] == "retried"
+    assert "ValueError" in story["history"][-2]["traceback"]
+
+
+async def test_dead(url):
+    """4: a dead letter names the command that runs it again."""
+    async with served(url, Handler(422)) as (app, _):
+        await deliver(app)
+    story, words = await told(url)
+    assert story["verdict"] == "dead"
+    assert f"inbox replay {story['inbox'][0]['id']}" in words
+    assert "the handler answered 422" in words
+
+
+async def test_discarded(url):
+    """5: an event that its handler discarded is done, and the reason told."""
+    async with served(url, Handler(Discard("not for us"))) as (app, _):
+        await deliver(app)
+    story, words = await told(url)
+    assert story["verdict"] == "done"
+    assert "its handler discarded it (not for us)" in words
+
+
+async def test_forgotten(url):
+    """6: the store remembers it no more, so that another copy would run again."""
+    async with served(url, Handler()) as (app, _):
+        await deliver(app)
+        await app.dedup.store.forget(str(Key("webhook:shop", "evt_1")))
+    story, words = await told(url)
+    assert story["verdict"] == "forgotten"
+    assert "another copy would run again" in words
+
+
+async def test_never_ran(url):
+    """7: a filter left it out."""
+    await kept(
+        url, record(Kind.RECEIVED), record(Kind.SKIPPED, reason="filtered", at=1_700_000_001)
+    )
+    story, words = await told(url)
+    assert story["verdict"] == "skipped"
+    assert "it never ran: a filter leaves it out." in words
+
+
+async def test_nobody_works(url):
+    """8: it was accepted for workers, and no run has begun."""
+    async with served(url, Handler(), work=False) as (app, _):
+        await deliver(app)
+    story, words = await told(url)
+    assert story["verdict"] == "waiting"
+    assert "no run has begun. Is a worker running?" in words
+
+
+async def test_its_process_died(url):
+    """9: a run began, its process died and its lease is over."""
+    held = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1")))
+    async with app_inbox(url) as inbox:
+        await inbox.put([held], 600)
+        assert await inbox.begin([held]) == [True]
+    await kept(url, record(Kind.RECEIVED), record(Kind.STARTED, attempt=1, at=1_700_000_001))
+    story, words = await told(url)
+    assert story["verdict"] == "waiting"
+    assert "a run began and did not end" in words
+
+
+async def test_failed_for_good(url):
+    """10: with the handler before the answer nothing keeps a failed delivery but its sender."""
+    async with served(url, Handler(500), sources=[source(ack="handled")]) as (app, _):
+        assert (await deliver(app)).status == 500
+    story, words = await told(url)
+    assert story["verdict"] == "failed"
+    assert "it runs when its sender sends it again" in words
+
+
+async def test_put_off(url):
+    """11: the store did not answer the bid, so it waits uncounted."""
+    async with app_inbox(url) as inbox:
+        await inbox.put([item("d1", source="shop")], 600)
+    await kept(url, record(Kind.DEFERRED, reason="store_away", detail="redis: away"))
+    story, words = await told(url)
+    assert story["verdict"] == "waiting"
+    assert "the store did not answer (redis: away)" in words
+
+
+async def test_lost(url):
+    """12: a run began and nothing else is known of it."""
+    await kept(url, record(Kind.STARTED, attempt=1))
+    story, words = await told(url)
+    assert story["verdict"] == "lost"
+    assert "nobody told of its end" in words
+
+
+async def test_unknown(url):
+    """13: nothing is known, and what could be asked besides is said."""
+    await kept(url, record(Kind.RECEIVED))
+    code, stories, words = await why(url, "evt_2")
+    assert (code, stories) == (1, [])
+    assert "The store can only be asked with --source" in words
+    code, stories, words = await why(url, "evt_2", "--source", "shop")
+    assert (code, stories[0]["verdict"]) == (1, "unknown")
+    assert "longer ago than anything is kept" in words
+
+
+async def test_without_a_history(tmp_path):
+    """14: without a history the claim and the inbox tell, and how to get one is said."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    store = open_store(url)
+    await store.claim([Bid(str(Key("webhook:shop", "evt_1", "acme")), "d1.x", 60)])
+    await store.aclose()
+    story, words = await told(url, "--source", "shop", "--tenant", "acme")
+    assert story["verdict"] == "running"
+    assert "evt_1 of shop (acme): it is being handled by delivery d1" in words
+    assert "No history is kept beside this store" in words
+
+
+async def test_two_sources_and_tenants(url):
+    """15: one id of two senders makes two stories, tenants apart."""
+    at_acme = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1", "acme")))
+    async with app_inbox(url) as inbox:
+        await inbox.put([at_acme], 600)
+    other = replace(record(Kind.SKIPPED, reason="self_sent"), source="git", tenant="x")
+    await kept(url, record(Kind.RECEIVED, tenant="acme"), other)
+    code, stories, words = await why(url, "evt_1")
+    assert code == 0
+    assert [(s["source"], s["tenant"]) for s in stories] == [("git", "x"), ("shop", "acme")]
+    assert (len(stories[1]["inbox"]), len(stories[1]["history"])) == (1, 1)
+    assert "the app itself caused it" in words
+
+
+@pytest.mark.parametrize("place", ["", "memory://", "nothing://x"])
+async def test_misused(place):
+    """A store nobody else can look into is a mistake, told in one line."""
+    done = await command("why", "evt_1", url=place)
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_senders_cannot_steer_the_terminal(url):
+    """Control characters in whatever a sender chose are shown escaped."""
+    evil = "evt_1\x1b[2J\n\u202e"
+    await kept(url, replace(record(Kind.FAILED, detail="a\x1b]0;b"), event_id=evil))
+    done = await command("why", evil, url=url)
+    assert done.exit_code == 0
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
