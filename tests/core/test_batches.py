@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 
 from webhook_dedup import Discard, Policy, StoreUnavailable
+from webhook_dedup.coalesce import MAX_BATCH
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import LeaseLost
 from webhook_dedup.holding import Holding, Job, stand
@@ -53,7 +54,7 @@ async def test_items_are_handled_in_one_call_and_each_is_done():
 
 @in_virtual_time
 async def test_claims_of_a_delivery_go_to_the_store_together():
-    """The first goes at once, as any; all others in one batch behind it."""
+    """What the items of one delivery ask for goes as one batch."""
     async with virtual(BatchWork()) as made:
         gates = [made.store.shut("claim"), made.store.shut("complete")]
         running = await made.deliver(a_batch(*map(str, range(100))))
@@ -62,8 +63,8 @@ async def test_claims_of_a_delivery_go_to_the_store_together():
             gate.set()
         await running
 
-        assert [len(keys) for keys in made.store.keys_of("claim")] == [1, 99]
-        assert [len(keys) for keys in made.store.keys_of("complete")] == [1, 99]
+        assert [len(keys) for keys in made.store.keys_of("claim")] == [100]
+        assert [len(keys) for keys in made.store.keys_of("complete")] == [100]
 
 
 @in_virtual_time
@@ -347,16 +348,15 @@ async def test_items_settled_before_a_crash_are_recovered():
 
 
 class HalfAway(CueStore):
-    """A store that does not answer one call for claims: the one of the first item, or the rest."""
+    """A store that does not answer one call for claims: the first of a large batch, or the next."""
 
     def __init__(self, *, first: bool) -> None:
         super().__init__(clock=LoopClock())
-        self.refused = [not first]
+        self.until_refusal = 0 if first else 1
 
     async def claim(self, bids):
-        await asyncio.sleep(0)  # so that there is company to wait for
-        if self.refused == [len(bids) > 1]:
-            self.refused.clear()
+        self.until_refusal -= 1
+        if self.until_refusal == -1:
             raise StoreUnavailable("told to be away")
         return await super().claim(bids)
 
@@ -366,17 +366,20 @@ class HalfAway(CueStore):
 async def test_store_away_for_some_items_leaves_none_held(first):
     """When not all claims are answered, those that were are given back and the row waits."""
     work, store = BatchWork(), HalfAway(first=first)
+    names = [f"{number:03}" for number in range(MAX_BATCH + 10)]
     async with virtual(work, store=store) as made:
-        await (await made.deliver(a_batch("a", "b", "c")))
+        await (await made.deliver(a_batch(*names)))
 
         [deferred] = made.records.of(Kind.DEFERRED)
         assert (work.seen, deferred.reason) == ([], "store_away")
         await turns()
-        assert sorted(chain(*store.keys_of("release"))) == list(chain(*store.keys_of("claim")))
+        granted = sorted(chain(*store.keys_of("claim")))
+        assert 0 < len(granted) < len(names)
+        assert sorted(chain(*store.keys_of("release"))) == granted
         began = now()
         await made.empty()
         assert now() - began < 10
-        assert work.seen == [["a", "b", "c"]]
+        assert work.seen == [names]
 
 
 @in_virtual_time
