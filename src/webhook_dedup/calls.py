@@ -28,7 +28,7 @@ from .errors import (
 from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
 from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
-from .observe.record import Kind, Record, about, skip
+from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor
 from .providers.extract import event_id_of
@@ -131,7 +131,7 @@ class Once:
         skip = self._guards.skips(passage.event, passage.data)
         if skip is not None:
             reason, detail = skip
-            passage.record(about(Kind.SKIPPED, passage.event, reason=reason, detail=detail))
+            passage.record.about(Kind.SKIPPED, passage.event, reason=reason, detail=detail)
             raise Skipped(reason, detail)
 
     def _event(self, event_id: str | None, body: bytes | None, policy: Policy) -> Event:
@@ -222,7 +222,7 @@ class _Call:
         return await self.dedup.engine.complete(self.event, claim, ttl, patience=SETTLE_PATIENCE)
 
     def _tell(self, kind: Kind, **fields: Any) -> None:
-        self.dedup.record(about(kind, self.event, **fields))
+        self.dedup.record.about(kind, self.event, **fields)
 
 
 def _request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

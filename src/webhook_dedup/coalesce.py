@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from .contracts import Inbox, Store
 from .errors import StoreError, StoreUnavailable
-from .model import Bid, Claim, Item, Outcome, Settlement
+from .model import Bid, Claim, Item, Outcome
 
 __all__ = ["Coalescer", "InboxCoalescer", "Lane"]
 
@@ -27,10 +27,11 @@ R = TypeVar("R")
 _Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
 
 MAX_BATCH = 256
+ANSWERED_A_TURN = 16
 
 
 class Lane(Generic[T, R]):
-    """Turns calls of one verb into batches of distinct keys.
+    """Turns calls of one verb into batches of distinct keys, on the event loop it is made on.
 
     Args:
         verb: Takes a batch, gives answers in order. Repeating it must be safe.
@@ -53,20 +54,19 @@ class Lane(Generic[T, R]):
         self._waiting: dict[object, _Call[T, R]] = {}
         self._behind: dict[object, deque[_Call[T, R]]] = {}
         self._busy = False
+        self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, request: T) -> R:
         """Make one call and return its answer, or raise what the store raised for it."""
-        if self._busy:
-            return await self._answer(request, self._enqueue(request))
-        self._busy = True
-        if await self._finds_company():
+        if not self._busy:
+            self._busy = True
+            if not await self._finds_company():
+                return await self._ask_alone(request)
             future = self._enqueue(request)
             self._next()
-            return await self._answer(request, future)
-        return await self._ask_alone(request)
-
-    async def _answer(self, request: T, future: asyncio.Future[R]) -> R:
+        else:
+            future = self._enqueue(request)
         try:
             return await future
         except asyncio.CancelledError:
@@ -77,7 +77,7 @@ class Lane(Generic[T, R]):
             raise
 
     def _enqueue(self, request: T) -> asyncio.Future[R]:
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[R] = self._loop.create_future()
         key = self._key(request)
         if key in self._waiting:
             self._behind.setdefault(key, deque()).append((request, future))
@@ -113,7 +113,7 @@ class Lane(Generic[T, R]):
         """Start on the calls that came meanwhile."""
         self._busy = bool(self._waiting)
         if self._busy:
-            self._worker = asyncio.ensure_future(self._work())
+            self._worker = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
         batch: list[_Call[T, R]] = []
@@ -155,19 +155,22 @@ class Lane(Generic[T, R]):
             if len(batch) == 1:
                 return _fail(batch, exc)
         else:
-            return self._deliver(batch, answers)
+            return await self._deliver(batch, answers)
         # One bad request must not fail its neighbours. The batch may have happened in part, and
         # every verb may be repeated.
         for call in batch:
             await self._run([call])
         return None
 
-    def _deliver(self, batch: list[_Call[T, R]], answers: Sequence[R]) -> None:
-        for (request, future), answer in zip(batch, answers, strict=True):
+    async def _deliver(self, batch: list[_Call[T, R]], answers: Sequence[R]) -> None:
+        """Answer some callers a turn of the loop: all at once would hold up everybody else."""
+        for position, ((request, future), answer) in enumerate(zip(batch, answers, strict=True)):
             if not future.done():
                 future.set_result(answer)
             elif self._orphan is not None:
                 self._orphan(request, answer)
+            if position % ANSWERED_A_TURN == ANSWERED_A_TURN - 1:
+                await asyncio.sleep(0)
 
     async def _ask(self, requests: Sequence[T]) -> Sequence[R]:
         answers = await self._verb(requests)
@@ -191,31 +194,49 @@ _key_of = attrgetter("key")
 _id_of = attrgetter("id")
 
 
+class Direct(Generic[T, R]):
+    """Makes each call by itself: what never waits gains nothing by company."""
+
+    def __init__(self, verb: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._verb = verb
+
+    async def __call__(self, request: T) -> R:
+        """Make one call and return its answer."""
+        return (await self._verb([request]))[0]
+
+    async def idle(self) -> None:
+        """Wait for nothing."""
+
+
+def _lane(
+    room: object,
+    verb: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+    key: Callable[[T], object],
+    orphan: Callable[[T, R | None], None] | None = None,
+) -> Lane[T, R] | Direct[T, R]:
+    """Make the lane of a verb of a store or inbox, by whether its verbs ever wait."""
+    return Direct(verb) if getattr(room, "never_waits", False) else Lane(verb, key, orphan)
+
+
 class Coalescer:
     """The verbs of a store for one key at a time, batched across concurrent callers.
 
     A caller that is cancelled cancels nobody else; a claim granted to a cancelled caller is
     released again.
+
+    Attributes:
+        store: The store.
+        claim: Bids for one key; see :meth:`Store.claim`.
+        complete: Marks one key done; see :meth:`Store.complete`.
+        release: Makes one held key absent; see :meth:`Store.release`.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._claims: Lane[Bid, Claim] = Lane(store.claim, _key_of, self._abandon)
-        self._completions: Lane[Settlement, bool] = Lane(store.complete, _key_of)
-        self._releases: Lane[Claim, bool] = Lane(store.release, _key_of)
+        self.claim = _lane(store, store.claim, _key_of, self._abandon)
+        self.complete = _lane(store, store.complete, _key_of)
+        self.release = _lane(store, store.release, _key_of)
         self._background: set[asyncio.Task[Any]] = set()
-
-    async def claim(self, bid: Bid) -> Claim:
-        """Bid for one key; see :meth:`Store.claim`."""
-        return await self._claims(bid)
-
-    async def complete(self, settlement: Settlement) -> bool:
-        """Mark one key done; see :meth:`Store.complete`."""
-        return await self._completions(settlement)
-
-    async def release(self, claim: Claim) -> bool:
-        """Make one held key absent; see :meth:`Store.release`."""
-        return await self._releases(claim)
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         """Renew a batch as it is: renewals come batched from the lease keeper."""
@@ -223,11 +244,11 @@ class Coalescer:
 
     async def drain(self) -> None:
         """Wait for calls under way and for releases of abandoned claims."""
-        await self._claims.idle()  # first, as its orphans are released in the background
+        await self.claim.idle()  # first, as its orphans are released in the background
         while self._background:
             await asyncio.wait(self._background)
-        await self._completions.idle()
-        await self._releases.idle()
+        await self.complete.idle()
+        await self.release.idle()
 
     def _abandon(self, bid: Bid, claim: Claim | None) -> None:
         """Give back what a cancelled caller was, or may have been, granted."""
@@ -238,10 +259,10 @@ class Coalescer:
 
     async def _give_back(self, claim: Claim) -> None:
         with contextlib.suppress(StoreError):  # the lease ends what the store cannot
-            await self._releases(claim)
+            await self.release(claim)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(coroutine)
+        task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -252,26 +273,20 @@ class InboxCoalescer:
     Args:
         inbox: Where the items live.
         lease: Seconds for which an item is held.
+
+    Attributes:
+        inbox: The inbox.
+        put: Records one item; see :meth:`Inbox.put`.
+        begin: Counts an attempt of one item; see :meth:`Inbox.begin`.
+        done: Removes one item whose event is done; see :meth:`Inbox.done`.
     """
 
     def __init__(self, inbox: Inbox, lease: float) -> None:
         self.inbox = inbox
         self._lease = lease
-        self._puts: Lane[Item, None] = Lane(self._put_all, _id_of)
-        self._begins: Lane[Item, bool] = Lane(inbox.begin, _id_of)
-        self._dones: Lane[Item, None] = Lane(self._done_all, _id_of)
-
-    async def put(self, item: Item) -> None:
-        """Record one item; see :meth:`Inbox.put`."""
-        await self._puts(item)
-
-    async def begin(self, item: Item) -> bool:
-        """Count an attempt of one item; see :meth:`Inbox.begin`."""
-        return await self._begins(item)
-
-    async def done(self, item: Item) -> None:
-        """Remove one item whose event is done; see :meth:`Inbox.done`."""
-        await self._dones(item)
+        self.put = _lane(inbox, self._put_all, _id_of)
+        self.begin = _lane(inbox, inbox.begin, _id_of)
+        self.done = _lane(inbox, self._done_all, _id_of)
 
     async def take(self, limit: int) -> Sequence[Item]:
         """Hand over what is due; see :meth:`Inbox.take`."""
@@ -279,7 +294,7 @@ class InboxCoalescer:
 
     async def drain(self) -> None:
         """Wait for batches under way."""
-        for lane in (self._puts, self._begins, self._dones):
+        for lane in (self.put, self.begin, self.done):
             await lane.idle()
 
     async def _put_all(self, items: Sequence[Item]) -> Sequence[None]:

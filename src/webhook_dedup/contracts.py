@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from .guards.passage import Passage
     from .model import Attempt, Bid, Claim, Event, Item, Remembers, Settlement
-    from .observe.record import Record
+    from .observe.record import Kind, Record
 
 __all__ = [
+    "Choosy",
     "Clock",
     "Closable",
     "Forgetful",
@@ -292,6 +293,14 @@ class Observer(Protocol):
 
     def record(self, record: Record) -> None:
         """Take one record. Called on the event loop: return quickly, do no I/O that blocks."""
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """An observer that does not want every record."""
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether it wants records of a kind now. Those marked ``warning`` it gets in any case."""
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -106,6 +107,7 @@ class Dedup:
         self._seen_size = seen_cache
         self._perform: Perform = _no_app
         self._running_on: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._starting: asyncio.Task[None] | None = None
         self._used = False
         self._works = work
@@ -125,7 +127,9 @@ class Dedup:
     @property
     def running(self) -> bool:
         """Whether it is started on the present event loop."""
-        return self._running_on is asyncio.get_running_loop()
+        # Not by asking for the present loop, which is a system call before Python 3.12.
+        loop = self._running_on
+        return loop is not None and self._thread == get_ident() and loop.is_running()
 
     async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
         await self.start()
@@ -192,6 +196,7 @@ class Dedup:
         warn_of_surprises(self.routes.by_name.values(), self.inbox)
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
+        self._thread = get_ident()
 
     def _runner(self) -> Runner:
         worker = AT_WORK.get()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from .coalesce import Coalescer
 from .errors import LeaseLost, StoreError
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
-from .observe.record import Kind, about
+from .observe.record import Kind
 from .observe.recorder import Recorder
 from .threads import call, outlast
 
@@ -27,7 +27,7 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """How one run of a handler ended.
 
@@ -62,6 +62,7 @@ class Engine:
         self._keeper: LeaseKeeper[Claim] = LeaseKeeper(store.renew, lambda claim: claim.key)
         self._settling: set[asyncio.Task[Any]] = set()
         self._draining = asyncio.Event()
+        self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
 
     async def claim(self, bid: Bid) -> tuple[Claim, float]:
         """Bid for a key. Return the claim and the monotonic time at which the bid was sent."""
@@ -71,9 +72,9 @@ class Engine:
     async def claim_all(self, bids: Sequence[Bid]) -> tuple[Sequence[Claim], float]:
         """Bid for several keys; see :meth:`claim`. When one has no answer, none stays held."""
         sent = monotonic()
-        if len(bids) <= 1:
-            return [await self.store.claim(bid) for bid in bids], sent
-        asking = [asyncio.ensure_future(self.store.claim(bid)) for bid in bids]
+        if len(bids) == 1:
+            return [await self.store.claim(bids[0])], sent
+        asking = [asyncio.create_task(self.store.claim(bid)) for bid in bids]
         try:
             await asyncio.wait(asking)
             return [task.result() for task in asking], sent
@@ -97,8 +98,8 @@ class Engine:
 
     def hold(
         self, claim: Claim, lease: float, on_lost: Callable[[], object], *, sent: float
-    ) -> AbstractContextManager[Held[Claim]]:
-        """Renew a claim inside a block; see :meth:`LeaseKeeper.hold`."""
+    ) -> Held[Claim]:
+        """Renew a claim until it is dropped; see :meth:`LeaseKeeper.hold`."""
         return self._keeper.hold(claim, lease, on_lost, sent=sent)
 
     async def run(
@@ -133,21 +134,45 @@ class Engine:
         lease: float,
         sent: float,
         timeout: float | None = None,
+        apart: bool = True,
     ) -> Run:
-        """Run ``work`` under any number of claims; see :meth:`run`."""
+        """Run ``work`` under any number of claims; see :meth:`run`.
+
+        It gets a task of its own (``apart``), because others may cancel the caller's; a task that
+        was made for this run needs none.
+        """
+        running = self._run(claims, work, lease, sent, timeout)
+        return await (_apart(running) if apart else running)
+
+    async def _run(
+        self,
+        claims: Sequence[Claim],
+        work: Callable[[], Awaitable[T]],
+        lease: float,
+        sent: float,
+        timeout: float | None,
+    ) -> Run:
         began = monotonic()
-        task = asyncio.ensure_future(_started(work))
-        cut = _cancel_once(task)
-        with contextlib.ExitStack() as holds:
-            held = [
-                holds.enter_context(self._keeper.hold(claim, lease, cut, sent=sent))
-                for claim in claims
-            ]
-            timed_out, cancelled = await _end(task, timeout)
-        lost = tuple(one.thing for one in held if one.lost)
-        error = _error_of(task, timed_out=timed_out, lost=bool(lost))
-        value = task.result() if error is None else None
-        return Run(value, error, monotonic() - began, cancelled, lost)
+        cut = _Cut(asyncio.current_task(self._loop))
+        held = [self._keeper.hold(claim, lease, cut.lost, sent=sent) for claim in claims]
+        alarm = timeout and self._loop.call_later(timeout, cut.late)
+        value = error = None
+        try:
+            value = await work()
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - the caller judges it
+            error = exc
+        finally:
+            for one in held:
+                one.drop()
+            if alarm:
+                alarm.cancel()
+        duration = monotonic() - began
+        lost = tuple([one.thing for one in held if one.lost])
+        if error is None:
+            return Run(value, None, duration, lost=lost)
+        if cut.reason is not None:
+            return Run(None, cut.reason, duration, lost=lost)
+        return Run(None, error, duration, isinstance(error, asyncio.CancelledError), lost)
 
     async def complete(
         self,
@@ -174,7 +199,7 @@ class Engine:
         """
         self._keeper.drop(claim)  # it may be settled inside its own run
         settlement = Settlement(claim, ttl, result)
-        return await self._settle(self._until_complete(event, settlement), patience)
+        return await self._settle(partial(self._until_complete, event, settlement), patience)
 
     async def release(self, event: Event, claim: Claim) -> bool | None:
         """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
@@ -183,7 +208,7 @@ class Engine:
             As :meth:`complete`.
         """
         self._keeper.drop(claim)  # it may be settled inside its own run
-        return await self._settle(self._release(event, claim), None)
+        return await self._settle(partial(self._release, event, claim), None)
 
     async def drain(self, timeout: float) -> None:
         """Stop asking stores that are away, wait for what is under way, stop renewing."""
@@ -195,16 +220,22 @@ class Engine:
         await self._keeper.aclose()
 
     async def _settle(
-        self, settling: Coroutine[Any, Any, bool | None], patience: float | None
+        self, settle: Callable[[], Coroutine[Any, Any, bool | None]], patience: float | None
     ) -> bool | None:
-        # A task of its own, because the caller may be cancelled and the settlement must not be.
-        task = self._start(settling)
+        """Settle, whatever becomes of the caller: who is cancelled leaves it to another task."""
+        if patience is None:
+            try:
+                return await settle()
+            except asyncio.CancelledError:
+                self._start(settle())  # every verb may be repeated
+                raise
+        task = self._start(settle())
         done, _ = await asyncio.wait([task], timeout=patience)
         return task.result() if done else None
 
     def _start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
         """Begin a settlement that draining waits for."""
-        task = asyncio.ensure_future(settling)
+        task = asyncio.create_task(settling)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return task
@@ -233,57 +264,49 @@ class Engine:
     def _tell(self, event: Event, exc: Exception) -> None:
         unforeseen = None if isinstance(exc, StoreError) else exc
         detail = f"{self.store.store.name}: {exc}"
-        self._record(about(Kind.STORE_ERROR, event, detail=detail, error=unforeseen))
+        self._record.about(Kind.STORE_ERROR, event, detail=detail, error=unforeseen)
 
 
-async def _started(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
-
-
-def _cancel_once(task: asyncio.Task[Any]) -> Callable[[], None]:
-    """Make a function that cancels a task the first time it is called.
+class _Cut:
+    """Cancels a task, once, and knows why.
 
     Several claims may be lost together, and another cancellation would cut off the cleaning up
     after the first.
     """
-    asked = False
 
-    def cancel() -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            task.cancel()
+    __slots__ = ("_task", "reason")
 
-    return cancel
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self._task = task
+        self.reason: Exception | None = None
+
+    def lost(self) -> None:
+        """The lease of a claim has ended."""
+        self._make(LeaseLost("the claim ran out while its handler was running"))
+
+    def late(self) -> None:
+        """The time is up."""
+        self._make(TimeoutError("the handler took longer than its handler_timeout"))
+
+    def _make(self, reason: Exception) -> None:
+        if self.reason is None and self._task is not None:
+            self._task.cancel()
+        if not isinstance(self.reason, LeaseLost):
+            self.reason = reason
 
 
-async def _end(task: asyncio.Task[Any], timeout: float | None) -> tuple[bool, bool]:
-    """Wait for the true end of a task, cancelling it when the time is up or the caller is.
+async def _apart(running: Coroutine[Any, Any, Run]) -> Run:
+    """Run in a task of its own and wait for its true end, cancelling it when the caller is.
 
-    A task that outlives its cancellation, because a thread of its runs on, is waited for.
-
-    Returns:
-        Whether the time was up, and whether the caller was cancelled.
+    One that outlives its cancellation, because a thread of its runs on, is waited for.
     """
-    timed_out = False
+    task = asyncio.create_task(running)
     try:
-        done, _ = await asyncio.wait([task], timeout=timeout)
-        if not done:
-            timed_out = task.cancel()
-            await asyncio.wait([task])
-    except asyncio.CancelledError:
+        await asyncio.wait([task])
+    except asyncio.CancelledError as exc:
         task.cancel()
         await outlast(task)
-        return timed_out, True
-    return timed_out, False
-
-
-def _error_of(task: asyncio.Task[Any], *, timed_out: bool, lost: bool) -> BaseException | None:
-    """Say what ended a task, ``None`` when it returned in spite of everything."""
-    if not task.cancelled() and task.exception() is None:
-        return None
-    if lost:
-        return LeaseLost("the claim ran out while its handler was running")
-    if timed_out:
-        return TimeoutError("the handler took longer than its handler_timeout")
-    return asyncio.CancelledError() if task.cancelled() else task.exception()
+        if task.cancelled():  # before it began
+            return Run(None, exc, 0.0, cancelled=True)
+        return replace(task.result(), cancelled=True)
+    return task.result()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
 from .model import Bid, Claim, Event, Key, new_token
-from .observe.record import Kind, about, skip
+from .observe.record import Kind, skip
 from .verdict import Ending, judge
 
 __all__ = ["Errand", "event_for", "key_text"]
@@ -149,4 +149,4 @@ class Errand:
 
     def tell(self, kind: Kind, **fields: Any) -> None:
         """Record something about this errand."""
-        self.dedup.record(about(kind, self.event, **fields))
+        self.dedup.record.about(kind, self.event, **fields)

@@ -11,8 +11,8 @@ from typing import Any
 from .batch import events_of
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreUnavailable
-from .model import Bid, Claim, Event, new_token
-from .observe.record import Kind, about, skip
+from .model import Bid, Claim, Event, Outcome, new_token
+from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
 
@@ -22,7 +22,7 @@ Pair = tuple[Event, Claim]
 Answer = tuple[Event, Claim | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """What an item asks to be run.
 
@@ -64,11 +64,13 @@ class Standing:
         self.done: list[Pair] = []
         self.elsewhere: list[Pair] = []
         for event, claim in answers:
-            if claim is None or claim.fresh:
+            if claim is None:
+                self.to_run.append((event, None))
+            elif claim.outcome is Outcome.FRESH:
                 self.to_run.append((event, claim))
-            if claim is not None:
-                kind = self.granted if claim.fresh else self.done if claim.done else self.elsewhere
-                kind.append((event, claim))
+                self.granted.append((event, claim))
+            else:
+                (self.done if claim.done else self.elsewhere).append((event, claim))
 
     @classmethod
     def unclaimed(cls, job: Job, sent: float) -> Standing:
@@ -133,15 +135,19 @@ class Holding:
             return self._running
         return [event for event in self._running if str(event.key) not in self._told]
 
-    async def run(self, work: Callable[[Event], Awaitable[Any]]) -> Run:
-        """Run ``work`` while the claims that are not settled yet are renewed."""
+    async def run(self, work: Callable[[Event], Awaitable[Any]], *, apart: bool) -> Run:
+        """Run ``work`` while the claims that are not settled yet are renewed.
+
+        See :meth:`Engine.run_under`.
+        """
         policy = self._job.policy
         return await self._engine.run_under(
             [claim for _, claim in self._claims],
-            lambda: work(self.event),
+            functools.partial(work, self.event),
             lease=policy.lease,
             sent=self._sent,
             timeout=policy.handler_timeout,
+            apart=apart,
         )
 
     async def complete(
@@ -153,6 +159,10 @@ class Holding:
             False when another token has one of the events, else ``None`` when the store has not
             said so of all, else True.
         """
+        if len(self._claims) == 1 and not self._early:
+            [(event, claim)] = self._claims
+            ttl = self._job.ttl
+            return await self._engine.complete(event, claim, ttl, result, patience=patience)
         rest = [
             self._engine.complete(event, claim, self._job.ttl, result, patience=patience)
             for event, claim in self._claims
@@ -190,7 +200,7 @@ class Holding:
         completion = self._early.get(claim.token)
         if completion is None:
             completing = self._engine.complete(event, claim, self._job.ttl)
-            completion = self._early[claim.token] = asyncio.ensure_future(completing)
+            completion = self._early[claim.token] = asyncio.create_task(completing)
         completed = await asyncio.shield(completion)
         if completed is None:
             raise StoreUnavailable(f"item {event.id!a} could not be marked done before shutdown")
@@ -198,7 +208,7 @@ class Holding:
             raise LeaseLost(f"another holder has item {event.id!a} now")
         if claim.key not in self._told:
             self._told.add(claim.key)
-            self._record(about(Kind.SUCCEEDED, event, detail="settled by its handler"))
+            self._record.about(Kind.SUCCEEDED, event, detail="settled by its handler")
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, Any] | asyncio.Future[Any]]) -> Sequence[Any]:

@@ -14,13 +14,14 @@ def check_keys(keys: Iterable[str]) -> None:
     Raises:
         ValueError: Names the key.
     """
-    seen: set[str] = set()
-    for key in keys:
-        if not key or key.isspace():
+    checked = list(keys)
+    if len(set(checked)) == len(checked) and all(map(str.strip, checked)):
+        return
+    for position, key in enumerate(checked):
+        if not key.strip():
             raise ValueError(f"a key must not be blank: {key!a}")
-        if key in seen:
+        if key in checked[:position]:
             raise ValueError(f"a key stands twice in one batch: {key[:200]!a}")
-        seen.add(key)
 
 
 def digest(key: str) -> bytes:
@@ -30,5 +31,7 @@ def digest(key: str) -> bytes:
 
 def printable(key: str, limit: int = 400) -> str:
     """Return a key as text that any database column takes, cut to ``limit`` characters."""
+    if len(key) <= limit and key.isprintable():
+        return key
     text = key[:limit].encode("utf-8", "backslashreplace").decode()
     return text.replace("\0", "\\x00")[:limit]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
@@ -36,9 +34,8 @@ RETRY = 1 / 10  # share of its lease after which a renewal without an answer is 
 MAX_BATCH = 256
 
 
-@dataclass(slots=True, eq=False)
 class Held(Generic[T]):
-    """One thing under a lease.
+    """One thing under a lease, renewed until it is dropped or the block around it ends.
 
     Attributes:
         thing: A claim or an inbox item.
@@ -50,16 +47,37 @@ class Held(Generic[T]):
         lost: Whether that happened.
     """
 
-    thing: T
-    lease: float
-    deadline: float
-    due: float
-    on_lost: Callable[[], object]
-    lost: bool = False
+    __slots__ = ("_keeper", "deadline", "due", "lease", "lost", "on_lost", "thing")
+
+    def __init__(
+        self,
+        keeper: LeaseKeeper[T],
+        thing: T,
+        lease: float,
+        on_lost: Callable[[], object],
+        sent: float,
+    ) -> None:
+        self._keeper = keeper
+        self.thing = thing
+        self.lease = lease
+        self.deadline = sent + lease
+        self.due = sent + lease / RENEWALS_PER_LEASE
+        self.on_lost = on_lost
+        self.lost = False
+
+    def drop(self) -> None:
+        """Renew it no longer."""
+        self._keeper.drop(self.thing)
+
+    def __enter__(self) -> Held[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop()
 
 
 class LeaseKeeper(Generic[T]):
-    """Renews what is held. It has a timer while something is held, and no task of its own.
+    """Renews what is held. It has a timer, and no task of its own.
 
     Args:
         renew: Renews a batch for a number of seconds; an answer of False means the lease is gone.
@@ -78,31 +96,28 @@ class LeaseKeeper(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = inf
 
-    @contextmanager
     def hold(
         self, thing: T, lease: float, on_lost: Callable[[], object], *, sent: float
-    ) -> Iterator[Held[T]]:
-        """Renew ``thing`` for as long as the block runs, or until it is dropped.
+    ) -> Held[T]:
+        """Renew ``thing`` from now until it is dropped; ``with`` drops it at the end of its block.
 
         Args:
             thing: What is held.
             lease: Seconds of its lease.
-            on_lost: Called when the lease is gone; the block should be left soon.
+            on_lost: Called when the lease is gone; what it is held for should end soon.
             sent: Monotonic time at which the lease was asked for.
         """
-        held = Held(thing, lease, sent + lease, sent + lease / RENEWALS_PER_LEASE, on_lost)
-        self._held[thing.token] = held
-        self._wake_by(held.due)
-        try:
-            yield held
-        finally:
-            self.drop(thing)
+        held = self._held[thing.token] = Held(self, thing, lease, on_lost, sent)
+        if held.due < self._wakes_at:
+            self._wake_by(held.due)
+        return held
 
     def drop(self, thing: T) -> None:
-        """Renew something no longer, though its block may still run."""
+        """Renew something no longer, though its block may still run.
+
+        The timer stays: most handlers end before it rings, and the next one would set it again.
+        """
         self._held.pop(thing.token, None)
-        if not self._held:
-            self._stop_timer()
 
     async def aclose(self) -> None:
         """Stop renewing. What is still held will run out."""

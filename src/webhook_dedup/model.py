@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-import uuid
+import os
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -22,8 +23,14 @@ __all__ = [
     "Remembers",
     "Settlement",
     "fingerprint_of",
+    "new_id",
     "new_token",
 ]
+
+
+_random = random.Random()  # noqa: S311 - nothing rests on its secrecy
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)  # or parent and child would make the same ids
 
 
 class Outcome(enum.Enum):
@@ -54,13 +61,20 @@ class Remembers(enum.Flag):
     ALL = RESULT | FINGERPRINT | FIRST_SEEN | FORGET
 
 
+def new_id() -> str:
+    """Make an id that nothing else has: 128 random bits as hexadecimal digits.
+
+    It is distinct, not secret, and made without a system call, since every event takes several.
+    """
+    return f"{_random.getrandbits(128):032x}"
+
+
 def new_token(row: str = "") -> str:
     """Make a token no other claim has. A token made for an inbox row begins with its id.
 
     Tokens consist of letters, digits, ``-`` and ``.`` only, so stores may embed them in text.
     """
-    nonce = uuid.uuid4().hex
-    return f"{row}.{nonce}" if row else nonce
+    return f"{row}.{new_id()}" if row else new_id()
 
 
 def fingerprint_of(body: bytes) -> bytes:

@@ -215,13 +215,12 @@ class _Block:
     ) -> None:
         self._errand = errand
         self._claim = claim
-        self._hold = errand.dedup.engine.hold(claim, errand.lease, on_lost, sent=sent)
-        self._held = self._hold.__enter__()
+        self._held = errand.dedup.engine.hold(claim, errand.lease, on_lost, sent=sent)
         self._began = monotonic()
 
     async def leave(self, error: BaseException | None) -> LeaseLost | None:
         """Settle by what ended the block; return the loss of its lease, if that happened."""
-        self._hold.__exit__(None, None, None)
+        self._held.drop()
         lost = LeaseLost("the claim ran out inside its block") if self._held.lost else None
         ended = lost if lost and error else error
         await self._errand.settle(self._claim, ended, duration=monotonic() - self._began)

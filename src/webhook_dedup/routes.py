@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .batch import batch_of, without_repeats
@@ -45,7 +46,7 @@ class Route:
             delivery.headers,
             delivery.body,
             method=delivery.method,
-            url=url_of(delivery, self.source.public_url),
+            url=partial(url_of, delivery, self.source.public_url),
             query=delivery.query_string,
         )
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from .coalesce import InboxCoalescer
@@ -65,7 +66,8 @@ class Runner:
         self._limit = policy.max_in_flight
         self._runs: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
+        self._taking: asyncio.Task[None] | None = None
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._tools = Tools(engine, self._inbox, record, self._rows, Siblings(), self._wake.set)
 
@@ -77,7 +79,7 @@ class Runner:
     def start(self) -> None:
         """Begin to take items that come due."""
         if self._works:
-            self._loop = asyncio.ensure_future(self._take_due())
+            self._taking = self._loop.create_task(self._take_due())
 
     async def accept(self, item: Item) -> None:
         """Record an item before its delivery is acknowledged.
@@ -105,23 +107,30 @@ class Runner:
         with contextlib.suppress(StoreError):
             await self._inbox.done(item)
 
-    def run(self, item: Item, job: Job, standing: Standing | None = None) -> asyncio.Task[None]:
+    def run(self, item: Item, job: Job, standing: Standing | None = None) -> asyncio.Future[None]:
         """Run an accepted item in a task of its own, with its claims if they were already made.
 
-        While as many handlers run as may, the item is left in the inbox for later.
+        While as many handlers run as may, the item is left in the inbox for later. Of an inbox that
+        workers take from, it is left to them.
+
+        Returns:
+            A future of its end; cancelling it cancels nothing.
         """
+        ended: asyncio.Future[None] = self._loop.create_future()
         if not self._works:
-            return self._spawn(_left_to_workers())
+            ended.set_result(None)
+            return ended
         turn = Turn(self._tools, item, job, self._lease)
-        return self._spawn(turn.postpone(standing) if self.busy else turn.run(standing))
+        self._spawn(turn.postpone(standing) if self.busy else turn.run(standing), ended)
+        return ended
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new, let running handlers end, cancel and release what is left."""
-        while self._loop is not None and not self._loop.done():
+        while self._taking is not None and not self._taking.done():
             # Again, because wait_for before Python 3.12 swallows a cancellation that comes
             # together with what it waits for.
-            self._loop.cancel()
-            await asyncio.wait([self._loop], timeout=0.05)
+            self._taking.cancel()
+            await asyncio.wait([self._taking], timeout=0.05)
         if self._runs:
             await asyncio.wait(list(self._runs), timeout=timeout)
         left = list(self._runs)
@@ -134,16 +143,19 @@ class Runner:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._inbox.drain(), LAST_WORDS)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], ended: asyncio.Future[None] | None = None
+    ) -> None:
+        task = self._loop.create_task(work)
         self._runs.add(task)
-        task.add_done_callback(self._ended)
-        return task
+        task.add_done_callback(partial(self._ended, ended))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, ended: asyncio.Future[None] | None, task: asyncio.Task[None]) -> None:
         if self.busy:  # items may be waiting for the room that there is now
             self._wake.set()
         self._runs.discard(task)
+        if ended is not None and not ended.done():
+            ended.set_result(None)
 
     async def _take_due(self) -> None:
         while True:
@@ -195,7 +207,3 @@ class Runner:
         if buried:
             source = item.delivery.source
             self._record(Record(Kind.BURIED, source, delivery_id=item.id, detail=why))
-
-
-async def _left_to_workers() -> None:
-    """Do nothing: the item is due, and another process will take it."""

@@ -18,7 +18,7 @@ from .errors import LeaseLost, StoreError
 from .holding import Holding, Job, Standing, stand
 from .lease import LeaseKeeper
 from .model import Attempt, Claim, Event, Item
-from .observe.record import Kind, Reason, about, skip
+from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
@@ -92,12 +92,11 @@ class Turn:
         await self._defer(0.0)
 
     async def _run(self, standing: Standing | None) -> None:
-        try:
-            # Held, so that a claim that waits long does not let the item come due meanwhile.
-            with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=monotonic()):
-                standing = standing or await stand(self._tools.engine, self._job, self._item.id)
-        except StoreError as exc:
-            return await self._store_away(exc)
+        if standing is None:
+            try:
+                standing = await self._stand()
+            except StoreError as exc:
+                return await self._store_away(exc)
         if self._job.policy.observe_only:
             standing = standing.observed(self._tools.record)
         if not standing.to_run and not standing.elsewhere:
@@ -109,6 +108,11 @@ class Turn:
         if standing.elsewhere:
             return await self._wait_for_holders(standing)
         return None
+
+    async def _stand(self) -> Standing:
+        # Held, so that a claim that waits long does not let the item come due meanwhile.
+        with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=monotonic()):
+            return await stand(self._tools.engine, self._job, self._item.id)
 
     async def _store_away(self, exc: StoreError) -> None:
         if self._job.policy.on_store_error == "process":
@@ -127,7 +131,7 @@ class Turn:
         if not own:
             self._tools.record(skip(Kind.SKIPPED, event, claim))
         elif cut_off or not self._job.event.items:
-            self._tools.record(about(Kind.RECOVERED, event, first_seen=claim.first_seen))
+            self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
 
     async def _wait_for_holders(self, standing: Standing, elapsed: float = 0.0) -> None:
         """Let the item wait until the holders of its keys must have ended. It is never dropped."""
@@ -163,7 +167,7 @@ class Turn:
         self._tell(Kind.STARTED, attempt=self._number)
         # The item is kept from coming due until its claims are complete, however long that takes.
         with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=standing.sent):
-            run = await holding.run(self._job.work)
+            run = await holding.run(self._job.work, apart=False)
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
         if verdict.done and completed:
@@ -213,7 +217,7 @@ class Turn:
             ended |= {"duration": run.duration}
         kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
         for event in events:
-            self._tools.record(about(kind, event, **ended))
+            self._tools.record.about(kind, event, **ended)
 
     async def _hand_back(self, holding: Holding) -> None:
         """Shutdown cut the handler off: give the event back at once, uncounted."""
@@ -253,7 +257,7 @@ class Turn:
         self._tools.wake()
 
     def _tell(self, kind: Kind, **fields: Any) -> None:
-        self._tools.record(about(kind, self._job.event, **fields))
+        self._tools.record.about(kind, self._job.event, **fields)
 
     def _tell_end(self, kind: Kind, verdict: Verdict, **fields: Any) -> None:
         fields = {"status": verdict.status, "reason": verdict.reason, **fields}

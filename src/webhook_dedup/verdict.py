@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 
 from .errors import AlreadyDone, Discard, InProgress, Locked, OverBudget, Retry, Skipped
@@ -92,6 +93,7 @@ def _told(error: BaseException) -> str:
         return type(error).__name__
 
 
+@functools.lru_cache(maxsize=1000)
 def _judge_status(status: int) -> Verdict:
     if succeeded(status):
         return Verdict(Ending.DONE, status=status)

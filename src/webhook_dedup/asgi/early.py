@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from ..errors import RejectedDelivery
 from ..holding import Standing
 from ..model import Delivery, Event
@@ -24,7 +22,7 @@ async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) ->
         # Accepted is accepted, even if the acknowledgement did not get through.
         run = dedup.runner.run(item, dedup.job(exchange.route, event, delivery))
     # Awaited so that servers drain it and test clients see it; a cancellation stops here.
-    await asyncio.wait([run])
+    await run
 
 
 async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) -> None:
@@ -44,4 +42,4 @@ async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) 
     except BaseException:
         dedup.runner.run(item, job, standing)
         raise
-    await asyncio.wait([dedup.runner.run(item, job, standing)])
+    await dedup.runner.run(item, job, standing)

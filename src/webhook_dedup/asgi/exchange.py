@@ -8,7 +8,7 @@ from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
 from ..holding import Holding, Job, Standing, stand
 from ..model import Claim, Outcome
-from ..observe.record import Kind, about
+from ..observe.record import Kind
 from ..policy import Policy
 from ..providers import Preset
 from ..routes import Route
@@ -17,7 +17,7 @@ from .types import ASGIApp, Receive, Scope, Send
 __all__ = ["Exchange"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """One request of one source.
 
@@ -62,13 +62,15 @@ class Exchange:
         try:
             standing = await stand(self.dedup.engine, job, row)
         except StoreError as exc:
-            self.dedup.record(about(Kind.STORE_ERROR, job.event, detail=str(exc)))
+            self.dedup.record.about(Kind.STORE_ERROR, job.event, detail=str(exc))
             if self.rejects_store_error:
                 raise RejectedDelivery(
                     503, "store_unavailable", "events cannot be claimed now", retry_after=5.0
                 ) from exc
             return None
-        if any(claim is not None and self.refuses(claim) for _, claim in standing.answers):
+        if self.policy.on_mismatch == "reject" and any(
+            claim is not None and self.refuses(claim) for _, claim in standing.answers
+        ):
             await self.holding(job, standing).release()
             raise RejectedDelivery(
                 409, "body_changed", "this event id came before with another body"

@@ -12,7 +12,7 @@ from ..engine import Run
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
-from ..observe.record import Kind, Reason, about, skip
+from ..observe.record import Kind, Reason, skip
 from ..verdict import Ending, judge, succeeded
 from .exchange import Exchange
 from .responses import Captured, acknowledge, is_last, refuse, replay
@@ -82,7 +82,7 @@ class _Handling:
         self._began = monotonic()
         self._record(Kind.STARTED)
         app = self._dedup.guarded(self._exchange.route, self._delivery, self._call_app)
-        run = await self._holding.run(app)
+        run = await self._holding.run(app, apart=True)
         if not self._settled:
             await self._end_without_response(run)
         elif run.error is not None:
@@ -163,8 +163,8 @@ class _Handling:
         return error is not None and not isinstance(error, (WebhookDedupError, TimeoutError))
 
     def _record(self, kind: Kind, **fields: Any) -> None:
-        self._dedup.record(about(kind, self._job.event, **fields))
+        self._dedup.record.about(kind, self._job.event, **fields)
 
     def _record_each(self, kind: Kind, **fields: Any) -> None:
         for event in self._holding.untold:
-            self._dedup.record(about(kind, event, **fields))
+            self._dedup.record.about(kind, event, **fields)

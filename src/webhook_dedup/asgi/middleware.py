@@ -87,7 +87,7 @@ class WebhookDedup:
             if route is None:
                 return await self.app(scope, receive, send)
             self._outer_app = scope.get("app", self._outer_app)
-            if not self.dedup.running:
+            if self._warns_of_late_start and not self.dedup.running:
                 self._warn_of_late_start()
             return await respond(Exchange(self.dedup, self.app, route, scope, receive, send))
         if scope["type"] == "lifespan":
@@ -104,12 +104,11 @@ class WebhookDedup:
         return response.status
 
     def _warn_of_late_start(self) -> None:
-        if self._warns_of_late_start:
-            self._warns_of_late_start = False
-            logger.warning(
-                "WebhookDedup sees no lifespan and starts with the first request; nothing will "
-                "drain it. Put 'async with dedup:' into the lifespan of the outermost app"
-            )
+        self._warns_of_late_start = False
+        logger.warning(
+            "WebhookDedup sees no lifespan and starts with the first request; nothing will "
+            "drain it. Put 'async with dedup:' into the lifespan of the outermost app"
+        )
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start before the app does, drain before it stops."""

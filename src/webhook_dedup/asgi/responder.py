@@ -8,7 +8,7 @@ from ..batch import events_of, without_repeats
 from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
 from ..model import Claim, Delivery, Event
-from ..observe.record import Kind, Reason, Record, about, skip
+from ..observe.record import Kind, Reason, Record, skip
 from ..providers import Parsed
 from .early import respond_claimed, respond_first
 from .exchange import Exchange
@@ -28,29 +28,31 @@ _BY_ACK = {"first": respond_first, "claimed": respond_claimed, "handled": respon
 async def respond(exchange: Exchange) -> None:
     """Answer a request: a handshake by its rules, a delivery by its source's ``ack``."""
     try:
-        passes = await _respond(exchange)
+        if exchange.scope["method"].upper() in exchange.route.source.methods:
+            return await _respond_to_delivery(exchange)
+        passes = await passes_through(exchange)
     except RejectedDelivery as rejection:
         _record_rejected(exchange, rejection.code, rejection.detail, rejection.status)
-        await refuse(exchange.send, rejection)
+        return await refuse(exchange.send, rejection)
     except ClientLeft:
         detail = "the client hung up before its body was complete"
-        _record_rejected(exchange, "client_left", detail, None)
-    else:
-        if passes:
-            await exchange.app(exchange.scope, exchange.receive, exchange.send)
-
-
-async def _respond(exchange: Exchange) -> bool:
-    """Return True for a request that is the app's."""
-    if exchange.scope["method"].upper() not in exchange.route.source.methods:
-        return await passes_through(exchange)
-    await _respond_to_delivery(exchange)
-    return False
+        return _record_rejected(exchange, "client_left", detail, None)
+    if passes:
+        await exchange.app(exchange.scope, exchange.receive, exchange.send)
+    return None
 
 
 async def _respond_to_delivery(exchange: Exchange) -> None:
-    delivery, parsed = await _read(exchange)
-    if await _settled_by_handshake(exchange, delivery, parsed):
+    route, source = exchange.route, exchange.route.source
+    body = await read_body(exchange.receive, exchange.scope["headers"], route.max_body)
+    delivery = delivery_of(exchange.scope, source.name, body)
+    parsed = route.parse(delivery)
+    handshake = source.handshake
+    if handshake is not None and not handshake.signed and await answered(exchange, parsed):
+        return
+    if source.signed:
+        await verify(source, parsed, delivery.received_at)
+    if handshake is not None and handshake.signed and await answered(exchange, parsed):
         return
     if not exchange.dedup.running:
         await _start(exchange.dedup)
@@ -58,7 +60,7 @@ async def _respond_to_delivery(exchange: Exchange) -> None:
     if event is None:
         await _acknowledge_known(exchange, duplicate=False)
     elif not await _answered_from_memory(exchange, event):
-        await _BY_ACK[exchange.route.source.ack](exchange, delivery, event)
+        await _BY_ACK[source.ack](exchange, delivery, event)
 
 
 async def _start(dedup: Dedup) -> None:
@@ -71,51 +73,30 @@ async def _start(dedup: Dedup) -> None:
         ) from exc
 
 
-async def _read(exchange: Exchange) -> tuple[Delivery, Parsed]:
-    route = exchange.route
-    body = await read_body(exchange.receive, exchange.scope["headers"], route.max_body)
-    delivery = delivery_of(exchange.scope, route.source.name, body)
-    return delivery, route.parse(delivery)
-
-
-async def _settled_by_handshake(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> bool:
-    """Check the signature; answer a handshake, after its signature where it has one."""
-    source = exchange.route.source
-    if source.handshake is not None and not source.handshake.signed:
-        if await answered(exchange, parsed):
-            return True
-        await verify(source, parsed, delivery.received_at)
-        return False
-    await verify(source, parsed, delivery.received_at)
-    return await answered(exchange, parsed)
-
-
 def _identify(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> Event | None:
     """Say which events of a verified delivery are to be run. Nothing of a refused one is kept."""
-    route = exchange.route
+    route, record = exchange.route, exchange.dedup.record
     event, repeats = without_repeats(route.identify(parsed, delivery))
-    reason = detail = None
-    late = any(map(route.late, events_of(event)))
-    if late:
+    if any(map(route.late, events_of(event))):
         detail = "the event is older than events are remembered; it is run all the same"
-        reason = "after_window"
+        record.about(Kind.RECEIVED, event, reason="after_window", detail=detail, warning=True)
     elif route.source.batched and not event.items:
-        reason, detail = "empty_batch", "there are no events in the delivery"
-    record = exchange.dedup.record
-    record(about(Kind.RECEIVED, event, reason=reason, detail=detail, warning=late))
+        detail = "there are no events in the delivery"
+        record.about(Kind.RECEIVED, event, reason="empty_batch", detail=detail)
+        return None
+    else:
+        record.about(Kind.RECEIVED, event)
     for repeat in repeats:
         detail = "it stands in its delivery for the second time"
-        record(about(Kind.SKIPPED, repeat, reason=Reason.DUPLICATE.value, detail=detail))
-    if route.source.batched and not event.items:
-        return None
+        record.about(Kind.SKIPPED, repeat, reason=Reason.DUPLICATE.value, detail=detail)
     try:
         sifted, skips = route.sift(event)
     except Exception as exc:
         detail = f"a guard failed with {type(exc).__name__}"
-        record(about(Kind.REJECTED, event, reason="guard_failed", detail=detail, status=500))
+        record.about(Kind.REJECTED, event, reason="guard_failed", detail=detail, status=500)
         raise
     for skipped, (reason, detail) in skips:
-        record(about(Kind.SKIPPED, skipped, reason=reason, detail=detail))
+        record.about(Kind.SKIPPED, skipped, reason=reason, detail=detail)
     return sifted
 
 

@@ -26,6 +26,11 @@ Headers = list[tuple[bytes, bytes]]
 LARGEST_RESULT = 64 * 1024
 # Never replayed: they belong to one connection or one client.
 _BODILESS = frozenset({204, 205, 304})
+_JSON = (b"content-type", b"application/json")
+_CLAIMED = {
+    duplicate: json.dumps({"received": True, "duplicate": duplicate}).encode()
+    for duplicate in (False, True)
+}
 _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding", b"keep-alive"})
 
 
@@ -39,7 +44,7 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers) -> Non
 
 async def _respond_json(send: Send, status: int, content: Any, headers: Headers) -> None:
     body = json.dumps(content).encode()
-    await respond(send, status, body, [(b"content-type", b"application/json"), *headers])
+    await respond(send, status, body, [_JSON, *headers])
 
 
 async def acknowledge(send: Send, preset: Preset) -> None:
@@ -50,8 +55,8 @@ async def acknowledge(send: Send, preset: Preset) -> None:
 
 async def acknowledge_claimed(send: Send, preset: Preset, *, duplicate: bool) -> None:
     """Acknowledge, and say whether the event was known."""
-    content = {"received": True, "duplicate": duplicate}
-    await _respond_json(send, preset.ack_status, content, [])
+    body = _CLAIMED[duplicate]
+    await respond(send, preset.ack_status, body, [_JSON])
 
 
 async def refuse(send: Send, rejection: RejectedDelivery) -> None:

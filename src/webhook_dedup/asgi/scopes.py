@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from typing import Any, Protocol
 
 from ..errors import RejectedDelivery
-from ..model import Delivery, Event
+from ..model import Delivery, Event, new_id
 from .types import Message, Receive, Scope
 
 __all__ = [
@@ -82,11 +81,11 @@ def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
     client = scope.get("client")
     server = scope.get("server")
     return Delivery(
-        id=uuid.uuid4().hex,
+        id=new_id(),
         source=source,
         method=scope["method"],
         path=scope["path"],
-        headers=tuple((bytes(name), bytes(value)) for name, value in scope["headers"]),
+        headers=tuple([(bytes(name), bytes(value)) for name, value in scope["headers"]]),
         body=body,
         received_at=time.time(),
         raw_path=scope.get("raw_path"),

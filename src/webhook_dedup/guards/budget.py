@@ -10,7 +10,7 @@ from ..contracts import Forgetful, Store
 from ..engine import Run
 from ..errors import ConfigError, Locked, MissingPower, OverBudget
 from ..model import Claim, Event
-from ..observe.record import Kind, Reason, about
+from ..observe.record import Kind, Reason
 from ..policy import Duration, seconds
 from ..threads import call
 from ..verdict import Ending, judge
@@ -133,7 +133,7 @@ class Budget:
         except Exception as exc:  # noqa: BLE001 - a foreign hook, and the event is set aside anyway
             await passage.engine.release(event, claim)
             failed = "the escalation failed; the next event tries again"
-            passage.record(about(Kind.FAILED, event, reason=reason, detail=failed, error=exc))
+            passage.record.about(Kind.FAILED, event, reason=reason, detail=failed, error=exc)
             return
-        passage.record(about(Kind.ESCALATED, event, reason=reason, warning=True))
+        passage.record.about(Kind.ESCALATED, event, reason=reason, warning=True)
         await passage.engine.complete(event, claim, self._window, patience=SETTLE_PATIENCE)

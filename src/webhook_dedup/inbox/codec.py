@@ -16,6 +16,9 @@ class UnreadableDelivery(ValueError):
     """A stored delivery cannot be read: corrupt, or written by a newer version."""
 
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 def encode_head(delivery: Delivery) -> bytes:
     """Return everything of a delivery but its id and its body."""
     head = {
@@ -37,7 +40,7 @@ def encode_head(delivery: Delivery) -> bytes:
         "path_params": dict(delivery.path_params),
     }
     # What an outer router made of the path may be anything; text is what a later run can have.
-    return json.dumps(head, separators=(",", ":"), default=str).encode()
+    return _ENCODE(head).encode()
 
 
 def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:

@@ -37,6 +37,9 @@ class LogObserver:
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("webhook_dedup")
 
+    def wants(self, kind: Kind) -> bool:
+        return self._logger.isEnabledFor(_LEVELS.get(kind, logging.INFO))
+
     def record(self, record: Record) -> None:
         level = logging.WARNING if record.warning else _LEVELS.get(record.kind, logging.INFO)
         if self._logger.isEnabledFor(level):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -43,11 +42,12 @@ class Parsed:
         headers: Raw pairs in the order they came. Names are compared case-insensitively.
         body: The exact bytes.
         method: The HTTP method.
-        url: The public URL the sender called, for schemes that sign it.
+        url: The public URL the sender called, for schemes that sign it; a function makes it when it
+            is asked for.
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_by_name", "_form", "_json", "body", "headers", "method", "query", "url")
+    __slots__ = ("_by_name", "_form", "_json", "_url", "body", "headers", "method", "query")
 
     def __init__(
         self,
@@ -55,24 +55,32 @@ class Parsed:
         body: bytes,
         *,
         method: str = "POST",
-        url: str | None = None,
+        url: str | Callable[[], str] | None = None,
         query: bytes = b"",
     ) -> None:
         self.headers = headers
         self.body = body
         self.method = method
-        self.url = url
+        self._url = url
         self.query = query
         self._by_name: dict[bytes, list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
+    @property
+    def url(self) -> str | None:
+        """The public URL the sender called, if it is known."""
+        if callable(self._url):
+            self._url = self._url()
+        return self._url
+
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
         if self._by_name is None:
-            self._by_name = defaultdict(list)
+            by_name: dict[bytes, list[bytes]] = {}
+            self._by_name = by_name
             for found, value in self.headers:
-                self._by_name[found.lower()].append(value)
+                by_name.setdefault(found.lower(), []).append(value)
         return list(self._by_name.get(name.lower().encode("latin-1"), ()))
 
     def header(self, name: str) -> str | None:

@@ -32,6 +32,7 @@ class MemoryStore:
 
     name = "memory"
     remembers = Remembers.ALL
+    never_waits = True
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

@@ -61,6 +61,7 @@ class SeenCache:
         self.store = store
         self.name = store.name
         self.remembers = store.remembers
+        self.never_waits = getattr(store, "never_waits", False)
         self._size = size
         self._seconds = seconds
         self._clock = clock or SystemClock()
