@@ -59,14 +59,12 @@ class Lane(Generic[T, R]):
 
     async def __call__(self, request: T) -> R:
         """Make one call and return its answer, or raise what the store raised for it."""
+        future = self._enqueue(request)
         if not self._busy:
             self._busy = True
-            if not await self._finds_company():
+            if not await self._finds_company(future):
                 return await self._ask_alone(request)
-            future = self._enqueue(request)
             self._next()
-        else:
-            future = self._enqueue(request)
         try:
             return await future
         except asyncio.CancelledError:
@@ -85,17 +83,22 @@ class Lane(Generic[T, R]):
             self._waiting[key] = (request, future)
         return future
 
-    async def _finds_company(self) -> bool:
+    async def _finds_company(self, future: asyncio.Future[R]) -> bool:
         """Let the others whom the loop woke together with this caller make their calls too.
 
-        Else each batch that was answered would leave its callers' next one without its first.
+        Else each batch that was answered would leave its callers' next one without its first. A
+        caller who stays alone is taken off again.
         """
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
+            future.cancel()
             self._next()
             raise
-        return bool(self._waiting)
+        if len(self._waiting) > 1 or self._behind:
+            return True
+        self._waiting.clear()
+        return False
 
     async def _ask_alone(self, request: T) -> R:
         """Ask for one call in its caller's own task, with no future."""

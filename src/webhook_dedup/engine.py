@@ -37,7 +37,8 @@ class Run:
             ``TimeoutError`` when it was cancelled because it took too long.
         duration: Seconds it ran.
         cancelled: The caller was cancelled meanwhile. It must settle the claim by what ``error``
-            says, as always, and then raise ``CancelledError``.
+            says, as always, and then raise ``CancelledError``. Without a task of its own a run
+            cannot tell this from a handler that raised ``CancelledError``.
         lost: The claims whose leases were lost.
     """
 
@@ -72,8 +73,8 @@ class Engine:
     async def claim_all(self, bids: Sequence[Bid]) -> tuple[Sequence[Claim], float]:
         """Bid for several keys; see :meth:`claim`. When one has no answer, none stays held."""
         sent = monotonic()
-        if len(bids) == 1:
-            return [await self.store.claim(bids[0])], sent
+        if len(bids) <= 1:
+            return [await self.store.claim(bid) for bid in bids], sent
         asking = [asyncio.create_task(self.store.claim(bid)) for bid in bids]
         try:
             await asyncio.wait(asking)
@@ -154,8 +155,8 @@ class Engine:
     ) -> Run:
         began = monotonic()
         cut = _Cut(asyncio.current_task(self._loop))
-        held = [self._keeper.hold(claim, lease, cut.lost, sent=sent) for claim in claims]
-        alarm = timeout and self._loop.call_later(timeout, cut.late)
+        held = [self._keeper.hold(claim, lease, cut, sent=sent) for claim in claims]
+        alarm = timeout and self._loop.call_later(timeout, cut.time_out)
         value = error = None
         try:
             value = await work()
@@ -168,11 +169,14 @@ class Engine:
                 alarm.cancel()
         duration = monotonic() - began
         lost = tuple([one.thing for one in held if one.lost])
-        if error is None:
-            return Run(value, None, duration, lost=lost)
-        if cut.reason is not None:
-            return Run(None, cut.reason, duration, lost=lost)
-        return Run(None, error, duration, isinstance(error, asyncio.CancelledError), lost)
+        cancelled = False
+        if error is not None and lost:
+            error = LeaseLost("the claim ran out while its handler was running")
+        elif error is not None and cut.late:
+            error = TimeoutError("the handler took longer than its handler_timeout")
+        else:
+            cancelled = isinstance(error, asyncio.CancelledError)
+        return Run(value, error, duration, cancelled, lost)
 
     async def complete(
         self,
@@ -268,31 +272,29 @@ class Engine:
 
 
 class _Cut:
-    """Cancels a task, once, and knows why.
+    """Cancels a task, once.
 
     Several claims may be lost together, and another cancellation would cut off the cleaning up
     after the first.
     """
 
-    __slots__ = ("_task", "reason")
+    __slots__ = ("_made", "_task", "late")
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         self._task = task
-        self.reason: Exception | None = None
+        self._made = False
+        self.late = False
 
-    def lost(self) -> None:
-        """The lease of a claim has ended."""
-        self._make(LeaseLost("the claim ran out while its handler was running"))
-
-    def late(self) -> None:
-        """The time is up."""
-        self._make(TimeoutError("the handler took longer than its handler_timeout"))
-
-    def _make(self, reason: Exception) -> None:
-        if self.reason is None and self._task is not None:
+    def __call__(self) -> None:
+        """Cancel the task, unless that was done."""
+        if not self._made and self._task is not None:
+            self._made = True
             self._task.cancel()
-        if not isinstance(self.reason, LeaseLost):
-            self.reason = reason
+
+    def time_out(self) -> None:
+        """Cancel the task because its time is up."""
+        self.late = True
+        self()
 
 
 async def _apart(running: Coroutine[Any, Any, Run]) -> Run:
@@ -309,4 +311,4 @@ async def _apart(running: Coroutine[Any, Any, Run]) -> Run:
         if task.cancelled():  # before it began
             return Run(None, exc, 0.0, cancelled=True)
         return replace(task.result(), cancelled=True)
-    return task.result()
+    return replace(task.result(), cancelled=False)

@@ -66,8 +66,9 @@ class Held(Generic[T]):
         self.lost = False
 
     def drop(self) -> None:
-        """Renew it no longer."""
-        self._keeper.drop(self.thing)
+        """Renew it no longer. A lease that has ended unnoticed, in a frozen process, is lost."""
+        if self._keeper.drop(self.thing) and self.deadline <= monotonic():
+            self.lost = True
 
     def __enter__(self) -> Held[T]:
         return self
@@ -112,12 +113,12 @@ class LeaseKeeper(Generic[T]):
             self._wake_by(held.due)
         return held
 
-    def drop(self, thing: T) -> None:
-        """Renew something no longer, though its block may still run.
+    def drop(self, thing: T) -> bool:
+        """Renew something no longer, though its block may still run; say whether it was.
 
         The timer stays: most handlers end before it rings, and the next one would set it again.
         """
-        self._held.pop(thing.token, None)
+        return self._held.pop(thing.token, None) is not None
 
     async def aclose(self) -> None:
         """Stop renewing. What is still held will run out."""

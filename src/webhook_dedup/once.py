@@ -220,8 +220,8 @@ class _Block:
 
     async def leave(self, error: BaseException | None) -> LeaseLost | None:
         """Settle by what ended the block; return the loss of its lease, if that happened."""
-        self._held.drop()
         lost = LeaseLost("the claim ran out inside its block") if self._held.lost else None
+        self._held.drop()
         ended = lost if lost and error else error
         await self._errand.settle(self._claim, ended, duration=monotonic() - self._began)
         return lost

@@ -69,7 +69,16 @@ class Runner:
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
-        self._tools = Tools(engine, self._inbox, record, self._rows, Siblings(), self._wake.set)
+        self._ending = False
+        self._tools = Tools(
+            engine,
+            self._inbox,
+            record,
+            self._rows,
+            Siblings(),
+            wake=self._wake.set,
+            ending=lambda: self._ending,
+        )
 
     @property
     def busy(self) -> bool:
@@ -134,6 +143,7 @@ class Runner:
         if self._runs:
             await asyncio.wait(list(self._runs), timeout=timeout)
         left = list(self._runs)
+        self._ending = True
         for task in left:
             task.cancel()
         if left:

@@ -42,6 +42,7 @@ class Tools:
         rows: Keeps items from coming due while they are run.
         siblings: Items that wait for another one of the same key.
         wake: Called when an item may come due sooner than was known.
+        ending: Whether turns are being cancelled, because the process shuts down.
     """
 
     engine: Engine
@@ -50,6 +51,7 @@ class Tools:
     rows: LeaseKeeper[Item]
     siblings: Siblings
     wake: Callable[[], None]
+    ending: Callable[[], bool]
 
 
 class Turn:
@@ -168,6 +170,7 @@ class Turn:
         # The item is kept from coming due until its claims are complete, however long that takes.
         with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=standing.sent):
             run = await holding.run(self._job.work, apart=False)
+            cut_off = run.cancelled and self._tools.ending()
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
         if verdict.done and completed:
@@ -177,11 +180,11 @@ class Turn:
             # a duplicate or runs again.
             detail = "the handler succeeded, but its claim could not be completed"
             self._tell_end(Kind.LEASE_LOST, verdict, detail=detail)
-        elif run.cancelled:
+        elif cut_off:
             await self._hand_back(holding)
         else:
             await self._fail(verdict, run, holding)
-        if run.cancelled:
+        if cut_off:
             raise asyncio.CancelledError
         return None
 

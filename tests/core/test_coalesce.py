@@ -395,13 +395,13 @@ async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
     await turns()
     second = asyncio.ensure_future(coalescer.claim(a_bid("b")))
     await turns()
-    deliver = coalescer._claims._deliver
+    deliver = coalescer.claim._deliver
 
-    def deliver_and_cancel(batch, answers):
-        deliver(batch, answers)
+    async def deliver_and_cancel(batch, answers):
+        await deliver(batch, answers)
         second.cancel()
 
-    coalescer._claims._deliver = deliver_and_cancel
+    coalescer.claim._deliver = deliver_and_cancel
     gate.set()
     await asyncio.wait([first, second])
     await coalescer.drain()

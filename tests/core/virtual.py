@@ -17,6 +17,9 @@ __all__ = ["LoopClock", "in_virtual_time", "now"]
 _READERS_OF_TIME = (calls, dedup, engine, lease, siblings, turn)
 
 
+_TICK = 1e-9
+
+
 class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +40,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        self._jumping.now += _TICK  # as no two moments of a real clock are the same
         return self._jumping.now
 
     def freeze(self, seconds: float) -> None:
