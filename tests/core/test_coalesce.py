@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from webhook_dedup import StoreUnavailable
-from webhook_dedup.coalesce import MAX_BATCH, Coalescer, Lane
+from webhook_dedup.coalesce import ANSWERED_A_TURN, MAX_BATCH, Coalescer, Lane
 from webhook_dedup.errors import StoreError
 from webhook_dedup.model import Outcome, Settlement
 
@@ -108,6 +109,32 @@ async def test_callers_answered_together_go_on_together(verb, lane):
     await asyncio.gather(*map(live, "abcdefgh"))
     assert [len(batch) for batch in verb.batches] == [8] * 4
     assert [len(batch) for batch in other_verb.batches] == [8] * 4
+
+
+async def test_callers_of_one_turn_are_served_in_their_order(verb, lane):
+    """Who comes first to an idle lane stands first in the batch."""
+    tasks = [asyncio.ensure_future(lane(key)) for key in "abc"]
+    verb.let_go()
+    await asyncio.gather(*tasks)
+    assert verb.batches == [["a", "b", "c"]]
+
+
+async def test_a_large_batch_does_not_wake_all_its_callers_in_one_turn(verb, lane):
+    """Whoever else uses the loop gets a turn between some of the answers and the next."""
+    answered: list[int] = []
+    turn = 0
+
+    async def call(key: str) -> None:
+        await lane(key)
+        answered.append(turn)
+
+    tasks = [asyncio.ensure_future(call(str(number))) for number in range(3 * ANSWERED_A_TURN)]
+    await turns()
+    verb.let_go()
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    assert max(Counter(answered).values()) <= ANSWERED_A_TURN
 
 
 async def test_a_caller_cancelled_before_it_asks_leaves_the_lane_free(verb, lane, orphans):

@@ -11,6 +11,7 @@ import pytest
 
 from webhook_dedup import JsonFormatter
 from webhook_dedup.model import Claim, Key, Outcome
+from webhook_dedup.observe import recorder
 from webhook_dedup.observe.log import LogObserver, fields
 from webhook_dedup.observe.record import Kind, Record, about, skip
 from webhook_dedup.observe.recorder import Recorder
@@ -199,6 +200,34 @@ def test_level_that_is_off_costs_no_formatting():
             raise AssertionError("it was told")
 
     LogObserver(_private(Untold(), logging.ERROR)).record(a_skip())
+
+
+@pytest.mark.parametrize(
+    ("level", "fields", "made"),
+    [
+        (logging.DEBUG, {}, True),
+        (logging.ERROR, {}, False),
+        (logging.ERROR, {"warning": True}, True),
+    ],
+)
+def test_a_record_that_nobody_wants_is_not_made(level, fields, made, monkeypatch):
+    """Only what the log lets through is made, and what wants attention in any case."""
+    asked: list[Kind] = []
+    monkeypatch.setattr(recorder, "about", lambda kind, event, **_: asked.append(kind))
+    logger = _private(logging.NullHandler(), level)
+    monkeypatch.setattr(Recorder, "__call__", lambda self, record: None)
+    Recorder([LogObserver(logger)]).about(Kind.STARTED, an_event(), **fields)
+    assert asked == [Kind.STARTED] * made
+
+
+def test_an_observer_that_does_not_choose_gets_every_record():
+    """Beside a log that is off, others are told of everything."""
+    records = Records()
+    log = LogObserver(_private(logging.NullHandler(), logging.CRITICAL))
+    observed = Recorder([log, records])
+    for kind in Kind:
+        observed.about(kind, an_event())
+    assert [record.kind for record in records.all] == list(Kind)
 
 
 def test_observer_that_raises_is_isolated(caplog):
