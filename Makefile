@@ -9,11 +9,13 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
+DOCS_READY := .venv/.docs-ready
+BROWSER_READY := .venv/.browser-ready
 WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-full chaos providers test lint format wheel-smoke clean
+.PHONY: help demo bench bench-full chaos providers test lint format browser screenshots docs newcomer wheel-smoke clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,6 +56,20 @@ format: $(READY)  ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+browser: $(BROWSER_READY)  ## Look at the dashboard in a real browser, the machine's Chromium
+	$(BIN)/python -m pytest tests/dashboard/browser/check_pages.py $(PYTEST_ARGS)
+
+screenshots: $(BROWSER_READY)  ## Take the dashboard's pictures in docs/images
+	$(BIN)/python -m tests.dashboard.browser.screenshots docs/images
+
+docs: $(DOCS_READY)  ## Build the documentation into build/docs/site
+	$(BIN)/python docs/generator build/docs
+	$(BIN)/zensical build --clean --strict --config-file build/docs/mkdocs.yml
+	@! grep -rnE --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' build/docs/site
+
+newcomer:  ## Follow the tutorial literally, with a watch
+	$(PYTHON) -m tests.newcomer
+
 wheel-smoke: $(READY)  ## Build the wheel and try it alone in an empty environment
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist
@@ -75,4 +91,12 @@ $(READY): pyproject.toml
 
 $(BENCH_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group docs
+	@touch $@
+
+$(BROWSER_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --group browser
 	@touch $@

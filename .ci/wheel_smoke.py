@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import sys
 from importlib.metadata import distributions
+from importlib.resources import files
 
 import webhook_dedup
 from webhook_dedup.errors import MissingExtra
@@ -40,6 +42,19 @@ def offered_extras(url: str) -> list[str]:
     return []
 
 
+PAGES = [f"templates/{name}.html" for name in ("base", "live", "delivery", "_entry", "_parts")]
+ASSETS = [f"static/{name}" for name in ("dashboard.css", "dashboard.js", "icon.svg")]
+
+
+def offered_extra(module: str) -> str:
+    """The extra that a module asks for when what it needs is not installed."""
+    try:
+        importlib.import_module(module)
+    except MissingExtra as error:
+        return error.extra
+    return ""
+
+
 def main() -> None:
     installed = {each.metadata["Name"].replace("-", "_").lower() for each in distributions()}
     check(installed <= ALONE, f"nothing else is installed: {sorted(installed)}")
@@ -53,6 +68,12 @@ def main() -> None:
         "bloom://": "bloom",
     }.items():
         check(extra in offered_extras(url), f"{url} names its extra")
+
+    dashboard = files("webhook_dedup") / "dashboard"
+    for name in (*PAGES, *ASSETS):
+        check((dashboard / name).is_file(), f"the dashboard's {name} is in the wheel")
+    extra = offered_extra("webhook_dedup.dashboard")
+    check(extra == "dashboard", "the dashboard names its extra")
 
 
 if __name__ == "__main__":

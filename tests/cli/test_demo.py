@@ -1,6 +1,7 @@
 """The demo does the main job on every store, and says so when it cannot."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -56,3 +57,18 @@ def test_wrong_store(url, remedy):
     assert done.returncode == 1
     assert remedy in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken():
+    """Metrics that cannot be served end the demo before anything is sent, with one sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_demo("--metrics-port", str(port))
+    assert done.returncode == 1
+    assert f"port {port} cannot be served" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_collector_that_is_away():
+    """The demo shows what it shows, whether or not its figures arrive."""
+    check(run_demo("--otlp", "http://127.0.0.1:1"))

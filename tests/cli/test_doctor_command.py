@@ -42,9 +42,23 @@ async def doctor(url, *arguments):
     words = await command("doctor", *arguments, url=url)
     assert done.exit_code == words.exit_code, (done.output, words.output)
     told = json.loads(done.stdout)
-    for each in told["findings"]:
-        assert f" {each['check']}: " in words.stdout
+    check_words(words.stdout.splitlines(), told["findings"])
     return done.exit_code, {each["check"]: each for each in told["findings"]}
+
+
+def check_words(lines, findings):
+    """The first line answers; the worst comes next, each with what to do about it below."""
+    wrong = [each for each in findings if each["level"] != "ok"]
+    headline, *rest = lines
+    assert (headline == "nothing needs attention") == (not wrong)
+    levels = [line.split()[0] for line in rest if not line.startswith(" ")]
+    assert levels == sorted(levels, key=["failure", "warning", "ok"].index)
+    told = "\n".join(line.strip() for line in rest)
+    for each in findings:
+        assert f" {each['check']}: " in told
+    for each in wrong:
+        assert each["remedy"]
+        assert each["remedy"] in told
 
 
 def change(url, *statements):
@@ -59,7 +73,7 @@ async def test_nothing_wrong(url):
     await started(url)
     code, found = await doctor(url, "--provider", "stripe")
     assert code == 0
-    expected = {"store", "version", "clock", "ttl for stripe", "inbox"}
+    expected = {"store", "version", "clock", "ttl for stripe", "backlog"}
     assert expected <= set(found)
     settings = {"inbox settings"} if url.startswith("redis") else set()
     assert {check for check, each in found.items() if each["level"] != "ok"} == settings
@@ -167,8 +181,9 @@ async def test_an_old_inbox(file_url):
         assert await inbox.bury(dead, FAILED)
     code, found = await doctor(file_url)
     assert code == 0
-    assert "1 deliveries wait, the oldest since 2023" in found["inbox age"]["text"]
-    assert "1 deliveries were given up" in found["dead letters"]["text"]
+    assert "the oldest of 1 delivery" in found["inbox age"]["text"]
+    assert "since 2023" in found["inbox age"]["text"]
+    assert "1 delivery given up" in found["dead letters"]["text"]
     _, found = await doctor(file_url, "--max-age", "9999d")
     assert "inbox age" not in found
 
@@ -182,7 +197,7 @@ async def test_redis_may_lose_data(redis_binary):
         code, found = await asyncio.wait_for(doctor(server.url), 30)
     assert code == 0
     assert "evicts keys when it is full" in found["store settings"]["text"]
-    assert "appendonly yes" in found["inbox settings"]["text"]
+    assert "appendonly yes" in found["inbox settings"]["remedy"]
     assert "MiB are used" in found["memory"]["text"]
 
 
@@ -211,7 +226,7 @@ async def test_postgres_that_may_lose_data(postgres_url):
     await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     await connection.close()
     _, found = await doctor(postgres_url)
-    assert "synchronous_commit = on" in found["inbox settings"]["text"]
+    assert "synchronous_commit = on" in found["inbox settings"]["remedy"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--provider", "nobody")])

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import sys
+import types
 import uuid
 
 import pytest
@@ -17,7 +18,7 @@ from tests.every_store import a_redis, store_url
 from webhook_dedup.errors import IdempotencyMismatch
 from webhook_dedup.providers import sign
 
-from .pages import blocks, blocks_of, extract
+from .pages import extract
 
 __all__ = ["a_redis", "store_url"]
 
@@ -100,8 +101,15 @@ async def test_function_creates_once(program, tmp_path, monkeypatch):
         await mailboxes.create_mailbox("bob", "1", "alice")
 
 
-@pytest.mark.parametrize(("page", "number"), blocks())
-def test_code_block_runs(page, number, tmp_path, monkeypatch):
-    """Each block without a title runs as it stands."""
-    monkeypatch.chdir(tmp_path)
-    exec(compile(blocks_of(page)[number], f"{page} block {number}", "exec"), {})
+def test_celery_task_sends_once(program, monkeypatch, tmp_path):
+    """A task that is delivered twice sends one mail."""
+    sent = []
+    shop = types.ModuleType("shop")
+    shop.send_mail = lambda order, idempotency_key: sent.append(order)
+    monkeypatch.setitem(sys.modules, "shop", shop)
+    tasks = program(
+        "send-once.md", "tasks", STORE=f"sqlite:///{tmp_path}/webhooks.db", BROKER="memory://"
+    )
+    for _ in range(2):
+        tasks.confirm.apply(args=["42"]).get()
+    assert sent == ["42"]

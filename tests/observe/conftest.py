@@ -7,8 +7,9 @@ import uuid
 import pytest
 
 from tests.every_store import a_redis
+from tests.observe.collector import collecting
 
-__all__ = ["a_redis", "place"]
+__all__ = ["a_redis", "collector", "place"]
 
 
 @pytest.fixture(params=["sqlite", "postgres", "redis"])
@@ -19,3 +20,10 @@ def place(request, tmp_path):
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
     return f"{request.getfixturevalue('a_redis')}?prefix=test-{uuid.uuid4().hex}:"
+
+
+@pytest.fixture
+def collector():
+    """A collector of this test's own."""
+    with collecting() as server:
+        yield server

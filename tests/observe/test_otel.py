@@ -1,18 +1,11 @@
 """What an OpenTelemetry collector is told equals what was sent, and spans tell how it went."""
 
-import gzip
-import threading
 from collections import Counter, defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -20,67 +13,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.asgi.kit import Handler, deliver, until
+from tests.observe.collector import figures_of, spans_of
 from tests.observe.traffic import EXPECTED, observed, run
 from webhook_dedup.model import Delivery
 from webhook_dedup.observe.otel import OtelObserver
 from webhook_dedup.observe.record import Kind, Record
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP, and keeps it."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Export)
-        self.metrics = []
-        self.spans = []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Export(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        if self.path == "/v1/metrics":
-            self.server.metrics.append(ExportMetricsServiceRequest.FromString(body))
-        else:
-            self.server.spans.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@pytest.fixture
-def collector():
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def sums(requests):
-    """The last value of every sum, count of every histogram and value of every gauge."""
-    figures = {}
-    for request in requests:
-        for resource in request.resource_metrics:
-            for metric in (m for scope in resource.scope_metrics for m in scope.metrics):
-                data = getattr(metric, metric.WhichOneof("data"))
-                for point in data.data_points:
-                    labels = (attribute.value.string_value for attribute in point.attributes)
-                    figure = point.count if hasattr(point, "count") else point.as_int
-                    name = metric.name.removeprefix("webhook_dedup.")
-                    figures[(name, *sorted(labels))] = figure
-    return figures
 
 
 async def test_a_collector_is_told_what_was_sent(collector):
@@ -95,24 +34,17 @@ async def test_a_collector_is_told_what_was_sent(collector):
         await run(app, handler)
         await until(lambda: observer._backlog.dead == 1)
         meters.force_flush()
-    figures = sums(collector.metrics)
+    figures = figures_of(collector.metrics)
     for name, figure in EXPECTED.items():
         counter, _, reason = name.partition(" ")
-        assert figures[(counter, *sorted(["shop", *([reason] if reason else [])]))] == figure
+        assert figures[(counter, "shop", *([reason] if reason else []))] == figure
     assert figures["in_flight", "shop"] == 0
     assert (figures["dead",], figures["waiting",]) == (1, 0)
     assert figures["handler.duration", "shop"] == EXPECTED["runs"]
     assert 0 < figures["store.batch_size", "claim"] == figures["store.duration", "claim"]
     meters.shutdown()
     tracers.shutdown()
-    spans = [
-        span
-        for request in collector.spans
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
-    names = Counter(span.name for span in spans)
+    names = Counter(span.name for span in spans_of(collector.spans))
     assert names["webhook handler"] == EXPECTED["runs"]
     assert names["webhook claim"] == EXPECTED["deliveries"]
     assert names["webhook shop"] >= EXPECTED["deliveries"]
@@ -194,6 +126,18 @@ async def test_a_failure_is_told_and_its_retry_linked(traced):
     assert succeeded.attributes["webhook_dedup.attempt"] == 2
     assert {span.context.trace_id for span in finished()} == {first.context.trace_id}
     assert [link.context for link in again.links] == [first.context]
+
+
+async def test_an_item_that_is_settled_early_ends_no_span(traced):
+    """The handler of several events goes on after it has settled one of them."""
+    observer, _, finished = traced
+    observer.record(told(Kind.RECEIVED, "d1"))
+    observer.record(told(Kind.STARTED, "d1", attempt=1))
+    observer.record(told(Kind.SUCCEEDED, "d1", detail="settled by its handler"))
+    assert set(by_name(finished())) == {"webhook claim"}
+    observer.record(told(Kind.SUCCEEDED, "d1", duration=1.0))
+    assert len(by_name(finished())["webhook handler"]) == 1
+    assert len(by_name(finished())["webhook shop"]) == 1
 
 
 async def test_another_process_finds_the_trace_in_the_headers(traced):

@@ -83,7 +83,7 @@ def ids(name, sample):
 
 def verify(name, secret, sample, **changes):
     request = {"headers": sample.headers, "body": sample.body, "url": sample.url, **changes}
-    providers.verify(name, secret=secret, method=sample.method, **request)
+    providers.verify(name, secret=secret, method=sample.method, now=NOW, **request)
 
 
 def each(test):
@@ -95,14 +95,14 @@ def test_every_sample_verifies(name, secret_of):
     """A first attempt and a redelivery pass for the provider's."""
     secret = secret_of(name)
     for attempt in (1, 2):
-        sample = sample_delivery(name, secret=secret.signing, attempt=attempt)
+        sample = sample_delivery(name, secret=secret.signing, attempt=attempt, now=NOW)
         verify(name, secret.verifying, sample)
 
 
 @each
 def test_no_sample_verifies_under_another_secret(name, secret_of):
     """A sample signed by somebody else is refused."""
-    sample = sample_delivery(name, secret=sample_secret(name).signing)
+    sample = sample_delivery(name, secret=sample_secret(name).signing, now=NOW)
     with pytest.raises(SignatureError):
         verify(name, secret_of(name).verifying, sample)
 
@@ -111,7 +111,7 @@ def test_no_sample_verifies_under_another_secret(name, secret_of):
 def test_an_unsigned_sample_does_not_verify(name, secret_of):
     """Without a secret there is no signature."""
     with pytest.raises(SignatureError):
-        verify(name, secret_of(name).verifying, sample_delivery(name, secret=None))
+        verify(name, secret_of(name).verifying, sample_delivery(name, secret=None, now=NOW))
 
 
 @each
@@ -218,10 +218,10 @@ def test_redeliveries_are_signed_anew(name, secret_of):
 @pytest.mark.parametrize("name", BATCHES)
 def test_batches(name, secret_of):
     """Several events come in one delivery, which verifies; each has the id that it has alone."""
-    secret, now = secret_of(name), time.time()
-    sample = sample_delivery(name, secret=secret.signing, items=("1", "2", "3"), now=now)
+    secret = secret_of(name)
+    sample = sample_delivery(name, secret=secret.signing, items=("1", "2", "3"), now=NOW)
     verify(name, secret.verifying, sample)
-    alone = [ids(name, sample_delivery(name, secret=None, event=each, now=now)) for each in "123"]
+    alone = [ids(name, sample_delivery(name, secret=None, event=each, now=NOW)) for each in "123"]
     assert ids(name, sample) == [found for (found,) in alone]
 
 
@@ -237,10 +237,11 @@ def test_what_is_left_of_a_batch(name):
 def test_a_body_of_ones_own(secret_of):
     """A given body is signed as it is, and sealed where the signature stands in it."""
     secret = secret_of("stripe").signing
-    sample = sample_delivery("stripe", secret=secret, body=b'{"id":  "mine"}')
+    sample = sample_delivery("stripe", secret=secret, body=b'{"id":  "mine"}', now=NOW)
     assert sample.body == b'{"id":  "mine"}'
     verify("stripe", secret, sample)
-    sealed = sample_delivery("mailgun", secret="key", body=b'{"event-data": {"id": "mine"}}')
+    mine = b'{"event-data": {"id": "mine"}}'
+    sealed = sample_delivery("mailgun", secret="key", body=mine, now=NOW)
     assert json.loads(sealed.body)["event-data"] == {"id": "mine"}
     verify("mailgun", "key", sealed)
 
@@ -249,7 +250,7 @@ def test_a_body_of_ones_own(secret_of):
 def test_urls_that_count(name, secret_of):
     """Where the URL is part of the proof, the sample holds for that URL only."""
     secret, url = secret_of(name), "https://example.com/hooks?a=1"
-    sample = sample_delivery(name, secret=secret.signing, url=url)
+    sample = sample_delivery(name, secret=secret.signing, url=url, now=NOW)
     verify(name, secret.verifying, sample)
     with pytest.raises(SignatureError):
         verify(name, secret.verifying, sample, url="https://example.com/other?a=1")

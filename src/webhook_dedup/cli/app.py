@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from .bench import bench
+from .dashboard import dashboard
 from .demo import demo
 from .doctor import doctor
 from .inbox import inbox
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Webhook handlers that run once.",
 )
 app.command()(bench)
+app.command()(dashboard)
 app.command()(demo)
 app.command()(doctor)
 app.command()(providers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -13,9 +14,10 @@ from rich.text import Text
 from ..errors import ConfigError
 from ..policy import DAY, DEFAULT_TTL
 from ..providers import find_preset
-from .checkup import Finding, Level, examined
-from .inbox import _duration as duration
-from .output import AsJson, StoreUrl, obey, print_json, shown
+from .checkup import Finding, Level, counted, examined
+from .output import AsJson, StoreUrl, duration, obey, print_json, shown
+from .progress import busy
+from .providers import complete_provider
 
 __all__ = ["doctor"]
 
@@ -28,7 +30,10 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red
 def doctor(
     *,
     provider: Annotated[
-        list[str] | None, typer.Option("--provider", help="Whose retries must be covered.")
+        list[str] | None,
+        typer.Option(
+            "--provider", help="Whose retries must be covered.", autocompletion=complete_provider
+        ),
     ] = None,
     ttl: Annotated[
         float | None,
@@ -75,8 +80,10 @@ async def _doctor(url: str, order: _Order, *, strict: bool, as_json: bool) -> in
     if scheme in _WITHIN_A_PROCESS:
         findings += _within_a_process(scheme, order.workers)
     else:
-        findings += await examined(url, order.max_age)
-    worst = max((finding.level for finding in findings), default=Level.OK)
+        with busy("examining the store"):
+            findings += await examined(url, order.max_age)
+    findings.sort(key=lambda finding: -finding.level)
+    worst = findings[0].level
     if as_json:
         told = [{**asdict(each), "level": each.level.name.lower()} for each in findings]
         print_json({"worst": worst.name.lower(), "findings": told})
@@ -131,6 +138,7 @@ def _days(seconds: float) -> str:
 
 def _print(findings: Sequence[Finding]) -> None:
     console = Console(soft_wrap=True, highlight=False)
+    console.print(Text(_headline(findings), _COLOURS[findings[0].level]))
     for finding in findings:
         line = Text(f"{finding.level.name.lower():<8}", _COLOURS[finding.level])
         line.append(f" {finding.check}: ", "bold")
@@ -138,3 +146,13 @@ def _print(findings: Sequence[Finding]) -> None:
         console.print(line)
         if finding.remedy:
             console.print(Text(f"{'':9}{shown(finding.remedy)}", "dim"))
+
+
+def _headline(findings: Sequence[Finding]) -> str:
+    levels = Counter(finding.level for finding in findings)
+    told = [
+        counted(levels[level], level.name.lower())
+        for level in (Level.FAILURE, Level.WARNING)
+        if levels[level]
+    ]
+    return " and ".join(told) or "nothing needs attention"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,12 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from ..contracts import OperableInbox, Sought
+from ..desk.moments import instant
 from ..errors import ConfigError
 from ..model import Item
-from .items import COLUMNS, cells, details, instant, print_details, summary
-from .output import AsJson, StoreUrl, obey, opened_inbox, print_json, print_table, say
+from .items import COLUMNS, cells, details, print_details, summary
+from .output import AsJson, StoreUrl, duration, obey, opened_inbox, print_json, print_table, say
+from .progress import bar
 
 __all__ = ["inbox"]
 
@@ -23,9 +24,6 @@ inbox = typer.Typer(no_args_is_help=True, help="Look into the inbox, and act on 
 
 _PER_PAGE = 50  # a page has its bodies in memory
 _AT_ONCE = 500
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smhd]?)")
-
 
 _StateName = Literal["waiting", "dead"]
 
@@ -37,22 +35,15 @@ class State(enum.Enum):
     dead = "dead"
 
 
-def _duration(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter("write seconds, or 10m, 2h, 3d")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
 _Source = Annotated[str | None, typer.Option("--source", help="Name of the source.")]
 _State = Annotated[State | None, typer.Option("--state", help="Waiting or dead.")]
 _Older = Annotated[
     float | None,
-    typer.Option("--older-than", parser=_duration, metavar="AGE", help="Such as 90, 10m, 2h, 3d."),
+    typer.Option("--older-than", parser=duration, metavar="AGE", help="Such as 90, 10m, 2h, 3d."),
 ]
 _Younger = Annotated[
     float | None,
-    typer.Option("--younger-than", parser=_duration, metavar="AGE", help="As --older-than."),
+    typer.Option("--younger-than", parser=duration, metavar="AGE", help="As --older-than."),
 ]
 _Error = Annotated[str | None, typer.Option("--error", help="Text in the last error.")]
 _EventId = Annotated[str | None, typer.Option("--event-id", help="The provider's event id.")]
@@ -283,7 +274,11 @@ async def _carry_out(
         if ids and not order.ids and not _agreed(order, len(ids)):
             return 1
         parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
-        done = sum([await act(inbox, part) for part in parts])
+        done = 0
+        with bar(order.verb, len(ids)) as advance:
+            for part in parts:
+                done += await act(inbox, part)
+                advance(len(part))
     if order.as_json:
         print_json({"action": order.verb, "matched": len(ids), "done": done})
     else:
@@ -293,7 +288,12 @@ async def _carry_out(
 
 async def _found(inbox: OperableInbox, order: _Order) -> list[str]:
     sought = replace(order.sought, state=order.sought.state or order.state)
-    return list(dict.fromkeys([item.id async for item in _walk(inbox, sought)]))
+    ids: dict[str, None] = {}
+    with bar("look", await inbox.count(sought)) as advance:
+        async for item in _walk(inbox, sought):
+            ids[item.id] = None
+            advance(1)
+    return list(ids)
 
 
 def _agreed(order: _Order, number: int) -> bool:

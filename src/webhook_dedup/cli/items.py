@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ..desk.moments import instant
 from ..model import Attempt, Item
 from ..observe.masking import masked_headers, masked_query
 from .output import print_table, say, shown
 
-__all__ = ["COLUMNS", "cells", "details", "instant", "print_details", "summary"]
+__all__ = ["COLUMNS", "cells", "details", "print_details", "summary"]
 
 COLUMNS = ("id", "state", "source", "event id", "received", "attempts", "last error")
 
@@ -91,14 +91,6 @@ def _print_body(body: bytes, text: str | None) -> None:
         say(f"  {line}")
     if len(text) > _LONGEST_BODY:
         say("  … the rest is in --json")
-
-
-def instant(seconds: float) -> str:
-    """Return a Unix time as people read it, in UTC."""
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)
 
 
 def _run(attempt: Attempt) -> dict[str, Any]:

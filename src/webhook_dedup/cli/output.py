@@ -20,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts import OperableInbox, Sharing, Store
+from ..desk.moments import age_of
+from ..desk.text import inert
 from ..errors import ConfigError, SchemaError, StoreError, WebhookDedupError
 from ..inbox import inbox_beside
 from ..stores import open_store
@@ -27,6 +29,7 @@ from ..stores import open_store
 __all__ = [
     "AsJson",
     "StoreUrl",
+    "duration",
     "obey",
     "opened_inbox",
     "opened_store",
@@ -46,6 +49,14 @@ _REFUSED, _MISUSED = 1, 2
 _WITHIN_A_PROCESS = ("memory", "bloom")
 _SQL = ("sqlite", "postgres", "postgresql")
 _PIPED_WIDTH = 200
+
+
+def duration(text: str) -> float:
+    """Read an option such as ``10m`` as seconds."""
+    try:
+        return age_of(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
 
 
 def obey(work: Coroutine[Any, Any, int]) -> NoReturn:
@@ -112,13 +123,8 @@ def shown(text: str, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = f"{text[: limit - 1]}…"
-    plain = "".join(each if each.isprintable() else _escaped(each) for each in text)
     encoding = sys.stdout.encoding or "utf-8"
-    return plain.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return inert(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def say(text: str, *, err: bool = False) -> None:

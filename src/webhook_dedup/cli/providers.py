@@ -11,14 +11,27 @@ from ..providers import PRESETS, Preset, find_preset
 from ..providers.described import expression_text, handshake_text, scheme_text, span_text
 from .output import AsJson, obey, print_json, print_table, say
 
-__all__ = ["providers"]
+__all__ = ["complete_provider", "providers"]
 
 _DURATIONS = ("deadline", "horizon", "replay", "remember")
 _COLUMNS = ("name", "provider", "what proves a delivery", "batch", "handshake", "retries for")
 
 
+def complete_provider(incomplete: str) -> list[str]:
+    """Return the names of providers that begin like this, for the shell."""
+    return sorted(name for name in PRESETS if name.startswith(incomplete))
+
+
+_Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]", help="One provider in detail.", autocompletion=complete_provider
+    ),
+]
+
+
 def providers(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One provider in detail.")] = "",
+    name: _Name = "",
     as_json: AsJson = False,
 ) -> None:
     """List the providers: their ids, signatures, handshakes and retries."""

@@ -19,13 +19,19 @@ from ..errors import ConfigError
 from ..providers.parsed import is_header_name
 from ..providers.samples import SampleDelivery, sample_delivery
 from .output import AsJson, obey, print_json, print_table, say, shown
+from .providers import complete_provider
 
 __all__ = ["send"]
 
 _TIMEOUT = 30.0
 _EXCERPT = 60
 
-_Provider = Annotated[str, typer.Option(help="Whose delivery: see webhook-dedup providers.")]
+_Provider = Annotated[
+    str,
+    typer.Option(
+        help="Whose delivery: see webhook-dedup providers.", autocompletion=complete_provider
+    ),
+]
 _Secret = Annotated[
     str,
     typer.Option(envvar="WEBHOOK_DEDUP_SECRET", help="Signs it; the private key where it is one."),

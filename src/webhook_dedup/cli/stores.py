@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Forgetful, Inspector
+from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim, Key
-from .items import instant
 from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
 
 __all__ = ["stores"]

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..desk.moments import instant
 from ..errors import SchemaError, StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields
 from ..observe.record import Kind
-from .items import instant
 from .output import AsJson, StoreUrl, obey, opened_store, print_json, shown
 
 __all__ = ["facts", "opened_history", "tail"]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, cast
 
 import typer
 
-from ..contracts import Inspector, OperableInbox, Sought, Store
+from ..contracts import OperableInbox, Store
+from ..desk.stories import Rooms, stories_of
+from ..desk.story import Story, told_of
 from ..errors import SchemaError
 from ..inbox import inbox_beside
-from ..model import Item, Key
-from ..observe.history import Entry, History
+from ..observe.history import History
 from .items import summary
 from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
-from .story import Story, told_of
 from .tail import facts
 
 __all__ = ["why"]
-
-_MOST_ITEMS = 100
 
 
 def why(
@@ -35,76 +33,33 @@ def why(
 
 
 async def _why(url: str, event_id: str, source: str | None, tenant: str, *, as_json: bool) -> int:
-    async with opened_store(url) as store:
-        entries, keeps_history = await _entries(store, event_id, source)
-        items = await _items(store, Sought(source=source, event_id=event_id))
-        named = {} if source is None else {(source, tenant): Story(event_id, source, tenant)}
-        stories = _sorted(event_id, entries, items, named)
-        stories = [await _with_claim(store, story) for story in stories]
+    async with opened_store(url) as store, _history(store) as history:
+        inbox = cast(OperableInbox, inbox_beside(store))
+        try:
+            rooms = Rooms(store, inbox, history)
+            stories = await stories_of(rooms, event_id, source, tenant)
+        finally:
+            await inbox.aclose()
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
     else:
-        _print(event_id, stories, keeps_history=keeps_history, named=source is not None)
+        keeps = history is not None
+        _print(event_id, stories, keeps_history=keeps, named=source is not None)
     return 0 if any(story.known for story in stories) else 1
 
 
-async def _entries(store: Store, event_id: str, source: str | None) -> tuple[Sequence[Entry], bool]:
-    """Return the history of an event, and whether there is a history at all."""
+@asynccontextmanager
+async def _history(store: Store) -> AsyncIterator[History | None]:
+    """Open the history beside a store, if there is one."""
     history = History(store)
     try:
         await history.start()
-        return await history.story(event_id, source), True
     except SchemaError:
-        return [], False
+        yield None
+    else:
+        yield history
     finally:
         await history.aclose()
-
-
-async def _items(store: Store, sought: Sought) -> Sequence[Item]:
-    inbox = cast(OperableInbox, inbox_beside(store))
-    try:
-        return await inbox.find(sought, limit=_MOST_ITEMS)
-    except SchemaError:  # an app without sources has none
-        return []
-    finally:
-        await inbox.aclose()
-
-
-def _sorted(
-    event_id: str,
-    entries: Sequence[Entry],
-    items: Sequence[Item],
-    stories: dict[tuple[str, str], Story],
-) -> list[Story]:
-    """Sort what was found by source and tenant."""
-
-    def story(source: str, tenant: str) -> Story:
-        return stories.setdefault((source, tenant), Story(event_id, source, tenant))
-
-    for entry in entries:
-        story(entry.record.source, entry.record.tenant or "").entries.append(entry)
-    for item in items:
-        source = item.delivery.source
-        story(source, _tenant_in(item.key, source)).items.append(item)
-    return [stories[place] for place in sorted(stories)]
-
-
-def _tenant_in(key: str, source: str) -> str:
-    """Read the tenant out of a key as text."""
-    rest = key.removeprefix(str(Key(f"webhook:{source}", "")).removesuffix("0::"))
-    length, _, rest = rest.partition(":")
-    return rest[: int(length)] if length.isdigit() else ""
-
-
-async def _with_claim(store: Store, story: Story) -> Story:
-    """Add how the event stands in the store: for the middleware, else for a function."""
-    if not isinstance(store, Inspector):
-        return story
-    for scope in (f"webhook:{story.source}", story.source):
-        (claim,) = await store.look([str(Key(scope, story.event_id, story.tenant))])
-        if claim is not None:
-            return replace(story, claim=claim)
-    return story
 
 
 def _facts(story: Story) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 __all__ = ["MASK", "masked_headers", "masked_query"]
@@ -16,7 +16,7 @@ _SECRET = re.compile(
 
 
 def masked_headers(
-    headers: Iterable[tuple[bytes, bytes]], also: Container[str] = ()
+    headers: Iterable[tuple[bytes, bytes]], also: frozenset[str] = frozenset()
 ) -> tuple[tuple[str, str], ...]:
     """Return headers as text, the values of secret ones replaced.
 
@@ -24,20 +24,24 @@ def masked_headers(
         headers: Raw pairs.
         also: More names to mask, in lower case.
     """
-    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
-    return tuple((name, MASK if _is_secret(name, also) else value) for name, value in pairs)
+    pairs = []
+    for header, value in headers:
+        name, secret = _named(header, also)
+        pairs.append((name, MASK if secret else value.decode("latin-1")))
+    return tuple(pairs)
 
 
 def masked_query(query: bytes) -> str:
     """Return a query as text, the values of secret fields replaced."""
-    return "&".join(map(_masked_field, query.decode("latin-1").split("&")))
-
-
-def _is_secret(name: str, also: Container[str]) -> bool:
-    return _sounds_secret(name) or name.lower() in also
+    return "&".join(map(_masked_field, query.decode("latin-1").split("&"))) if query else ""
 
 
 @lru_cache(maxsize=1024)  # senders name the same headers again and again
+def _named(header: bytes, also: frozenset[str]) -> tuple[str, bool]:
+    name = header.decode("latin-1")
+    return name, _sounds_secret(name) or name.lower() in also
+
+
 def _sounds_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 

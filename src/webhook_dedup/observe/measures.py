@@ -7,7 +7,7 @@ from typing import Final
 
 from .record import Kind, Reason, Record
 
-__all__ = ["BATCHES", "COUNTERS", "SECONDS", "Count", "Runs", "count"]
+__all__ = ["BATCHES", "COUNTERS", "SECONDS", "Count", "Runs", "count", "ends_run"]
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400)
 """Bounds of histograms of seconds: from a claim to an event that is days old."""
@@ -82,7 +82,7 @@ class Runs:
 
     def end(self, record: Record) -> float | None:
         """Return the seconds a run took if this record ends one that began."""
-        if not _ends(record):
+        if not ends_run(record):
             return None
         began = self._begun.pop(_key(record), None)
         if began is None:
@@ -95,7 +95,8 @@ def _key(record: Record) -> tuple[str, str | None]:
     return record.source, record.delivery_id or record.event_id
 
 
-def _ends(record: Record) -> bool:
+def ends_run(record: Record) -> bool:
+    """Whether this is the end of a run that began, and not of something before or inside it."""
     kind = record.kind
     if kind is Kind.SUCCEEDED:
         # An item that its handler settles early has a detail; the handler goes on.

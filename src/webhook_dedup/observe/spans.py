@@ -11,6 +11,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
+from .measures import ends_run
 from .record import Kind, Record
 
 __all__ = ["Spans"]
@@ -68,8 +69,10 @@ class Spans:
             self._received(record, record.delivery_id)
         elif record.kind is Kind.STARTED:
             self._started(record, record.delivery_id)
-        elif record.kind in _ENDS and record.delivery_id in self._open:
-            self._ended(record, self._open.pop(record.delivery_id))
+        elif record.kind in _ENDS:
+            opened = self._open.get(record.delivery_id)
+            if opened is not None and (opened.handler is None or ends_run(record)):
+                self._ended(record, self._open.pop(record.delivery_id))
 
     def _received(self, record: Record, delivery_id: str) -> None:
         event = (record.source, record.tenant, record.event_id)

@@ -1,6 +1,6 @@
 """What ``webhook-dedup doctor`` examines."""
 
 from .examine import examined
-from .finding import Finding, Level
+from .finding import Finding, Level, counted
 
-__all__ = ["Finding", "Level", "examined"]
+__all__ = ["Finding", "Level", "counted", "examined"]

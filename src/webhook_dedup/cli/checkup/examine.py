@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from ...contracts import OperableInbox, Startable, Store
+from ...desk.moments import instant
 from ...errors import ConfigError, SchemaError, StoreError
 from ...inbox import inbox_beside
 from ...observe.backlog import look
-from ..items import instant
 from ..output import opened_store
-from .finding import Finding, Level
+from .finding import Finding, Level, counted
 
 __all__ = ["examined"]
 
 _logger = logging.getLogger("webhook_dedup")
 _UNREADABLE = ("inbox tables", "inbox reached")
 _LET_IT_START = "start the app once: it makes its tables"
+_LET_IT_BE_REACHED = "is the server running, and does the URL name it and a user it lets in?"
 
 
 async def examined(url: str, max_age: float) -> list[Finding]:
@@ -39,8 +40,8 @@ async def examined(url: str, max_age: float) -> list[Finding]:
     except ConfigError:
         raise
     except StoreError as exc:
-        # Also for a SQLite file that is not there, which is noticed before anything is connected.
-        return [Finding(Level.FAILURE, "store", str(exc), "start it, or correct the URL")]
+        # A SQLite file that is not there is noticed before anything is connected.
+        return [Finding(Level.FAILURE, "store", str(exc), "start the app once, or correct the URL")]
 
 
 async def _examined(store: Store, max_age: float) -> list[Finding]:
@@ -67,10 +68,15 @@ async def _started(room: Any, name: str) -> list[Finding]:
         except SchemaError as exc:
             return [_of_tables(name, str(exc))]
         except (ConfigError, StoreError) as exc:
-            return [Finding(Level.FAILURE, f"{name} reached", str(exc), "")]
+            return [Finding(Level.FAILURE, f"{name} reached", str(exc), _LET_IT_BE_REACHED)]
     if not told:
         return [Finding(Level.OK, name, "answers, and is set up as it should be")]
-    return [Finding(Level.WARNING, f"{name} settings", text) for text in told]
+    return [_of_settings(name, text) for text in told]
+
+
+def _of_settings(name: str, warning: str) -> Finding:
+    text, _, remedy = warning.rpartition("; ")
+    return Finding(Level.WARNING, f"{name} settings", text or warning, remedy if text else "")
 
 
 def _of_tables(name: str, error: str) -> Finding:
@@ -79,7 +85,10 @@ def _of_tables(name: str, error: str) -> Finding:
         return Finding(Level.FAILURE, f"{name} tables", text, remedy.strip())
     if name == "inbox":  # a store that only serves functions has none
         return Finding(
-            Level.WARNING, "inbox tables", f"{text}: no app with sources uses this store"
+            Level.WARNING,
+            "inbox tables",
+            f"{text}: no app with sources uses this store",
+            "nothing, if only functions use it; else start the app once, or correct the URL",
         )
     return Finding(Level.FAILURE, f"{name} tables", text, _LET_IT_START)
 
@@ -116,6 +125,7 @@ async def _server(store: Store) -> list[Finding]:
 
 async def _backlog(inbox: OperableInbox, max_age: float) -> list[Finding]:
     backlog = await look(inbox)
+    deliveries = counted(backlog.waiting, "delivery", "deliveries")
     findings = []
     if backlog.oldest > max_age:
         since = instant(time.time() - backlog.oldest)
@@ -123,7 +133,7 @@ async def _backlog(inbox: OperableInbox, max_age: float) -> list[Finding]:
             Finding(
                 Level.WARNING,
                 "inbox age",
-                f"{backlog.waiting} deliveries wait, the oldest since {since}",
+                f"the oldest of {deliveries} that wait or run has been there since {since}",
                 "is the app or a worker running? See webhook-dedup inbox list --state waiting",
             )
         )
@@ -132,8 +142,8 @@ async def _backlog(inbox: OperableInbox, max_age: float) -> list[Finding]:
             Finding(
                 Level.WARNING,
                 "dead letters",
-                f"{backlog.dead} deliveries were given up and wait for a person",
+                f"{counted(backlog.dead, 'delivery', 'deliveries')} given up, kept for a person",
                 "see webhook-dedup inbox list --state dead, then replay or purge them",
             )
         )
-    return findings or [Finding(Level.OK, "inbox", f"{backlog.waiting} deliveries wait or run")]
+    return findings or [Finding(Level.OK, "backlog", f"{deliveries} waiting or running")]

@@ -6,7 +6,7 @@ import enum
 import time
 from dataclasses import dataclass
 
-__all__ = ["Finding", "Level", "clock"]
+__all__ = ["Finding", "Level", "clock", "counted"]
 
 _CLOCKS_APART = 5.0
 
@@ -34,6 +34,11 @@ class Finding:
     check: str
     text: str
     remedy: str = ""
+
+
+def counted(number: int, what: str, plural: str = "") -> str:
+    """Return a number of things in words: one delivery, two deliveries."""
+    return f"{number} {what if number == 1 else plural or f'{what}s'}"
 
 
 def clock(server: float, sent: float) -> Finding:

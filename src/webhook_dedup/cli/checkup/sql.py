@@ -101,7 +101,9 @@ async def _versions(engine: AsyncEngine, tables: list[VersionedTable]) -> list[F
                 found, _, remedy = str(exc).partition(";")
                 findings.append(Finding(Level.FAILURE, "tables", found, remedy.strip()))
         except SQLAlchemyError as exc:
-            findings.append(Finding(Level.FAILURE, "tables", _first_line(exc)))
+            findings.append(
+                Finding(Level.FAILURE, "tables", _first_line(exc), "see the log of the database")
+            )
     return findings
 
 

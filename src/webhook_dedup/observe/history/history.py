@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
-from ...keys import digest
 from ...policy import Duration, seconds
 from ..record import Record
-from .entry import Entry, Pen, Row, read_row, row_of
+from .entry import Entry
 from .ledger import Ledger, Wanted, open_ledger
+from .page import Kept, Page, Pen, page_of, read_page
 from .scribe import Scribe
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["History"]
 
-_TRIMMED_AT_ONCE = 500
+_TRIMMED_AT_ONCE = 200
 _PAUSE_BETWEEN_TRIMS = 0.05
 _LAST_WRITE = 5.0
-_AT_ONCE = 500
-_LONGEST_STORY = 1_000
+_AT_ONCE = 25  # pages
+_FOLLOWED_AT_ONCE = 100  # more than are ever written in the same instant
+_LONGEST_STORY = 1_000  # pages
 _OVERLAP = 1.0
 
 
@@ -42,8 +43,8 @@ class History:
     Args:
         place: A SQL or Redis store, whose connection is shared, or a URL.
         keep: How long entries are kept.
-        most: How many are kept, give or take what comes between two trims; what one delivery did
-            within a moment is written together and counts as one.
+        most: How many are kept, give or take what comes between two trims and what was written
+            together.
         mask_headers: Names of headers whose values are not kept, beside those that look secret.
         bodies: Keep the bodies of deliveries.
         create: Make the table if it is absent. A reader passes ``False``.
@@ -60,7 +61,7 @@ class History:
         place: Store | str,
         *,
         keep: Duration = timedelta(days=7),
-        most: int = 100_000,
+        most: int = 250_000,
         mask_headers: Iterable[str] = (),
         bodies: bool = False,
         create: bool = True,
@@ -78,7 +79,7 @@ class History:
         self._closed = False
         masked = frozenset(name.lower() for name in mask_headers)
         self._scribe = Scribe(
-            Pen(masked, bodies=bodies).rows,
+            Pen(masked, bodies=bodies).pages,
             self._write,
             self._trim,
             room=room,
@@ -140,24 +141,34 @@ class History:
             after: The last id of the page before.
         """
         wanted = Wanted(source, kind, reason, event_id, since, until)
-        # The row of the last entry again, since there may be more in it.
-        below = f"{row_of(after)}~" if after else ""
+        # The page of the last entry again, since there may be more on it.
+        below = f"{page_of(after)}~" if after else ""
         found: list[Entry] = []
         while len(found) < limit:
-            rows = await self._ledger.find(wanted, min(limit + 1, _AT_ONCE), below)
-            if not rows:
+            pages = await self._ledger.find(wanted, min(limit + 1, _AT_ONCE), below)
+            if not pages:
                 break
-            entries = (entry for row in rows for entry in reversed(read_row(row)))
-            found += [each for each in entries if wanted.admits(each) and not each.id >= after > ""]
-            below = rows[-1].id
+            for page in pages:
+                found += [
+                    entry
+                    for entry in reversed(read_page(page))
+                    if wanted.admits(entry) and not entry.id >= after > ""
+                ]
+                if len(found) >= limit:  # to read a page costs more than to fetch it
+                    break
+            below = pages[-1].id
         return found[:limit]
 
     async def story(self, event_id: str, source: str | None = None) -> Sequence[Entry]:
         """Tell everything kept about one event id, in the order it happened."""
-        rows = await self._ledger.of_event(digest(event_id), _LONGEST_STORY)
-        entries = [entry for row in rows for entry in read_row(row)]
-        entries.sort(key=lambda entry: entry.record.at)
-        return [entry for entry in entries if source in {None, entry.record.source}]
+        pages = await self._ledger.of_event(event_id, _LONGEST_STORY)
+        entries = [
+            entry
+            for page in pages
+            for entry in read_page(page)
+            if entry.record.event_id == event_id and source in {None, entry.record.source}
+        ]
+        return sorted(entries, key=lambda entry: entry.record.at)
 
     async def tail(self, after: str = "", *, every: float = 0.5) -> AsyncIterator[Entry]:
         """Yield entries as they are written, by whatever process, without end.
@@ -166,39 +177,39 @@ class History:
             after: Begin behind this id; without it with what is written from now on.
             every: Seconds between looks.
         """
-        last = row_of(after)
+        last = page_of(after)
         mark = await self._ledger.written(last)
         # Statements that began before others may end behind them, so each look goes back a bit.
         behind = (mark, last or "~")
         seen = {
-            row.id: row.written
-            async for row in self._written_since(mark - _OVERLAP)
-            if (row.written, row.id) <= behind and row.id != last
+            page.id: page.written
+            async for page in self._written_since(mark - _OVERLAP)
+            if (page.written, page.id) <= behind and page.id != last
         }
         while True:
-            async for row in self._written_since(mark - _OVERLAP):
-                if row.id not in seen:
-                    seen[row.id] = row.written
-                    mark = max(mark, row.written)
-                    for entry in read_row(row):
-                        if row.id != last or entry.id > after:
+            async for page in self._written_since(mark - _OVERLAP):
+                if page.id not in seen:
+                    seen[page.id] = page.written
+                    mark = max(mark, page.written)
+                    for entry in read_page(page):
+                        if page.id != last or entry.id > after:
                             yield entry
-            seen = {row_id: at for row_id, at in seen.items() if at >= mark - 2 * _OVERLAP}
+            seen = {page_id: at for page_id, at in seen.items() if at >= mark - 2 * _OVERLAP}
             await asyncio.sleep(every)
 
-    async def _written_since(self, begin: float) -> AsyncIterator[Row]:
-        """Yield rows written then or later; some at a border come twice."""
+    async def _written_since(self, begin: float) -> AsyncIterator[Kept]:
+        """Yield pages written then or later; some at a border come twice."""
         while True:
-            rows = await self._ledger.since(begin, _AT_ONCE)
-            for row in rows:
-                yield row
-            if len(rows) < _AT_ONCE:
+            pages = await self._ledger.since(begin, _FOLLOWED_AT_ONCE)
+            for page in pages:
+                yield page
+            if len(pages) < _FOLLOWED_AT_ONCE:
                 return
-            begin = rows[-1].written
+            begin = pages[-1].written
 
-    async def _write(self, rows: Sequence[Row]) -> None:
+    async def _write(self, pages: Sequence[Page]) -> None:
         self._reopen()
-        await self._ledger.write(rows)
+        await self._ledger.write(pages)
 
     async def _trim(self) -> None:
         """Delete a bit at a time, so that nobody waits long for the ledger."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ...errors import ConfigError
-from .entry import Entry, Row, id_at
+from .entry import Entry
+from .page import LONGEST_PAGE, Kept, Page, id_at
 
 if TYPE_CHECKING:
     from ...contracts import Store
 
 __all__ = ["Ledger", "Wanted", "open_ledger"]
 
-_LONGEST_ROW = 60.0  # seconds from its first entry to its last
 _EXAMPLES = "sqlite:///webhooks.db, postgresql://… or redis://…"
 _LEDGERS = {
     "sqlite": ("sql", "SqlLedger"),
@@ -60,17 +60,17 @@ class Wanted:
 
     @property
     def earliest(self) -> str:
-        """The least id a row may have that holds an entry which is meant; empty for any."""
-        return "" if self.since is None else id_at(self.since - _LONGEST_ROW)
+        """The least id a page may have that holds an entry which is meant; empty for any."""
+        return "" if self.since is None else id_at(self.since - LONGEST_PAGE)
 
     @property
     def latest(self) -> str:
-        """The id above those rows; empty for any."""
+        """The id above those pages; empty for any."""
         return "" if self.until is None else id_at(self.until)
 
 
 class Ledger(Protocol):
-    """Keeps rows, in the order of their ids and in that in which they were written.
+    """Keeps pages, in the order of their ids and in that in which they were written.
 
     A call raises :class:`~webhook_dedup.errors.StoreUnavailable` when the ledger cannot be
     reached; then it may have happened or not, and may be repeated.
@@ -81,26 +81,32 @@ class Ledger(Protocol):
     async def start(self) -> None:
         """Connect and prepare; may be called again."""
 
-    async def write(self, rows: Sequence[Row]) -> None:
-        """Keep rows. One whose id is there already is left as it is."""
+    async def write(self, pages: Sequence[Page]) -> None:
+        """Keep pages. One whose id is there already is left as it is."""
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Row]:
-        """List rows, the highest ids first, and below the id ``below`` if it is given.
+    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+        """List pages, the highest ids first, and below the id ``below`` if it is given.
 
-        Every row that holds an entry which is meant is there; others may be.
+        Every page that holds an entry which is meant is there; others may be.
         """
 
-    async def of_event(self, digest: bytes, limit: int) -> Sequence[Row]:
-        """List the rows of one event id, in the order of their ids; the last ``limit`` of them."""
+    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
+        """List the pages of one event id, in the order of their ids; the last ``limit`` of them.
 
-    async def since(self, written: float, limit: int) -> Sequence[Row]:
-        """List rows written then or later, the first written first."""
+        Others may be among them.
+        """
 
-    async def written(self, row_id: str) -> float:
-        """Say when a row was written; the present time of the ledger's clock without it."""
+    async def since(self, written: float, limit: int) -> Sequence[Kept]:
+        """List pages written then or later, the first written first."""
+
+    async def written(self, page_id: str) -> float:
+        """Say when a page was written; the present time of the ledger's clock without it."""
 
     async def trim(self, keep: float, most: int, limit: int) -> int:
-        """Delete up to ``limit`` of the rows that are too old or too many; say how many."""
+        """Delete up to ``limit`` of the pages that are too old or too many; say how many.
+
+        Too many are those beyond which the later ones have at least ``most`` entries.
+        """
 
     async def aclose(self) -> None:
         """Free what the ledger opened itself."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
 from ...backends.redis.wire import Client, Wire
 from ...contracts import Sharing
 from ...errors import ConfigError
-from .entry import Row
+from ...keys import digest
 from .ledger import Wanted
-from .scripts import OF_EVENT, PAGE, SINCE, TRIM, WRITE, WRITTEN
+from .page import Kept, Page
+from .scripts import FIND, OF_EVENT, SINCE, TRIM, WRITE, WRITTEN
 
 __all__ = ["RedisLedger"]
 
 _CONNECTIONS = 2
 _TIMEOUT = 5.0
-_PER_PAGE = 250  # a script holds up the server: about 5 microseconds an id
-_WRITTEN_AT_ONCE = 128
+_AT_ONCE = 25  # pages; a script holds up the server
 _GRACE = 86_400.0
 
 
@@ -61,29 +60,29 @@ class RedisLedger:
     async def start(self) -> None:
         await self.written("")
 
-    async def write(self, rows: Sequence[Row]) -> None:
-        for start in range(0, len(rows), _WRITTEN_AT_ONCE):
-            part = rows[start : start + _WRITTEN_AT_ONCE]
-            words = [word for row in part for word in (row.id, row.digest.hex(), row.data)]
+    async def write(self, pages: Sequence[Page]) -> None:
+        for start in range(0, len(pages), _AT_ONCE):
+            words = [word for page in pages[start : start + _AT_ONCE] for word in _words(page)]
             await self._wire.call(WRITE, self._base, int(self._keep + _GRACE), *words)
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Row]:
+    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
         # What filters ask for is not looked at on the server, which would be held up.
         latest = min(filter(None, (below, wanted.latest)), default="")
         upper = f"({latest}" if latest else "+"
         lower = f"[{wanted.earliest}" if wanted.earliest else "-"
-        return _rows(await self._wire.call(PAGE, self._base, upper, lower, min(limit, _PER_PAGE)))
+        return _pages(await self._wire.call(FIND, self._base, upper, lower, min(limit, _AT_ONCE)))
 
-    async def of_event(self, digest: bytes, limit: int) -> Sequence[Row]:
-        rows = _rows(await self._wire.call(OF_EVENT, self._base, digest.hex()))
-        return sorted(rows, key=lambda row: row.id)[-limit:]
+    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
+        name = digest(event_id).hex()
+        pages = _pages(await self._wire.call(OF_EVENT, self._base, name, limit))
+        return sorted(pages, key=lambda page: page.id)
 
-    async def since(self, written: float, limit: int) -> Sequence[Row]:
+    async def since(self, written: float, limit: int) -> Sequence[Kept]:
         begin = int(written * 1_000_000)
-        return _rows(await self._wire.call(SINCE, self._base, begin, limit))
+        return _pages(await self._wire.call(SINCE, self._base, begin, limit))
 
-    async def written(self, row_id: str) -> float:
-        return float(await self._wire.call(WRITTEN, self._base, row_id)) / 1_000_000
+    async def written(self, page_id: str) -> float:
+        return float(await self._wire.call(WRITTEN, self._base, page_id)) / 1_000_000
 
     async def trim(self, keep: float, most: int, limit: int) -> int:
         self._keep = keep
@@ -95,11 +94,13 @@ class RedisLedger:
             await close_client(self._client)
 
 
-def _rows(answers: Iterable[Any]) -> list[Row]:
-    return [_row(*answer) for answer in answers]
+def _words(page: Page) -> tuple[str | int, ...]:
+    digests = " ".join([digest(event_id).hex() for event_id in page.events])
+    return page.id, page.size, digests, page.data
 
 
-def _row(row_id: bytes, entry: bytes, written: bytes) -> Row:
-    digest, _, data = entry.decode("ascii", "replace").partition(":")
-    moment = float(written) / 1_000_000
-    return Row(row_id.decode(), "", "", "", "", bytes.fromhex(digest), data, moment)
+def _pages(answers: Iterable[Sequence[bytes]]) -> list[Kept]:
+    return [
+        Kept(page_id.decode(), data.decode("ascii", "replace"), float(written) / 1_000_000)
+        for page_id, data, written in answers
+    ]

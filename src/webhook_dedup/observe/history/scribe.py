@@ -12,15 +12,15 @@ from time import monotonic
 
 from ...errors import WebhookDedupError
 from ..record import Record
-from .entry import Row
+from .page import Page
 
 __all__ = ["Scribe"]
 
 _logger = logging.getLogger("webhook_dedup")
 
-_AT_ONCE = 100  # made or written between two turns of the event loop
+_AT_ONCE = 4  # pages in one call of the ledger
 _ROOM_BYTES = 32 * 1024 * 1024
-_LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE = 5.0  # until then what was taken holds on to its deliveries
 
 
 class Scribe:
@@ -29,8 +29,8 @@ class Scribe:
     What finds no room, because the ledger is away or slow, is dropped and counted.
 
     Args:
-        rows: Makes rows of records.
-        write: Keeps rows; may be repeated.
+        pages: Makes pages of records.
+        write: Keeps pages; may be repeated.
         tidy: Called now and then, when something was written.
         room: How many records wait at most.
         every: Seconds for which records are collected.
@@ -39,8 +39,8 @@ class Scribe:
 
     def __init__(
         self,
-        rows: Callable[[Iterable[Record]], Iterator[Row]],
-        write: Callable[[Sequence[Row]], Awaitable[None]],
+        pages: Callable[[Iterable[Record]], Iterator[Page]],
+        write: Callable[[Sequence[Page]], Awaitable[None]],
         tidy: Callable[[], Awaitable[None]],
         *,
         room: int,
@@ -48,7 +48,7 @@ class Scribe:
         tidy_every: float,
     ) -> None:
         self.dropped = 0
-        self._rows_of = rows
+        self._pages_of = pages
         self._write = write
         self._tidy = tidy
         self._room = room
@@ -56,8 +56,9 @@ class Scribe:
         self._tidy_every = tidy_every
         self._tidy_at = 0.0
         self._taken: deque[Record] = deque()
-        self._making: Iterator[Row] = iter(())
-        self._rows: deque[Row] = deque()
+        self._making: Iterator[Page] = iter(())
+        self._pages: deque[Page] = deque()
+        self._paged = 0  # records that stand on pages
         self._bytes = 0
         self._told_dropped = 0
         self._away = False
@@ -67,7 +68,7 @@ class Scribe:
 
     def take(self, record: Record) -> None:
         """Take a record, or drop it. Called for every record: does no more than it must."""
-        if len(self._taken) + len(self._rows) >= self._room:
+        if len(self._taken) + self._paged >= self._room:
             self._drop(1)
             return
         self._taken.append(record)
@@ -84,7 +85,7 @@ class Scribe:
     async def _run(self) -> None:
         """Write until nothing is left; while the ledger is away, try again and again."""
         pause = self._every
-        while self._taken or self._rows:
+        while self._taken or self._pages:
             await asyncio.sleep(pause)  # others come meanwhile
             written = await self.flush()
             pause = self._every if written else min(pause * 2, _LONGEST_PAUSE)
@@ -108,42 +109,43 @@ class Scribe:
             await asyncio.wait([task])
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.flush(), timeout)
-        left = len(self._taken) + len(self._rows) + sum(1 for _ in self._making)
+        left = len(self._taken) + self._paged + sum(page.size for page in self._making)
         if left:
             self._taken.clear()
-            self._rows.clear()
-            self._bytes = 0
+            self._pages.clear()
+            self._paged = self._bytes = 0
             self._drop(left)
             _logger.warning("the history ends without %d records: its store is away", left)
 
     async def _write_all(self) -> None:
         # Only what is there now: what comes meanwhile is collected into the next batch.
-        await self._make_rows()
-        left = len(self._rows)
+        await self._make_pages()
+        left = len(self._pages)
         while left > 0:
-            part = list(islice(self._rows, min(_AT_ONCE, left)))
+            part = list(islice(self._pages, min(_AT_ONCE, left)))
             await self._write(part)
             left -= len(part)
-            for row in part:
-                self._rows.popleft()
-                self._bytes -= len(row.data)
+            for page in part:
+                self._pages.popleft()
+                self._paged -= page.size
+                self._bytes -= len(page.data)
         if monotonic() >= self._tidy_at:
             self._tidy_at = monotonic() + self._tidy_every
             await self._tidy()
 
-    async def _make_rows(self) -> None:
-        """Make rows of what was taken, so that nothing holds on to deliveries and exceptions."""
+    async def _make_pages(self) -> None:
+        """Make pages of what was taken, so that nothing holds on to deliveries and exceptions."""
         taken, self._taken = self._taken, deque()
         # Kept, so that a cancellation in between loses nothing.
-        self._making = chain(self._making, self._rows_of(taken))
-        for number, row in enumerate(self._making, 1):
-            if self._bytes + len(row.data) > _ROOM_BYTES:
-                self._drop(1)
+        self._making = chain(self._making, self._pages_of(taken))
+        for page in self._making:
+            if self._bytes + len(page.data) > _ROOM_BYTES:
+                self._drop(page.size)
             else:
-                self._rows.append(row)
-                self._bytes += len(row.data)
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)
+                self._pages.append(page)
+                self._paged += page.size
+                self._bytes += len(page.data)
+            await asyncio.sleep(0)  # events come first
 
     def _drop(self, number: int) -> None:
         if self.dropped == self._told_dropped:

@@ -2,10 +2,12 @@
 
 ``KEYS[1]`` is what every key of one history begins with, hash tag included. Below it lie::
 
-    entries          hash    id -> digest of the event id in hex, a colon, the data
+    data             hash    id -> the data of a page
+    about            hash    id -> its number of entries, then the digests of its event ids in hex
     written          zset    ids by the time they were written, microseconds of the server's clock
     ids              zset    ids in their own order
-    event:<digest>   set     ids of one event id
+    size             string  how many entries there are on all pages
+    event:<digest>   set     ids of the pages of one event
 
 All of it expires by itself when nobody has written for as long as entries are kept.
 """
@@ -14,58 +16,63 @@ from __future__ import annotations
 
 from ...backends.redis.script import Script
 
-__all__ = ["OF_EVENT", "PAGE", "SINCE", "TRIM", "WRITE", "WRITTEN"]
+__all__ = ["FIND", "OF_EVENT", "SINCE", "TRIM", "WRITE", "WRITTEN"]
 
 _HEAD = """\
 local base = KEYS[1]
-local entries, written, ids = base .. 'entries', base .. 'written', base .. 'ids'
+local data, about, size = base .. 'data', base .. 'about', base .. 'size'
+local written, ids = base .. 'written', base .. 'ids'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- Each id with what it stands for; ids that were trimmed meanwhile are left out.
-local function rows(found)
+-- Pages by their ids; those that were trimmed meanwhile are left out.
+local function pages(found)
   local answer = {}
   for _, id in ipairs(found) do
-    local entry = redis.call('HGET', entries, id)
-    if entry then
-      answer[#answer + 1] = {id, entry, redis.call('ZSCORE', written, id) or '0'}
+    local page = redis.call('HGET', data, id)
+    if page then
+      answer[#answer + 1] = {id, page, redis.call('ZSCORE', written, id) or '0'}
     end
   end
   return answer
 end
 """
 
-# ARGV: seconds to keep, then for each row its id, digest and data.
+# ARGV: seconds to keep, then for each page its id, size, digests and data.
 _WRITE = """
 local score = string.format('%.0f', now)
-for at = 2, #ARGV, 3 do
-  local id, digest, data = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if redis.call('HSETNX', entries, id, digest .. ':' .. data) == 1 then
+for at = 2, #ARGV, 4 do
+  local id, entries, digests = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if redis.call('HSETNX', data, id, ARGV[at + 3]) == 1 then
+    redis.call('HSET', about, id, entries .. ' ' .. digests)
     redis.call('ZADD', written, score, id)
     redis.call('ZADD', ids, 0, id)
-    if digest ~= '' then
+    redis.call('INCRBY', size, entries)
+    for digest in string.gmatch(digests, '%x+') do
       redis.call('SADD', base .. 'event:' .. digest, id)
       redis.call('EXPIRE', base .. 'event:' .. digest, ARGV[1])
     end
   end
 end
-for _, key in ipairs({entries, written, ids}) do redis.call('EXPIRE', key, ARGV[1]) end
+for _, key in ipairs({data, about, written, ids, size}) do redis.call('EXPIRE', key, ARGV[1]) end
 return #ARGV
 """
 
 # ARGV: the bounds as ZRANGEBYLEX has them, the higher first; how many.
-_PAGE = """
-return rows(redis.call('ZREVRANGEBYLEX', ids, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3]))
+_FIND = """
+return pages(redis.call('ZREVRANGEBYLEX', ids, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3]))
 """
 
-# ARGV: digest.
+# ARGV: digest, how many.
 _OF_EVENT = """
-return rows(redis.call('SMEMBERS', base .. 'event:' .. ARGV[1]))
+local found = redis.call('SMEMBERS', base .. 'event:' .. ARGV[1])
+table.sort(found, function(one, other) return one > other end)
+return pages({unpack(found, 1, math.min(#found, ARGV[2]))})
 """
 
 # ARGV: microseconds, how many.
 _SINCE = """
-return rows(redis.call('ZRANGEBYSCORE', written, ARGV[1], '+inf', 'LIMIT', 0, ARGV[2]))
+return pages(redis.call('ZRANGEBYSCORE', written, ARGV[1], '+inf', 'LIMIT', 0, ARGV[2]))
 """
 
 # ARGV: id.
@@ -73,25 +80,34 @@ _WRITTEN = """
 return redis.call('ZSCORE', written, ARGV[1]) or string.format('%.0f', now)
 """
 
-# ARGV: microseconds to keep, how many to keep, how many to delete at once.
+# ARGV: microseconds to keep, how many entries to keep, how many pages to delete at once.
 _TRIM = """
 local limit = tonumber(ARGV[3])
-local oldest = string.format('%.0f', now - ARGV[1])
-local out = redis.call('ZRANGEBYSCORE', written, '-inf', '(' .. oldest, 'LIMIT', 0, limit)
-local surplus = math.min(limit, redis.call('ZCARD', written) - ARGV[2])
-if surplus > #out then out = redis.call('ZRANGE', written, 0, surplus - 1) end
-for _, id in ipairs(out) do
-  local digest = string.match(redis.call('HGET', entries, id) or '', '^%x+')
-  if digest then redis.call('SREM', base .. 'event:' .. digest, id) end
-  redis.call('HDEL', entries, id)
+local oldest = now - ARGV[1]
+local left = tonumber(redis.call('GET', size) or 0)
+local first = redis.call('ZRANGE', written, 0, limit - 1, 'WITHSCORES')
+local trimmed = 0
+for at = 1, #first, 2 do
+  local id = first[at]
+  local told = redis.call('HGET', about, id) or '0'
+  local entries = tonumber(string.match(told, '^%d+'))
+  if tonumber(first[at + 1]) >= oldest and left - entries < tonumber(ARGV[2]) then break end
+  left = left - entries
+  for digest in string.gmatch(told, ' (%x+)') do
+    redis.call('SREM', base .. 'event:' .. digest, id)
+  end
+  redis.call('HDEL', data, id)
+  redis.call('HDEL', about, id)
   redis.call('ZREM', written, id)
   redis.call('ZREM', ids, id)
+  redis.call('DECRBY', size, entries)
+  trimmed = trimmed + 1
 end
-return #out
+return trimmed
 """
 
 WRITE = Script("history write", _HEAD + _WRITE)
-PAGE = Script("history page", _HEAD + _PAGE)
+FIND = Script("history find", _HEAD + _FIND)
 OF_EVENT = Script("history of an event", _HEAD + _OF_EVENT)
 SINCE = Script("history since", _HEAD + _SINCE)
 WRITTEN = Script("history written", _HEAD + _WRITTEN)

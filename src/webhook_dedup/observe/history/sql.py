@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -11,7 +11,7 @@ from sqlalchemy import (
     Double,
     Executable,
     Index,
-    LargeBinary,
+    Integer,
     MetaData,
     Select,
     Table,
@@ -32,38 +32,40 @@ from ...backends.sql.engines import open_engine
 from ...backends.sql.schema import VersionedTable
 from ...contracts import Sharing
 from ...keys import printable
-from .entry import Row
 from .ledger import Wanted
+from .page import Kept, Page
 
 __all__ = ["SqlLedger", "schema"]
 
 VERSION = 1
 _TABLE = "webhook_dedup_history"
 _TIMEOUT = 10.0
-_DATA = ("id", "source", "kinds", "reasons", "event_id", "digest", "data")
+_BETWEEN = "\n"  # the values in a column, which begins and ends with it
+_ASKED = ("id", "size", "sources", "events", "kinds", "reasons", "data")
 # Everywhere the same order, whatever the language of the database.
 _Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def schema(table: str = _TABLE) -> VersionedTable:
     """Return the table of the history and its version."""
-    return VersionedTable(table, VERSION, _entries, "what was recorded is not shown any more")
+    return VersionedTable(table, VERSION, _pages, "what was recorded is not shown any more")
 
 
-def _entries(name: str, metadata: MetaData) -> Table:
+def _pages(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
         Column("id", _Id, primary_key=True),
         Column("written", Double, nullable=False),
-        Column("source", Text, nullable=False),
+        Column("size", Integer, nullable=False),
+        Column("sources", Text, nullable=False),
+        Column("events", Text, nullable=False),
         Column("kinds", Text, nullable=False),
         Column("reasons", Text, nullable=False),
-        Column("event_id", Text, nullable=False),
-        Column("digest", LargeBinary, nullable=False),
+        # Last, and long: what searches the others need not read it.
         Column("data", Text, nullable=False),
-        Index(f"{name}_written", "written"),
-        Index(f"{name}_digest", "digest"),
+        # With all that trimming asks for.
+        Index(f"{name}_written", "written", "id", "size"),
     )
 
 
@@ -85,9 +87,9 @@ class SqlLedger:
         table: str = _TABLE,
         timeout: float = _TIMEOUT,
     ) -> None:
-        entries = schema(table)
-        self._database = Database(engine, entries, create=create, timeout=timeout)
-        self._statements = _Statements(entries.table, self._database.dialect)
+        pages = schema(table)
+        self._database = Database(engine, pages, create=create, timeout=timeout)
+        self._statements = _Statements(pages.table, self._database.dialect)
         self.name = self._database.dialect.name
 
     @classmethod
@@ -95,7 +97,7 @@ class SqlLedger:
         """Open a ledger with an engine of its own."""
         engine, timeout = open_engine(url, _TIMEOUT)
         ledger = cls(engine, create=create, timeout=timeout)
-        ledger._database.own(timeout)
+        ledger._database.own()
         return ledger
 
     @classmethod
@@ -107,30 +109,24 @@ class SqlLedger:
     async def start(self) -> None:
         await self._database.start()
 
-    async def write(self, rows: Sequence[Row]) -> None:
-        asked = [dict(zip(_DATA, row[: len(_DATA)], strict=True)) for row in rows]
-        parameters = self._database.dialect.rows(asked)
+    async def write(self, pages: Sequence[Page]) -> None:
+        asked = self._database.dialect.rows([_columns(page) for page in pages])
+        await self._database.rows(self._statements.write, asked)
 
-        async def write(connection: AsyncConnection) -> None:
-            (await connection.execute(self._statements.write, parameters)).all()
+    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+        return await self._pages(self._statements.find(wanted, limit, below))
 
-        await self._database.work(write)
-
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Row]:
-        return await self._rows(self._statements.find(wanted, limit, below))
-
-    async def of_event(self, digest: bytes, limit: int) -> Sequence[Row]:
-        last = await self._rows(
-            self._statements.of_event, {"event_digest": digest, "at_most": limit}
-        )
+    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
+        asked = {"event": _value(event_id), "at_most": limit}
+        last = await self._pages(self._statements.of_event, asked)
         return last[::-1]
 
-    async def since(self, written: float, limit: int) -> Sequence[Row]:
-        return await self._rows(self._statements.since, {"begin": written, "at_most": limit})
+    async def since(self, written: float, limit: int) -> Sequence[Kept]:
+        return await self._pages(self._statements.since, {"begin": written, "at_most": limit})
 
-    async def written(self, row_id: str) -> float:
+    async def written(self, page_id: str) -> float:
         async def look(connection: AsyncConnection) -> float:
-            moment = await connection.scalar(self._statements.written, {"row_id": row_id})
+            moment = await connection.scalar(self._statements.written, {"page_id": page_id})
             return float(moment or 0.0)
 
         return await self._database.work(look)
@@ -145,92 +141,111 @@ class SqlLedger:
     async def aclose(self) -> None:
         await self._database.aclose()
 
-    async def _rows(self, statement: Executable, parameters: Any = None) -> list[Row]:
-        async def rows(connection: AsyncConnection) -> list[Row]:
+    async def _pages(self, statement: Executable, parameters: Any = None) -> list[Kept]:
+        async def pages(connection: AsyncConnection) -> list[Kept]:
             found = (await connection.execute(statement, parameters or {})).all()
-            return [Row(*row) for row in found]
+            return [Kept(*row) for row in found]
 
-        return await self._database.work(rows)
+        return await self._database.work(pages)
+
+
+def _columns(page: Page) -> dict[str, Any]:
+    return {
+        "id": page.id,
+        "size": page.size,
+        "sources": _values(page.sources),
+        "events": _values(page.events),
+        "kinds": _values(page.kinds),
+        "reasons": _values(page.reasons),
+        "data": page.data,
+    }
+
+
+def _values(values: Iterable[str]) -> str:
+    return f"{_BETWEEN}{_BETWEEN.join(map(printable, values))}{_BETWEEN}"
+
+
+def _value(value: str) -> str:
+    return _values([value])
 
 
 class _Statements:
     """What is asked of the table."""
 
-    def __init__(self, entries: Table, dialect: Dialect) -> None:
-        self._entries = entries
+    def __init__(self, pages: Table, dialect: Dialect) -> None:
+        self._pages = pages
         self._dialect = dialect
-        self._row = [entries.c[name] for name in Row._fields]
+        self._kept = [pages.c[name] for name in Kept._fields]
         at_most: Any = bindparam("at_most")
         self.write = self._write()
+        # Read through: an index of all ids would cost more with every event than this ever does.
         self.of_event = (
-            select(*self._row)
-            .where(entries.c.digest == bindparam("event_digest", type_=LargeBinary()))
-            .order_by(entries.c.id.desc())
+            select(*self._kept)
+            .where(dialect.position(pages.c.events, bindparam("event", type_=Text())) > 0)
+            .order_by(pages.c.id.desc())
             .limit(at_most)
         )
         self.since = (
-            select(*self._row)
-            .where(entries.c.written >= bindparam("begin", type_=Double()))
-            .order_by(entries.c.written, entries.c.id)
+            select(*self._kept)
+            .where(pages.c.written >= bindparam("begin", type_=Double()))
+            .order_by(pages.c.written, pages.c.id)
             .limit(at_most)
         )
-        of_row = select(entries.c.written).where(entries.c.id == bindparam("row_id", type_=Text()))
-        self.written = select(func.coalesce(of_row.scalar_subquery(), dialect.now))
+        of_page = select(pages.c.written).where(pages.c.id == bindparam("page_id", type_=Text()))
+        self.written = select(func.coalesce(of_page.scalar_subquery(), dialect.now))
         self.trim = self._trim(at_most)
 
     def _write(self) -> Executable:
-        asked = {name: self._entries.c[name].type for name in _DATA}
+        asked = {name: self._pages.c[name].type for name in _ASKED}
         insert = self._dialect.insert(
-            self._entries, asked, lambda row: {**row, "written": self._dialect.now}
+            self._pages, asked, lambda row: {**row, "written": self._dialect.now}
         )
         # With RETURNING a batch is one statement, and one commit.
-        kept = insert.on_conflict_do_nothing(index_elements=[self._entries.c.id])
-        return kept.returning(self._entries.c.id)
+        kept = insert.on_conflict_do_nothing(index_elements=[self._pages.c.id])
+        return kept.returning(self._pages.c.id)
 
     def find(self, wanted: Wanted, limit: int, below: str) -> Select[Any]:
-        page = select(*self._row).where(*self._conditions(wanted))
+        page = select(*self._kept).where(*self._conditions(wanted))
         if below:
-            page = page.where(self._entries.c.id < below)
-        return page.order_by(self._entries.c.id.desc()).limit(limit)
+            page = page.where(self._pages.c.id < below)
+        return page.order_by(self._pages.c.id.desc()).limit(limit)
 
     def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-        entries = self._entries.c
+        pages = self._pages.c
         if wanted.source is not None:
-            yield entries.source == printable(wanted.source)
+            yield self._holds(pages.sources, wanted.source)
         if wanted.kind is not None:
-            yield self._position(entries.kinds, f",{wanted.kind},")
+            yield self._holds(pages.kinds, wanted.kind)
         if wanted.reason is not None:
-            yield self._position(entries.reasons, f",{wanted.reason},")
+            yield self._holds(pages.reasons, wanted.reason)
         if wanted.event_id is not None:
             part = func.lower(literal(printable(wanted.event_id), Text()))
-            yield self._dialect.position(func.lower(entries.event_id), part) > 0
+            yield self._dialect.position(func.lower(pages.events), part) > 0
         if wanted.earliest:
-            yield entries.id >= wanted.earliest
+            yield pages.id >= wanted.earliest
         if wanted.latest:
-            yield entries.id < wanted.latest
+            yield pages.id < wanted.latest
 
-    def _position(self, column: Column[str], part: str) -> ColumnElement[bool]:
-        return self._dialect.position(column, literal(printable(part), Text())) > 0
+    def _holds(self, column: Column[str], value: str) -> ColumnElement[bool]:
+        return self._dialect.position(column, literal(_value(value), Text())) > 0
 
     def _trim(self, at_most: Any) -> Executable:
-        entries = self._entries.c
+        pages = self._pages.c
         # As subqueries they are evaluated once, so that the index on written serves.
         oldest: Any = select(
             self._dialect.now - bindparam("keep", type_=Double())
         ).scalar_subquery()
-        # By id too, since rows may be written at the same instant.
-        surplus = (
-            select(entries.id)
-            .order_by(entries.written.desc(), entries.id.desc())
-            .offset(bindparam("most"))
-            .limit(at_most)
-        )
+        # By id too, since pages may be written at the same instant.
+        latest_first = (pages.written.desc(), pages.id.desc())
+        later = func.sum(pages.size).over(order_by=latest_first) - pages.size
+        counted = select(pages.id, later.label("later")).subquery()
+        surplus = select(counted.c.id).where(counted.c.later >= bindparam("most", type_=Integer()))
         out = (
-            select(entries.id)
-            .where(or_(entries.written < oldest, entries.id.in_(surplus)))
-            .order_by(entries.written)
+            select(pages.id)
+            .where(or_(pages.written < oldest, pages.id.in_(surplus)))
+            .order_by(pages.written)
             .limit(at_most)
             # What another process deletes now is left to it.
             .with_for_update(skip_locked=True)
         )
-        return delete(self._entries).where(self._dialect.picked(entries.id, out))
+        return delete(self._pages).where(self._dialect.picked(pages.id, out))

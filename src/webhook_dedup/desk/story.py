@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from ..model import Claim, Item
 from ..observe.history import Entry
 from ..observe.record import Kind, Record
-from .items import instant
+from .moments import instant
 
-__all__ = ["Story", "told_of"]
+__all__ = ["BY_HAND", "Story", "line_of", "reason_in_words", "told_of"]
 
 _ENDS = {Kind.SUCCEEDED, Kind.FAILED, Kind.LEASE_LOST, Kind.DEFERRED}
 
@@ -54,21 +54,31 @@ class Story:
     def lines(self) -> Iterator[str]:
         """Tell what happened, a line each."""
         for entry in self.entries:
-            yield f"{instant(entry.record.at)}  {_line(entry)}"
+            row = entry.record.delivery_id
+            by = f" (delivery {row})" if row else ""
+            yield f"{instant(entry.record.at)}  {line_of(entry)}{by}"
         for item in self.items:
             yield _of_item(item)
         if self.claim is not None:
             yield _of_claim(self.claim)
 
 
-def told_of(story: Story) -> tuple[str, str]:
-    """Return the verdict on an event in one word, and a sentence or two."""
+def told_of(story: Story, *, commands: bool = True) -> tuple[str, str]:
+    """Return the verdict on an event in one word, and a sentence or two.
+
+    Args:
+        story: What is known of it.
+        commands: Name the command that helps.
+    """
     verdict, words = _verdict(story)
-    return verdict, " ".join(filter(None, (words, _copies(story))))
+    remedy = ""
+    if commands and verdict == "dead":
+        remedy = f"Run it again with 'webhook-dedup inbox replay {_dead(story)[-1].id}'."
+    return verdict, " ".join(filter(None, (words, remedy, _copies(story))))
 
 
 def _verdict(story: Story) -> tuple[str, str]:
-    dead = [item for item in story.items if item.dead]
+    dead = _dead(story)
     if story.claim is not None and story.claim.done:
         return "done", _handled(story, story.claim)
     if story.claim is not None:
@@ -78,6 +88,10 @@ def _verdict(story: Story) -> tuple[str, str]:
     if story.items:
         return "waiting", _waiting(story, story.items[-1])
     return _from_history(story)
+
+
+def _dead(story: Story) -> list[Item]:
+    return [item for item in story.items if item.dead]
 
 
 def _from_history(story: Story) -> tuple[str, str]:
@@ -96,7 +110,7 @@ def _from_history(story: Story) -> tuple[str, str]:
         )
     skipped = story.last(Kind.SKIPPED)
     if skipped is not None:
-        return "skipped", f"it never ran: {_reason(skipped)}."
+        return "skipped", f"it never ran: {reason_in_words(skipped)}."
     started = story.last(Kind.STARTED)
     if started is not None:
         return "lost", (
@@ -139,10 +153,8 @@ def _runner(story: Story, claim: Claim) -> str:
 
 def _buried(item: Item) -> str:
     error = item.history[-1].error if item.history else "no reason told"
-    return (
-        f"it is a dead letter after {item.attempts} attempts ({error}); run it again with "
-        f"'webhook-dedup inbox replay {item.id}'."
-    )
+    attempts = "an attempt" if item.attempts == 1 else f"{item.attempts} attempts"
+    return f"it is a dead letter after {attempts} ({error})."
 
 
 def _waiting(story: Story, item: Item) -> str:
@@ -157,7 +169,7 @@ def _waiting(story: Story, item: Item) -> str:
         )
     deferred = story.last(Kind.DEFERRED)
     if deferred is not None:
-        return f"it waits in the inbox: {_reason(deferred)}."
+        return f"it waits in the inbox: {reason_in_words(deferred)}."
     if item.attempts:
         return (
             "it waits in the inbox: a run began and did not end, so its process has died or still "
@@ -182,21 +194,17 @@ def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
-def _line(entry: Entry) -> str:
+def line_of(entry: Entry) -> str:
+    """Tell in a line what an entry says."""
     record = entry.record
-    delivery = f" (delivery {record.delivery_id})" if record.delivery_id else ""
     if record.kind is Kind.RECEIVED:
-        request = entry.request
-        how = (
-            "" if request is None else f" by {request.method} {request.path}, {request.size} bytes"
-        )
         late = f": {record.detail}" if record.detail else ""
-        return f"arrived{how}{delivery}{late}"
+        return f"arrived{_request(entry)}{late}"
     if record.kind is Kind.STARTED:
-        return f"run {record.attempt or 1} began on {entry.by}{delivery}"
-    words = _WORDS.get(record.kind, record.kind.value)
+        return f"run {record.attempt or 1} began on {entry.by}"
+    words = BY_HAND.get(record.reason or "", _WORDS.get(record.kind, record.kind.value))
     took = "" if record.duration is None else f" after {record.duration:.2f} s"
-    return f"{words}{took}{_why_so(record)}{delivery}"
+    return f"{words}{took}{_why_so(record)}"
 
 
 def _request(entry: Entry) -> str:
@@ -218,9 +226,16 @@ _WORDS = {
 }
 
 
+BY_HAND = {
+    "replayed": "replayed by hand",
+    "buried": "buried by hand",
+    "forgotten": "forgotten by hand",
+}
+
+
 def _why_so(record: Record) -> str:
     if record.kind in {Kind.SKIPPED, Kind.DEFERRED}:
-        return f": {_reason(record)}"
+        return f": {reason_in_words(record)}"
     if record.kind is Kind.RETRIED and record.delay is not None:
         return f" in {record.delay:.1f} s"
     if record.kind in _ENDS and record.kind is not Kind.SUCCEEDED and record.status:
@@ -228,7 +243,8 @@ def _why_so(record: Record) -> str:
     return f": {record.detail}" if record.detail else ""
 
 
-def _reason(record: Record) -> str:
+def reason_in_words(record: Record) -> str:
+    """Tell why an event was skipped or put off."""
     known = {
         "duplicate": "the event is done already",
         "in_flight": "another copy is being handled",

@@ -1,0 +1,81 @@
+"""``webhook-dedup dashboard``: the pages of an app, served from outside by its store."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+import uvicorn
+
+from ..contracts import OperableInbox
+from ..errors import ConfigError, MissingExtra
+from ..inbox import inbox_beside
+from ..observe.history import History
+from .output import StoreUrl, obey, opened_store, say
+
+__all__ = ["dashboard"]
+
+_Token = Annotated[
+    str, typer.Option(envvar="WEBHOOK_DEDUP_DASHBOARD_TOKEN", help="Opens it for admins.")
+]
+_ReadOnlyToken = Annotated[
+    str,
+    typer.Option(
+        envvar="WEBHOOK_DEDUP_DASHBOARD_READ_ONLY_TOKEN", help="Opens it for looking only."
+    ),
+]
+
+
+def dashboard(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8765,
+    token: _Token = "",
+    read_only_token: _ReadOnlyToken = "",
+    store: StoreUrl = "",
+) -> None:
+    """Serve pages about what arrived, what was skipped and why, what waits and what died.
+
+    Without a token it listens at this machine only. Give tokens by their variables, since others
+    on this machine see the arguments of commands.
+    """
+    obey(_dashboard(store, host, port, token, read_only_token))
+
+
+async def _dashboard(url: str, host: str, port: int, token: str, read_only_token: str) -> int:
+    try:
+        from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
+        from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415
+        from ..dashboard.place import StorePlace  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
+    given = token or read_only_token
+    if not (given or is_loopback(host)):
+        raise ConfigError(
+            f"whoever reaches {host} could look and act; set WEBHOOK_DEDUP_DASHBOARD_TOKEN, or "
+            "listen at 127.0.0.1"
+        )
+    auth = Tokens(token or None, read_only_token or None) if given else Loopback()
+    async with opened_store(url) as opened:
+        inbox = cast(OperableInbox, inbox_beside(opened))
+        place = StorePlace(opened, inbox, lambda: History(opened))
+        try:
+            await place.rooms()
+            app = pages_of(place, door_of(auth))
+            await _Server(uvicorn.Config(app, host, port, log_level="warning")).serve()
+        finally:
+            await place.aclose()
+            await inbox.aclose()
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it is."""
+
+    async def startup(self, *args: object, **options: object) -> None:
+        await super().startup(*args, **options)  # type: ignore[arg-type]  # passed on as they come
+        for server in self.servers:
+            for socket in server.sockets:
+                address, port = socket.getsockname()[:2]
+                host = f"[{address}]" if ":" in address else address
+                say(f"http://{host}:{port}/ (end with Ctrl-C)")

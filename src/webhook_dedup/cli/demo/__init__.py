@@ -1,0 +1,5 @@
+"""What ``webhook-dedup demo`` shows."""
+
+from .command import demo
+
+__all__ = ["demo"]

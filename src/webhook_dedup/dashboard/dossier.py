@@ -1,0 +1,224 @@
+"""Everything about one delivery: the story of its event, its copies, runs, bytes and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..desk.stories import Rooms, stories_of, tenant_in
+from ..desk.story import Story
+from ..errors import SchemaError
+from ..model import Item
+from ..observe.history import Entry
+from ..observe.masking import MASK, masked_headers, masked_query
+from ..observe.record import Kind
+from .arrival import Arrival, arrival_of, arrival_of_item
+from .gathered import around
+
+__all__ = ["Dossier", "Letter", "Subject", "dossier", "find_item"]
+
+_BATCH = "batch:"
+_ENDS = {Kind.SUCCEEDED, Kind.FAILED, Kind.LEASE_LOST, Kind.DEFERRED, Kind.SKIPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a page is about.
+
+    Attributes:
+        delivery_id: A delivery; empty for an event whose deliveries are not known.
+        event_id: Its event.
+        source: Where it came from.
+        tenant: For whom.
+    """
+
+    delivery_id: str = ""
+    event_id: str = ""
+    source: str = ""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the handler.
+
+    Attributes:
+        at: Unix time of its begin.
+        where: Host and process.
+        ending: How it ended; empty if nobody told.
+        duration: Seconds it ran.
+        error: What went wrong.
+        traceback: Of that.
+    """
+
+    at: float
+    where: str
+    ending: str = ""
+    duration: float | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is kept of an HTTP request.
+
+    Attributes:
+        method, path, query, client: As it came; secret fields of the query are masked.
+        headers: Secret ones are masked.
+        size: Bytes of the body.
+        body: The body, if it is kept.
+    """
+
+    method: str
+    path: str
+    query: str
+    client: str | None
+    headers: Sequence[tuple[str, str]]
+    size: int
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """What one page shows.
+
+    Attributes:
+        subject: What it is about.
+        story: Of the event.
+        item: The delivery as the inbox has it.
+        copies: Deliveries of the event, the first one first.
+        entries: What was recorded of this delivery.
+        runs: Of the handler, for this delivery.
+        letter: The request that brought it.
+    """
+
+    subject: Subject
+    story: Story
+    item: Item | None
+    copies: Sequence[Arrival]
+    entries: Sequence[Entry]
+    runs: Sequence[Run]
+    letter: Letter | None
+
+
+async def find_item(rooms: Rooms, delivery_id: str) -> Item | None:
+    """Return a delivery that waits or is dead."""
+    try:
+        return await rooms.inbox.get(delivery_id) if delivery_id else None
+    except SchemaError:  # an app without sources has none
+        return None
+
+
+async def dossier(
+    rooms: Rooms, subject: Subject, mask: frozenset[str] = frozenset()
+) -> Dossier | None:
+    """Put together what is known; ``None`` if that is nothing.
+
+    Args:
+        rooms: Where to look.
+        subject: What to look for.
+        mask: Names of headers to mask beside the usual ones, in lower case.
+    """
+    item = await find_item(rooms, subject.delivery_id)
+    if item is not None:
+        source = item.delivery.source
+        subject = Subject(item.id, item.event_id, source, tenant_in(item.key, source))
+    story = await _story(rooms, subject)
+    if item is None and not story.known:
+        return None
+    copies = _copies(story)
+    if not subject.delivery_id and copies:
+        latest = copies[-1].delivery_id or ""
+        subject = Subject(latest, subject.event_id, subject.source, subject.tenant)
+    entries = await _entries(rooms, subject, story)
+    runs = _runs(entries) or _runs_of(item)
+    return Dossier(subject, story, item, copies, entries, runs, _letter(item, entries, mask))
+
+
+async def _story(rooms: Rooms, subject: Subject) -> Story:
+    if not subject.event_id:
+        return Story("", subject.source, subject.tenant)
+    stories = await stories_of(rooms, subject.event_id, subject.source, subject.tenant)
+    return next(story for story in stories if story.tenant == subject.tenant)
+
+
+def _copies(story: Story) -> list[Arrival]:
+    """Return the deliveries of an event; those the history does not know from the inbox."""
+    by_delivery: dict[str | None, list[Entry]] = {}
+    for entry in story.entries:
+        by_delivery.setdefault(entry.record.delivery_id, []).append(entry)
+    copies = [
+        arrival_of(entry, by_delivery[entry.record.delivery_id])
+        for entry in story.entries
+        if entry.record.kind is Kind.RECEIVED
+    ]
+    known = {copy.delivery_id for copy in copies}
+    copies += [arrival_of_item(item) for item in story.items if item.id not in known]
+    return sorted(copies, key=lambda copy: copy.at)
+
+
+async def _entries(rooms: Rooms, subject: Subject, story: Story) -> list[Entry]:
+    row = subject.delivery_id or None
+    entries = [entry for entry in story.entries if entry.record.delivery_id == row]
+    if entries and subject.event_id.startswith(_BATCH) and rooms.history is not None:
+        beside = await around(rooms.history, entries[0])
+        together = {entry.id: entry for entry in (*entries, *beside)}
+        return sorted(together.values(), key=lambda entry: entry.record.at)
+    return entries
+
+
+def _runs(entries: Sequence[Entry]) -> list[Run]:
+    """Match each begin of a run with the end that follows it."""
+    runs: list[Run] = []
+    begun: Entry | None = None
+    for entry in entries:
+        if entry.record.kind is Kind.STARTED:
+            if begun is not None:
+                runs.append(Run(begun.record.at, begun.by))
+            begun = entry
+        elif begun is not None and entry.record.kind in _ENDS:
+            runs.append(_run(begun, entry))
+            begun = None
+    if begun is not None:
+        runs.append(Run(begun.record.at, begun.by))
+    return runs
+
+
+def _run(begun: Entry, ended: Entry) -> Run:
+    record = ended.record
+    return Run(
+        at=begun.record.at,
+        where=begun.by,
+        ending=record.kind.value,
+        duration=record.duration,
+        error=record.detail,
+        traceback=ended.traceback,
+    )
+
+
+def _runs_of(item: Item | None) -> list[Run]:
+    """Return what the inbox knows of runs: those that failed."""
+    history = item.history if item else ()
+    return [Run(each.at, each.where, "failed", each.duration, each.error) for each in history]
+
+
+def _letter(item: Item | None, entries: Sequence[Entry], mask: frozenset[str]) -> Letter | None:
+    request = next((entry.request for entry in entries if entry.request is not None), None)
+    body = item.delivery.body if item else request.body if request else None
+    if request is not None:  # masked as the app wants it
+        headers = tuple((n, MASK if n.lower() in mask else v) for n, v in request.headers)
+        whence = (request.method, request.path, request.query, request.client)
+        return Letter(*whence, headers, request.size, body)
+    if item is None:
+        return None
+    delivery = item.delivery
+    return Letter(
+        delivery.method,
+        delivery.path,
+        masked_query(delivery.query_string),
+        delivery.client[0] if delivery.client else None,
+        masked_headers(delivery.headers, mask),
+        len(delivery.body),
+        delivery.body,
+    )

@@ -1,0 +1,194 @@
+"""Lists deliveries, a page at a time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from ..contracts import Sought
+from ..desk.stories import Rooms
+from ..errors import SchemaError
+from ..model import Item
+from ..observe.history import Entry, History
+from ..observe.record import Kind
+from .arrival import Arrival, State, arrival_of_item
+from .gathered import AROUND, Gathered
+
+__all__ = ["Page", "Wish", "entry_id", "items_of", "listed"]
+
+PER_PAGE = 50
+_AT_ONCE = 250
+_MOST_LOOKED_AT = 5_000
+_TIME = 16  # digits of an id that tell when
+_IN_INBOX: dict[State | None, Literal["waiting", "dead"]] = {
+    State.WAITING: "waiting",
+    State.DEAD: "dead",
+}
+# By which of its entries a delivery in this state is found.
+_MARKS = {
+    State.HANDLED: Kind.SUCCEEDED,
+    State.SKIPPED: Kind.SKIPPED,
+    State.FAILED: Kind.FAILED,
+    State.REJECTED: Kind.REJECTED,
+}
+_ENTRY_ID = re.compile(r"[0-9a-f]{16,64}")
+_CALLS = {Kind.REJECTED, Kind.STARTED, Kind.SKIPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which deliveries are meant. What is ``None`` admits everything.
+
+    Attributes:
+        source: Name of the source.
+        state: How it stands.
+        reason: Why it was skipped, put off or rejected.
+        age: Not older than this many seconds.
+        text: What the event id contains.
+        error: What the last error contains; of what waits or is dead.
+    """
+
+    source: str | None = None
+    state: State | None = None
+    reason: str | None = None
+    age: float | None = None
+    text: str | None = None
+    error: str | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether deliveries are found by entries other than their first."""
+        return self.reason is not None or self.state in _MARKS
+
+    def marks(self, entry: Entry) -> bool:
+        """Whether a delivery is listed by this entry."""
+        record = entry.record
+        if self.marked:
+            return True
+        calls = record.delivery_id is None
+        return record.kind in _CALLS if calls else record.kind is Kind.RECEIVED
+
+    @property
+    def sought(self) -> Sought:
+        """What of it an inbox can be asked for."""
+        return Sought(
+            source=self.source,
+            state=_IN_INBOX.get(self.state),
+            younger_than=self.age,
+            error=self.error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the deliveries.
+
+    Attributes:
+        arrivals: In their order.
+        after: Where the next page begins; empty on the last.
+        newest_first: Whether the order is that.
+    """
+
+    arrivals: Sequence[Arrival]
+    after: str = ""
+    newest_first: bool = True
+
+
+async def listed(rooms: Rooms, wish: Wish, after: str = "") -> Page:
+    """List a page of deliveries.
+
+    What waits and what is dead is read from the inbox, which alone knows for certain; the rest
+    from the history. Without a history the inbox is all there is.
+    """
+    if wish.state in _IN_INBOX or rooms.history is None:
+        return await _from_inbox(rooms, wish, after)
+    return await _from_history(rooms.history, wish, entry_id(after))
+
+
+def entry_id(text: str) -> str:
+    """Return text that may be the id of an entry, else nothing: addresses can be edited."""
+    return text if _ENTRY_ID.fullmatch(text) else ""
+
+
+async def _from_inbox(rooms: Rooms, wish: Wish, after: str) -> Page:
+    if wish.state not in {None, *_IN_INBOX} or wish.reason is not None:
+        return Page(())  # only a history knows
+    found: list[Arrival] = []
+    async for item in items_of(rooms, wish, after):
+        if len(found) == PER_PAGE:
+            return Page(found, found[-1].mark, newest_first=False)
+        found.append(arrival_of_item(item))
+    return Page(found, newest_first=False)
+
+
+async def items_of(rooms: Rooms, wish: Wish, after: str = "") -> AsyncIterator[Item]:
+    """Yield what waits or is dead as wished, the first received first, up to some thousands."""
+    text = (wish.text or "").casefold()
+    for _ in range(_MOST_LOOKED_AT // PER_PAGE):
+        try:
+            page = await rooms.inbox.find(wish.sought, limit=PER_PAGE, after=after)
+        except SchemaError:  # an app without sources has none
+            return
+        for item in page:
+            if text in item.event_id.casefold():
+                yield item
+        if len(page) < PER_PAGE:
+            return
+        after = page[-1].id
+
+
+async def _from_history(history: History, wish: Wish, after: str) -> Page:
+    found: list[Arrival] = []
+    gathered = Gathered(history, whole=not (after or wish.marked))
+    if after:
+        gathered.add(await _just_above(history, wish, after))
+    for _ in range(_MOST_LOOKED_AT // _AT_ONCE):
+        entries = await _entries(history, wish, after)
+        gathered.add(entries)
+        marks = [entry for entry in entries if wish.marks(entry) and gathered.first(entry)]
+        for some in _chunks(marks, PER_PAGE):
+            told = await gathered.told(some)
+            found += [each for each in told if wish.state in {None, each.state}]
+            if len(found) > PER_PAGE:
+                return Page(found[:PER_PAGE], found[PER_PAGE - 1].mark)
+        if len(entries) < _AT_ONCE:
+            return Page(found)
+        after = entries[-1].id
+    return Page(found, after)
+
+
+async def _entries(history: History, wish: Wish, after: str) -> Sequence[Entry]:
+    mark = _MARKS.get(wish.state) if wish.state else None
+    return await history.find(
+        source=wish.source,
+        reason=wish.reason,
+        kind=mark.value if mark else None,
+        event_id=wish.text,
+        since=None if wish.age is None else time.time() - wish.age,
+        limit=_AT_ONCE,
+        after=after,
+    )
+
+
+async def _just_above(history: History, wish: Wish, after: str) -> Sequence[Entry]:
+    """Return what was recorded soon after the place where a page begins."""
+    if wish.marked:
+        return ()
+    begin = int(after[:_TIME], 16) / 1_000_000
+    return await history.find(
+        source=wish.source,
+        event_id=wish.text,
+        since=begin,
+        until=begin + AROUND,
+        limit=_AT_ONCE,
+    )
+
+
+def _chunks(entries: Iterable[Entry], length: int) -> Iterator[list[Entry]]:
+    rest = iter(entries)
+    while some := list(islice(rest, length)):
+        yield some

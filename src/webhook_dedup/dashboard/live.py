@@ -1,0 +1,152 @@
+"""What happens, as it happens: the last entries of the history, and a stream of those to come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import anyio
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from ..errors import StoreError
+from ..observe.history import Entry, History
+from ..observe.history.ledger import Wanted
+from .gate import Refused
+from .links import asked_of
+from .listing import Wish, entry_id
+from .show import Show
+
+__all__ = ["Recent", "Stream", "recent"]
+
+_SHOWN = 50
+_MOST_STREAMS = 32
+_LOOK_EVERY = 0.4
+_RETRY_AFTER_MS = 500
+_PING_EVERY = 15
+_GRACE = 2.0
+_SLOWEST_SEND = 10.0  # a browser that takes nothing for so long makes room for another one
+# Then the browser comes again, and is let in again or not. It bounds how long a server drains that
+# tells nobody of it.
+_LONGEST = 120.0
+_NOT_FOUND, _BUSY = 404, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What happened last.
+
+    Attributes:
+        entries: Those that are meant, the latest first.
+        mark: Of the last one, meant or not: behind it the stream begins.
+    """
+
+    entries: Sequence[Entry] = ()
+    mark: str = ""
+
+
+async def recent(history: History, wish: Wish, kind: str | None) -> Recent:
+    """Look up what happened last."""
+    # The mark first: what comes between is told twice, and shown once.
+    last = await history.find(limit=1)
+    entries = await history.find(
+        source=wish.source, kind=kind, reason=wish.reason, event_id=wish.text, limit=_SHOWN
+    )
+    # What was written together lies together; people read by time.
+    by_time = sorted(entries, key=lambda entry: entry.record.at, reverse=True)
+    return Recent(by_time, last[0].id if last else "")
+
+
+class Stream:
+    """Sends entries as they are written, to so many browsers at once.
+
+    What a browser does not take is not read from the history, so a slow one costs no memory.
+
+    Args:
+        show: Makes the rows.
+        most: How many browsers at once.
+        longest: Seconds after which each must come again.
+    """
+
+    def __init__(self, show: Show, *, most: int = _MOST_STREAMS, longest: float = _LONGEST) -> None:
+        self._show = show
+        self._most = most
+        self._longest = longest
+        self._open = 0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer with the stream."""
+        rooms = await self._show.place.rooms()
+        if rooms.history is None:
+            raise Refused(_NOT_FOUND, "no history is kept, so nothing can be told live")
+        if self._open >= self._most:
+            busy = f"{self._most} live views are open, which is as many as may be"
+            return PlainTextResponse(busy, _BUSY, headers={"Retry-After": "30"})
+        # Its end is the stream's own, so that the server can close the connection in good order.
+        closing = anyio.Event()
+        return EventSourceResponse(
+            self._events(request, rooms.history, closing),
+            ping=_PING_EVERY,
+            send_timeout=_SLOWEST_SEND,
+            shutdown_event=closing,
+            shutdown_grace_period=_GRACE,
+        )
+
+    async def _events(
+        self, request: Request, history: History, closing: anyio.Event
+    ) -> AsyncIterator[ServerSentEvent]:
+        self._open += 1
+        wanted, after = _asked(request)
+        tail = _until(closing, self._longest, history.tail(after, every=_LOOK_EVERY))
+        try:
+            yield ServerSentEvent(comment="live", retry=_RETRY_AFTER_MS)
+            async for entry in tail:
+                if wanted.admits(entry):
+                    row = self._show.part(request, "_entry.html", entry=entry, fresh=True)
+                    yield ServerSentEvent(event="entry", id=entry.id, data=row)
+        except StoreError:  # the browser comes again, and goes on behind what it has
+            yield ServerSentEvent(event="away", data="the history does not answer")
+        finally:
+            self._open -= 1
+            await tail.aclose()
+
+
+def _asked(request: Request) -> tuple[Wanted, str]:
+    """Return which entries are meant, and behind which of them to begin."""
+    asked = asked_of(request)
+    after = request.headers.get("last-event-id") or asked["after"]
+    wanted = Wanted(
+        source=asked.get("source"),
+        kind=asked.get("kind"),
+        reason=asked.get("reason"),
+        event_id=asked.get("text"),
+    )
+    return wanted, entry_id(after)
+
+
+async def _until(
+    closing: anyio.Event, seconds: float, entries: AsyncIterator[Entry]
+) -> AsyncGenerator[Entry, None]:
+    """Yield entries until the server closes, or for so long."""
+    ends_at = monotonic() + seconds
+    closed = asyncio.ensure_future(closing.wait())
+    coming = asyncio.ensure_future(_next(entries))
+    try:
+        while True:
+            left = max(0.0, ends_at - monotonic())
+            await asyncio.wait({coming, closed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if closed.done() or not coming.done():
+                return
+            yield coming.result()
+            coming = asyncio.ensure_future(_next(entries))
+    finally:
+        for task in (coming, closed):
+            task.cancel()
+        await asyncio.wait({coming, closed})
+
+
+async def _next(entries: AsyncIterator[Entry]) -> Entry:
+    return await anext(entries)

@@ -1,0 +1,136 @@
+"""``webhook-dedup dashboard`` serves the pages of an app from outside."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.asgi.kit import until
+from tests.cli.operating import command
+from webhook_dedup import open_store
+
+from .kit import ADMIN, VIEWER, Desk, csrf_of, text_of
+
+LIMIT = 30.0
+
+
+@asynccontextmanager
+async def served(url, *arguments, **variables):
+    """Run the command; yield a client of its pages and its process."""
+    env = {**os.environ, "WEBHOOK_DEDUP_STORE": url, **variables}
+    line = [sys.executable, "-m", "webhook_dedup", "dashboard", "--port", "0", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        told = (await asyncio.wait_for(process.stdout.readline(), LIMIT)).decode()
+        assert told, (await process.communicate())[1].decode()
+        base = re.search(r"http://\S+", told)[0]
+        async with httpx.AsyncClient(base_url=base, timeout=LIMIT) as client:
+            yield client, process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await asyncio.wait_for(process.communicate(), LIMIT)
+
+
+async def test_an_app_from_outside(url):
+    """A dead letter is seen and replayed from another process; the app runs it soon."""
+    async with Desk(url, 422) as desk:
+        await desk.deliver()
+        async with served(url) as (browser, _):
+            page = await browser.get("/dead")
+            assert "the handler answered 422" in text_of(page)
+            row = re.search(r"delivery\?id=(\w+)", page.text)[1]
+            csrf = csrf_of(await browser.get(f"/replay?id={row}"))
+            done = await browser.post(f"/replay?id={row}", data={"csrf": csrf})
+            assert done.status_code == 303
+            await until(lambda: "succeeded" in desk.records.kinds)
+            await desk.history.flush()
+            story = f"/delivery?id={row}&event=evt_1&source=shop"
+            while "replayed by hand" not in text_of(await browser.get(story)):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            assert "Arrived 1" in text_of(await browser.get("/sources"))
+
+
+async def test_tokens(tmp_path):
+    """With tokens one signs in; the read-only one opens pages alone."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url, 422) as desk:
+        await desk.deliver()
+    tokens = {
+        "WEBHOOK_DEDUP_DASHBOARD_TOKEN": ADMIN,
+        "WEBHOOK_DEDUP_DASHBOARD_READ_ONLY_TOKEN": VIEWER,
+    }
+    async with served(url, "--host", "0.0.0.0", **tokens) as (browser, _):
+        browser.base_url = str(browser.base_url).replace("0.0.0.0", "127.0.0.1")
+        assert (await browser.get("/dead")).status_code == 401
+        for token, status in ((VIEWER, 403), (ADMIN, 200)):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert (await browser.get("/dead", headers=headers)).status_code == 200
+            asked = await browser.get("/replay-all", headers=headers)
+            assert asked.status_code == status
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com"])
+async def test_never_open_to_others_without_a_token(tmp_path, host):
+    """Anything but this machine needs a token, said in one line."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    store = open_store(url)
+    await store.start()
+    await store.aclose()
+    done = await command("dashboard", "--host", host, url=url)
+    assert done.exit_code == 2
+    assert "WEBHOOK_DEDUP_DASHBOARD_TOKEN" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "url", "said"),
+    [
+        (["--token", "short"], "sqlite:///x.db", "16 characters"),
+        ([], "", "which store"),
+        ([], "memory://", "nobody else can look into it"),
+        ([], "sqlite:///nothing.db", "there is no file"),
+    ],
+)
+async def test_misused(tmp_path, monkeypatch, arguments, url, said):
+    """A mistake is told in one line, and no file is made."""
+    monkeypatch.chdir(tmp_path)
+    done = await command("dashboard", *arguments, url=url)
+    assert done.exit_code in {1, 2}
+    assert said in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+async def test_the_history_may_begin_later(tmp_path):
+    """Pages opened before the app keeps a history tell it from then on."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url, history=False) as desk:
+        await desk.deliver("evt_1")
+    async with served(url) as (browser, _):
+        assert "No history is kept" in text_of(await browser.get("/"))
+        async with Desk(url) as desk:
+            await desk.deliver("evt_2")
+        assert "evt_2" in text_of(await browser.get("/"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_ends_while_somebody_listens(tmp_path, number):
+    """A signal ends the server, live views and all, without a complaint."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url) as desk:
+        await desk.deliver()
+    async with served(url) as (browser, process), browser.stream("GET", "/stream") as stream:
+        lines = stream.aiter_lines()
+        assert await anext(lines)
+        process.send_signal(number)
+        _, complaints = await asyncio.wait_for(process.communicate(), LIMIT)
+    assert complaints == b""
+    assert process.returncode in {0, -number, 128 + number, 130}

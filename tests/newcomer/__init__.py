@@ -1,0 +1,1 @@
+"""A newcomer who does literally what the tutorial says, with a watch in hand."""
