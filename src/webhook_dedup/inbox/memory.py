@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..clock import SystemClock
 from ..contracts import Clock, Sought
@@ -17,25 +16,14 @@ __all__ = ["MemoryInbox"]
 
 @dataclass(slots=True)
 class _Row:
-    kept: Item
+    item: Item
     held: bool = True  # until a retry or a burial; from then on the token can only repeat it
-    begun: bool = False  # an attempt was begun during this hold, which ``kept`` does not count
-
-    @property
-    def item(self) -> Item:
-        """The item as it stands."""
-        if not self.begun:
-            return self.kept
-        return replace(self.kept, attempts=self.kept.attempts + 1)
+    begun: bool = False  # an attempt was counted during this hold
 
     def fail(self, attempt: Attempt) -> None:
         """End the hold with a failed attempt."""
-        self.keep(history=(*self.kept.history, attempt))
+        self.item = replace(self.item, history=(*self.item.history, attempt))
         self.held = False
-
-    def keep(self, **changes: Any) -> None:
-        """Change the item."""
-        self.kept, self.begun = replace(self.item, **changes), False
 
 
 class MemoryInbox:
@@ -97,7 +85,8 @@ class MemoryInbox:
 
     def _begin(self, item: Item) -> bool:
         row = self._held(item)
-        if row is not None:
+        if row is not None and not row.begun:
+            row.item = replace(row.item, attempts=row.item.attempts + 1)
             row.begun = True
         return row is not None
 
@@ -109,7 +98,7 @@ class MemoryInbox:
 
     async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
         row = self._rows.get(item.id)
-        if row is None or row.kept.token != item.token:
+        if row is None or row.item.token != item.token:
             return False
         if row.held:
             row.fail(attempt)
@@ -119,8 +108,9 @@ class MemoryInbox:
     async def defer(self, item: Item, after: float) -> bool:
         row = self._held(item)
         if row is not None:
+            attempts = row.item.attempts - row.begun
+            row.item = replace(row.item, deferred=True, attempts=attempts)
             row.begun = False
-            row.keep(deferred=True)
             self._move(item.id, after)
         return row is not None
 
@@ -130,7 +120,7 @@ class MemoryInbox:
             self._bury(row, attempt)
             return True
         grave = self._graves.get(item.id)
-        return grave is not None and grave.kept.token == item.token
+        return grave is not None and grave.item.token == item.token
 
     async def next_due(self) -> float | None:
         first = self._agenda.first()
@@ -159,7 +149,7 @@ class MemoryInbox:
     async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
         rows = list(filter(None, map(self._rows.get, item_ids)))
         for row in rows:
-            row.keep(token=new_token(row.kept.id))
+            row.item = replace(row.item, token=new_token(row.item.id))
             self._bury(row, Attempt(self._clock.time(), "", 0.0, reason))
         return len(rows)
 
@@ -179,15 +169,15 @@ class MemoryInbox:
 
     def _held(self, item: Item) -> _Row | None:
         row = self._rows.get(item.id)
-        return row if row is not None and row.held and row.kept.token == item.token else None
+        return row if row is not None and row.held and row.item.token == item.token else None
 
     def _move(self, item_id: str, after: float) -> None:
         self._agenda.move(item_id, self._clock.monotonic() + after)
 
     def _bury(self, row: _Row, attempt: Attempt) -> None:
         row.fail(attempt)
-        row.keep(dead=True)
-        self._remove(row.kept.id)
+        row.item = replace(row.item, dead=True)
+        self._remove(row.item.id)
         self._graves.add(row)
 
     def _remove(self, item_id: str) -> bool:
@@ -210,9 +200,9 @@ class _Graves:
         self._by_key: dict[str, set[str]] = {}
 
     def add(self, row: _Row) -> None:
-        self._rows[row.kept.id] = row
-        if row.kept.key:
-            self._by_key.setdefault(row.kept.key, set()).add(row.kept.id)
+        self._rows[row.item.id] = row
+        if row.item.key:
+            self._by_key.setdefault(row.item.key, set()).add(row.item.id)
         while len(self._rows) > self._limit:
             self.pop(next(iter(self._rows)))
 
@@ -224,11 +214,11 @@ class _Graves:
 
     def pop(self, item_id: str) -> _Row | None:
         row = self._rows.pop(item_id, None)
-        if row is not None and row.kept.key:
-            siblings = self._by_key[row.kept.key]
+        if row is not None and row.item.key:
+            siblings = self._by_key[row.item.key]
             siblings.discard(item_id)
             if not siblings:
-                del self._by_key[row.kept.key]
+                del self._by_key[row.item.key]
         return row
 
     def rows(self) -> Iterable[_Row]:
