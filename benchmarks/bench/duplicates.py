@@ -15,7 +15,6 @@ from webhook_dedup.stores import SeenCache
 
 from .lab import Contestant, Lab, Row, compare, opening
 
-SHARES = (0.0, 0.5, 0.9, 0.99)
 KNOWN = 1_000
 
 
@@ -42,7 +41,7 @@ async def copies(url: str, share: float, cached: bool) -> AsyncIterator[Operatio
 
 async def ask(lab: Lab) -> list[Row]:
     rows: list[Row] = []
-    for share in SHARES:
+    for share in lab.scale.shares:
         contestants = [
             Contestant(
                 f"webhook_dedup {name}{', seen-cache' if cached else ''}",

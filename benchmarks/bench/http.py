@@ -19,6 +19,9 @@ from webhook_dedup.bench.load import cpu_of, quantile
 from .lab import Lab, Row
 
 CONNECTIONS = 64
+SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+CURVE = "waits_ms"
+SLOW = "asgi-idempotency-header"
 SETTLING = 0.2
 A_TICK = 0.011  # the watch of the event loop's lag goes on
 VARIANTS = (
@@ -28,7 +31,7 @@ VARIANTS = (
     "claimed, durable",
     "first, durable",
     "handled, durable",
-    "asgi-idempotency-header",
+    SLOW,
 )
 
 
@@ -46,18 +49,20 @@ def _ask(lab: Lab) -> list[Row]:
 
 
 def _medians(rows: list[Row]) -> Row:
-    middle = {name: median(row[name] for row in rows) for name in rows[0]}
+    middle = {name: median(row[name] for row in rows) for name in rows[0] if name != CURVE}
+    curve = [median(heights) for heights in zip(*(row[CURVE] for row in rows), strict=True)]
     figures = [row["server_us"] for row in rows]
-    return {**middle, "lowest_us": min(figures), "highest_us": max(figures)}
+    return {**middle, CURVE: curve, "lowest_us": min(figures), "highest_us": max(figures)}
 
 
 def _measure(lab: Lab, variant: str) -> Row:
     redis = lab.durable_redis if "durable" in variant else lab.redis
+    requests = lab.scale.requests // (3 if variant == SLOW else 1)
     with _served(variant, redis.url) as (pid, port):
-        _load(port, lab.scale.requests // 10)
+        _load(port, requests // 10)
         _lag(port)
         before = cpu_of(pid)
-        waits = sorted(_load(port, lab.scale.requests))
+        waits = sorted(_load(port, requests))
         late = sorted(_lag(port))
         _settle(pid)
         spent = cpu_of(pid) - before
@@ -67,6 +72,7 @@ def _measure(lab: Lab, variant: str) -> Row:
         "p99_ms": 1e3 * quantile(waits, 0.99),
         "lag_p99_ms": 1e3 * quantile(late, 0.99),
         "rate": CONNECTIONS / (sum(waits) / len(waits)),
+        CURVE: [1e3 * quantile(waits, share) for share in SHARES],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ class Scale:
     Attributes:
         seconds, rounds: Of each contestant.
         tasks: At once, for claims.
+        shares: Of duplicates.
         keys: Stored, for their size; the first also for expiry and the Bloom filter.
         growth: Keys stored, for the growth of a claim's cost.
         requests, http_rounds: Of each app.
@@ -31,6 +32,7 @@ class Scale:
     seconds: float
     rounds: int
     tasks: Sequence[int]
+    shares: Sequence[float]
     keys: Sequence[int]
     growth: Sequence[int]
     requests: int
@@ -42,19 +44,21 @@ QUICK = Scale(
     seconds=0.3,
     rounds=3,
     tasks=(1, 64),
-    keys=(100_000,),
+    shares=(0.0, 0.9),
+    keys=(50_000,),
     growth=(10_000, 300_000),
     requests=2_000,
     http_rounds=1,
     probes=50_000,
 )
 FULL = Scale(
-    seconds=1.0,
+    seconds=0.8,
     rounds=5,
     tasks=(1, 16, 64, 256),
+    shares=(0.0, 0.5, 0.9, 0.99),
     keys=(100_000, 1_000_000),
     growth=(10**4, 10**5, 10**6, 10**7),
-    requests=12_000,
+    requests=8_000,
     http_rounds=5,
     probes=1_000_000,
 )
@@ -94,11 +98,15 @@ class Contestant:
         name: For the tables.
         opened: Opens it and gives the operation to repeat.
         server: Whose CPU time counts as the server's.
+        about: More for its rows.
+        tidy: Called after each measured stretch, outside of it.
     """
 
     name: str
     opened: Callable[[], AbstractAsyncContextManager[Operation]]
     server: Server | None = None
+    about: Row = field(default_factory=dict)
+    tidy: Callable[[], Awaitable[None]] | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -109,22 +117,33 @@ async def compare(
     lab: Lab, question: str, contestants: Sequence[Contestant], tasks: int, **about: Any
 ) -> list[Row]:
     """Measure contestants round after round, each once a round, so that noise meets all alike."""
-    samples: dict[str, list[Sample]] = {each.name: [] for each in contestants}
+    samples: list[list[Sample]] = [[] for _ in contestants]
     async with AsyncExitStack() as stack:
         operations = [await stack.enter_async_context(each.opened()) for each in contestants]
-        for operation in operations:
-            await drive(operation, tasks=tasks, seconds=WARM_UP)
+        for each, operation in zip(contestants, operations, strict=True):
+            await _measure(each, operation, tasks, WARM_UP)
         for turn in range(lab.scale.rounds):
-            for each, operation in zip(contestants, operations, strict=True):
+            for each, operation, taken in zip(contestants, operations, samples, strict=True):
                 lab.tell(f"{question}: {each.name}, {tasks} tasks, round {turn + 1}")
-                sample = await drive(
-                    operation, tasks=tasks, seconds=lab.scale.seconds, servers=each.pids
-                )
-                samples[each.name].append(sample)
+                taken.append(await _measure(each, operation, tasks, lab.scale.seconds))
     return [
-        {"question": question, "who": name, "tasks": tasks, **about, **asdict(summary(each))}
-        for name, each in samples.items()
+        {
+            "question": question,
+            "who": each.name,
+            "tasks": tasks,
+            **about,
+            **each.about,
+            **asdict(summary(taken)),
+        }
+        for each, taken in zip(contestants, samples, strict=True)
     ]
+
+
+async def _measure(each: Contestant, operation: Operation, tasks: int, seconds: float) -> Sample:
+    sample = await drive(operation, tasks=tasks, seconds=seconds, servers=each.pids)
+    if each.tidy is not None:
+        await each.tidy()
+    return sample
 
 
 def opening(

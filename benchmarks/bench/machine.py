@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ PACKAGES = (
 
 def describe(lab: Lab) -> dict[str, Any]:
     return {
-        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "load before": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
         "servers": {"redis": lab.redis.version, "postgres": lab.postgres.version},

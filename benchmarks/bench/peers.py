@@ -14,25 +14,57 @@ import warnings
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from tests.servers import RedisServer
 from webhook_dedup.bench.load import Operation
 from webhook_dedup.bench.operations import LEASE, TTL, new_keys
 
+
+@dataclass(frozen=True)
+class Peer:
+    """What another does of the same work, and what it leaves out."""
+
+    does: str
+    lacks: str
+
+
 PEERS = {
-    "idemkit redis": "its backend's claim and complete, fenced by a token, one script each; "
-    "keeps a response and a fingerprint",
-    "idemkit postgres": "the same in two statements",
-    "Powertools redis": "its decorator around an empty function, in 64 threads, as it is "
-    "synchronous; not fenced",
-    "asgi-idempotency-header": "its middleware around a route, seven commands a request; a claim "
-    "without expiry, no lease, no fencing",
-    "DBOS workflow, postgres": "one workflow without steps for each event, named by its id; it "
-    "also keeps inputs and outputs and can resume between steps",
-    "redis-py SET NX": "one command by hand; no token, no lease, no result",
-    "asyncpg pool": "one upsert by hand",
-    "SQLAlchemy pool": "one upsert by hand in a transaction",
-    "aiosqlite": "one upsert by hand on one connection, synchronous=FULL",
+    "idemkit redis": Peer(
+        "claim and complete, one script each; fenced by a token; keeps a response and a "
+        "fingerprint",
+        "no batches; a lease is not renewed over HTTP; no inbox",
+    ),
+    "idemkit postgres": Peer("the same, one statement each", "as on Redis"),
+    "Powertools redis": Peer(
+        "claim and complete around an empty function, in 64 threads, as it is synchronous; keeps "
+        "a result",
+        "not fenced; no batches; no inbox",
+    ),
+    "asgi-idempotency-header": Peer(
+        "middleware around a route, seven commands a request; keeps the response",
+        "its claim has no expiry: after a crash the key answers 409 for ever; no lease, no "
+        "fencing, no inbox",
+    ),
+    "DBOS workflow, postgres": Peer(
+        "one workflow without steps for each event, named by its id; records input and output, "
+        "runs again after a crash, and can resume between steps",
+        "no TTL and no lease: workflows are kept until they are deleted; no batches",
+    ),
+    "redis-py SET NX": Peer(
+        "one command for a claim, by hand",
+        "no token: a retry after a lost reply is told that the key exists; no result, no fencing",
+    ),
+    "redis-py SET NX, SET": Peer("one command each for claim and completion, by hand", "as above"),
+    "asyncpg pool": Peer(
+        "one upsert that admits expired rows, by hand, on 16 connections",
+        "no token, no result, no fencing",
+    ),
+    "SQLAlchemy pool": Peer(
+        "the same in a transaction of SQLAlchemy, on 16 connections", "as above"
+    ),
+    "aiosqlite": Peer("the same on one connection, synchronous=FULL", "as above"),
+    "bare ASGI, bare Starlette": Peer("answers", "nothing else"),
 }
 
 

@@ -14,7 +14,7 @@ import asyncpg
 
 from webhook_dedup.bench.operations import TTL, new_keys, opened
 from webhook_dedup.contracts import Store
-from webhook_dedup.model import Bid, Claim, Outcome, Settlement, new_token
+from webhook_dedup.model import Bid, Settlement, new_token
 
 from .lab import Lab, Row
 
@@ -22,12 +22,12 @@ AT_ONCE = 1_000
 
 
 async def complete_many(store: Store, number: int) -> None:
-    """Make so many keys done."""
+    """Claim so many keys, and make them done."""
     keys = new_keys()
     for _ in range(0, number, AT_ONCE):
         bids = [Bid(key, new_token(), TTL) for key in islice(keys, AT_ONCE)]
-        claims = [Claim(bid.key, bid.token, Outcome.FRESH) for bid in bids]
-        await store.complete([Settlement(claim, TTL) for claim in claims])
+        claims = await store.claim(bids)
+        await store.complete([Settlement(claim, TTL) for claim in claims if claim.fresh])
 
 
 async def ask(lab: Lab) -> list[Row]:
@@ -68,6 +68,7 @@ async def _postgres(lab: Lab, number: int) -> float:
         try:
             await connection.execute(f"TRUNCATE {store.namespace}")
             await complete_many(store, number)
+            await connection.execute(f"VACUUM {store.namespace}")
             return await connection.fetchval(f"SELECT pg_total_relation_size('{store.namespace}')")
         finally:
             await connection.execute(f"TRUNCATE {store.namespace}")

@@ -10,7 +10,6 @@ from sqlalchemy import event
 
 from tests.inbox.sql_support import TABLE, meddle, opened
 from tests.stores import sql_support
-from webhook_dedup.backends.sql.direct import by_sqlalchemy
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.sql.rows import escaped, unescaped
 from webhook_dedup.testing.inbox_rules.case import a_grave, an_attempt, an_item, take_one
@@ -150,7 +149,7 @@ async def plans_of(inbox):
         sent.append((statement, parameters))
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    inbox._database.ask = by_sqlalchemy
+    inbox._database._connections._driver = None
     try:
         yield plans
     finally:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from sqlalchemy import event, text
 
-from webhook_dedup.backends.sql.direct import by_sqlalchemy
 from webhook_dedup.model import Bid, Claim, Outcome, new_token
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key
@@ -39,6 +38,15 @@ async def opened(url, **options):
         await store.aclose()
 
 
+@contextmanager
+def impatient(room):
+    """A store or inbox that gives up soon; opening one like that would fail on a busy machine."""
+    connections = room._database._connections
+    patience, connections._timeout = connections._timeout, 0.3
+    yield
+    connections._timeout = patience
+
+
 def bids(count: int, lease: float = LONG_LEASE) -> list[Bid]:
     return [Bid(a_key(), new_token(), lease) for _ in range(count)]
 
@@ -55,13 +63,13 @@ async def statements_of(store):
     def note(conn, cursor, statement, *_):
         sent.append(statement)
 
-    engine, ask = store.connection.sync_engine, store._database.ask
+    engine, connections = store.connection.sync_engine, store._database._connections
+    driver, connections._driver = connections._driver, None
     event.listen(engine, "before_cursor_execute", note)
-    store._database.ask = by_sqlalchemy
     try:
         yield sent
     finally:
-        store._database.ask = ask
+        connections._driver = driver
         event.remove(engine, "before_cursor_execute", note)
 
 

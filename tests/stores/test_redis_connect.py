@@ -61,6 +61,7 @@ def test_address(url, scheme, shape, hosts, path):
         ("redis://a,b", r"redis\+cluster"),
         ("redis://localhost?colour=red", "colour"),
         ("redis://localhost?socket_timeout=soon", "socket_timeout"),
+        ("redis://localhost?timeout=soon", "timeout= in the URL must be a number"),
         ("redis+sentinel://localhost", "service"),
         ("redis+sentinel://localhost/main?colour=red", "colour"),
         ("redis+cluster://localhost/3", "only database 0"),
@@ -84,6 +85,15 @@ def test_options_in_the_url():
     assert (options["db"], options["socket_timeout"]) == (3, 1.5)
     assert store._prefix == "my app:"
     assert SECRET not in repr(store)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h?timeout=1.5", "redis+sentinel://h/main?timeout=1.5", "unix:///s?timeout=1.5"]
+)
+def test_a_timeout_in_the_url(url):
+    """A timeout is written as with the other stores, and bounds connecting and answers."""
+    options = RedisStore.from_url(url, timeout=9)._client.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.5, 1.5)
 
 
 @pytest.mark.parametrize("password", ["a#b", "a:b", "a%23b", "%41", "a@b", "\u00e9"])

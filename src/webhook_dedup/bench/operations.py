@@ -12,7 +12,7 @@ from ..coalesce import Coalescer, InboxCoalescer
 from ..contracts import Inbox, Startable, Store
 from ..errors import StoreError
 from ..inbox import inbox_beside
-from ..model import Bid, Claim, Delivery, Item, Settlement, new_token
+from ..model import Bid, Claim, Delivery, Item, Settlement, new_id, new_token
 from ..stores import open_store
 from .load import Operation
 
@@ -81,7 +81,7 @@ def living(store: Store, inbox: Inbox | None = None) -> Operation:
 
 def item_of(key: str) -> Item:
     """Make an item of an event, with a body of 1 KB."""
-    row = uuid.uuid4().hex
+    row = new_id()
     delivery = Delivery(row, "bench", "POST", "/hook", HEADERS, BODY, time.time())
     return Item(row, new_token(row), delivery, key=key, event_id=key)
 

@@ -33,6 +33,12 @@ _RETRIED = (DriverConnectionError, ReadOnlyError)
 def open_client(address: Address, *, timeout: float, connections: int, **options: Any) -> Client:
     """Build a client; it connects with its first command.
 
+    Args:
+        address: Where it connects to. A ``timeout`` in its query goes before the argument.
+        timeout: Seconds to wait for a connection or an answer.
+        connections: How many there may be.
+        options: As redis-py has them.
+
     Raises:
         ConfigError: The URL or an option cannot work.
     """
@@ -41,6 +47,7 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         "sentinel": _by_sentinel,
         "cluster": _cluster,
     }
+    timeout = _timeout_of(address, timeout)
     settings = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
@@ -55,6 +62,14 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         return builders[address.shape](address, settings)
     except (TypeError, ValueError, RedisError, RedisClusterException) as error:
         raise ConfigError(f"a Redis option cannot be used: {error}") from error
+
+
+def _timeout_of(address: Address, default: float) -> float:
+    text = address.query.pop("timeout", None)
+    try:
+        return default if text is None else float(text)
+    except ValueError as error:
+        raise ConfigError(f"timeout= in the URL must be a number: {text!a}") from error
 
 
 def _standalone(address: Address, settings: dict[str, Any]) -> Redis:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from .connections import Connections
 from .dialects import dialect_of
-from .direct import asking, is_ours
+from .direct import Ask, is_ours
 from .engines import check_file
 from .schema import VersionedTable
 
@@ -35,7 +35,6 @@ class Database:
     Attributes:
         dialect: Of the engine.
         engine: As given.
-        ask: Executes a statement on a connection that :meth:`work` opened.
 
     Raises:
         ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
@@ -57,7 +56,6 @@ class Database:
         self._create = create
         self._check = check
         self._owned = False
-        self.ask = asking(engine)
         committing = (
             engine if is_ours(engine) else engine.execution_options(isolation_level="AUTOCOMMIT")
         )
@@ -65,7 +63,7 @@ class Database:
         self._starting = asyncio.Lock()
         self._started = False
 
-    def own(self, _: float | None = None) -> None:
+    def own(self) -> None:
         """Take over the engine: it is disposed of in the end."""
         self._owned = True
 
@@ -94,13 +92,15 @@ class Database:
             await self.start()
         return await self._connections.work(work)
 
+    async def ask(self, work: Callable[[Ask], Awaitable[T]]) -> T:
+        """Do work that only executes statements, each of which commits, the shortest way."""
+        if not self._started:
+            await self.start()
+        return await self._connections.ask(work)
+
     async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
         """Execute one statement; return its rows, whose columns go by position."""
-
-        async def ask(connection: AsyncConnection) -> Sequence[Any]:
-            return await self.ask(connection, statement, parameters)
-
-        return await self.work(ask)
+        return await self.ask(lambda ask: ask(statement, parameters))
 
     async def aclose(self) -> None:
         """Wait for what is under way, and free what is not the user's."""

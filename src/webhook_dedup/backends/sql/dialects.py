@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    and_,
     any_,
     bindparam,
     cast,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    true,
     tuple_,
     type_coerce,
 )
@@ -62,8 +64,8 @@ class Dialect(Protocol):
         What is asked first is what a row is known by.
         """
 
-    def rows(self, rows: Rows) -> Any:
-        """Return the parameters of :meth:`insert`."""
+    def rows(self, rows: Rows, **common: Any) -> Any:
+        """Return the parameters of :meth:`insert`, and what is the same for every row."""
 
     def among(self, table: Table) -> ColumnElement[bool]:
         """Match the digests of the parameter ``digests``."""
@@ -81,10 +83,16 @@ class Dialect(Protocol):
         """Match pairs of an id and a token, given by :meth:`id_pairs`."""
 
     def id_pairs(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """Return the parameters of :meth:`paired`, and the ids as ``ids``."""
+        """Return the parameters of :meth:`paired`."""
 
     def picked(self, column: Column[T], rows: Select[tuple[T]]) -> ColumnElement[bool]:
         """Match what a subquery picks, which is run exactly once, its locks and limit included."""
+
+    def unhurried(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Let a statement with this condition return before what it writes is on the disk.
+
+        It is there a moment later. Until then a crash of the server itself may undo it.
+        """
 
     def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
         """Return where a text contains a part, from 1; 0 where it does not."""
@@ -110,8 +118,8 @@ class Postgres:
         chosen = select(*columns.values()).order_by(source.c[next(iter(asked))])
         return postgresql.insert(table).from_select(list(columns), chosen)
 
-    def rows(self, rows: Rows) -> Any:
-        return {f"{name}s": [row[name] for row in rows] for name in rows[0]}
+    def rows(self, rows: Rows, **common: Any) -> Any:
+        return {f"{name}s": [row[name] for row in rows] for name in rows[0]} | common
 
     def among(self, table: Table) -> ColumnElement[bool]:
         digests = bindparam("digests", type_=postgresql.ARRAY(LargeBinary))
@@ -141,6 +149,11 @@ class Postgres:
         # A subquery behind IN may be joined, and then run again for each row.
         return column == any_(func.array(rows.scalar_subquery()))
 
+    def unhurried(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        # For this transaction only, which is this statement; as a subquery it is said once.
+        setting = func.set_config(_quoted("synchronous_commit"), _quoted("off"), true())
+        return and_(condition, select(setting).scalar_subquery() == _quoted("off"))
+
     def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
         return func.strpos(text, part)
 
@@ -169,8 +182,8 @@ class Sqlite:
         columns = values({name: bindparam(name, type_=type_) for name, type_ in asked.items()})
         return sqlite.insert(table).values(columns)
 
-    def rows(self, rows: Rows) -> Any:
-        return rows
+    def rows(self, rows: Rows, **common: Any) -> Any:
+        return [{**row, **common} for row in rows] if common else rows
 
     def among(self, table: Table) -> ColumnElement[bool]:
         return table.c.digest.in_(bindparam("digests", expanding=True))
@@ -185,13 +198,17 @@ class Sqlite:
         return column.in_(bindparam(name, expanding=True))
 
     def paired(self, item_id: Column[str], token: Column[str]) -> ColumnElement[bool]:
-        return tuple_(item_id, token).in_(bindparam("pairs", expanding=True))
+        pairs = tuple_(item_id, token).in_(bindparam("pairs", expanding=True))
+        return and_(self.listed(item_id, "ids"), pairs)  # the index serves the ids
 
     def id_pairs(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return {"ids": [item_id for item_id, _ in pairs], "pairs": pairs}
 
     def picked(self, column: Column[T], rows: Select[tuple[T]]) -> ColumnElement[bool]:
         return column.in_(rows)
+
+    def unhurried(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        return condition
 
     def position(self, text: ColumnElement[str], part: ColumnElement[str]) -> Function[int]:
         return func.instr(text, part)
@@ -243,3 +260,7 @@ def _unnest(asked: Asked) -> TableValuedAlias:
     arrays = [bindparam(f"{name}s", type_=postgresql.ARRAY(kind)) for name, kind in asked.items()]
     columns = [column(name, kind) for name, kind in asked.items()]
     return func.unnest(*arrays).table_valued(*columns).render_derived(name="asked")
+
+
+def _quoted(word: str) -> ColumnElement[str]:
+    return literal_column(f"'{word}'", Text)

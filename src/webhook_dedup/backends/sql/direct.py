@@ -8,24 +8,23 @@ what he hangs on it (echo, events, tracing) sees everything.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from sqlalchemy import ClauseElement, Executable
 from sqlalchemy.engine import Dialect as SqlalchemyDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["OURS", "Ask", "asking", "by_sqlalchemy", "is_ours"]
+__all__ = ["OURS", "Ask", "Driver", "by_sqlalchemy", "driver_of", "is_ours"]
 
 OURS = {"webhook_dedup_made_this": True}
 """Execution options that mark an engine as made by this library."""
 
-Ask = Callable[[AsyncConnection, Executable, Any], Awaitable[Sequence[Any]]]
-"""Executes a statement and returns its rows, whose columns go by position."""
+Ask = Callable[[Executable, Any], Awaitable[Sequence[Any]]]
+"""Executes a statement on an open connection; returns its rows, whose columns go by position."""
 
 _EXPANDED = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
@@ -35,11 +34,35 @@ def is_ours(engine: AsyncEngine) -> bool:
     return OURS.items() <= engine.get_execution_options().items()
 
 
-def asking(engine: AsyncEngine) -> Ask:
-    """Return the shortest way to the rows of a statement on an engine."""
-    ways = {"asyncpg": _by_asyncpg, "aiosqlite": _by_aiosqlite}
-    way = ways.get(engine.dialect.driver) if is_ours(engine) else None
-    return by_sqlalchemy if way is None else partial(way, _Texts(engine.dialect))
+async def by_sqlalchemy(
+    connection: AsyncConnection, statement: Executable, parameters: Any
+) -> Sequence[Any]:
+    """Leave everything to SQLAlchemy."""
+    result = await connection.execute(statement, parameters)
+    return result.all() if result.returns_rows else ()
+
+
+class Driver(Protocol):
+    """How statements go to a driver."""
+
+    cut_off_is_clean: bool
+    """Whether its connection is as good as new when a statement on it is cancelled."""
+
+    async def ask(self, connection: Any, statement: Executable, parameters: Any) -> Sequence[Any]:
+        """Execute a statement on a connection of the driver. Its errors pass unchanged."""
+
+    def cut(self, connection: Any) -> None:
+        """Make whatever is under way on a connection fail."""
+
+
+def driver_of(engine: AsyncEngine) -> Driver | None:
+    """Return the shortest way to the database of an engine, if there is one below SQLAlchemy."""
+    drivers: dict[str, Callable[[_Texts], Driver]] = {
+        "asyncpg": _Asyncpg,
+        "aiosqlite": _Aiosqlite,
+    }
+    driver = drivers.get(engine.dialect.driver) if is_ours(engine) else None
+    return None if driver is None else driver(_Texts(engine.dialect))
 
 
 class _Texts:
@@ -61,57 +84,41 @@ class _Texts:
         return known
 
 
-async def by_sqlalchemy(
-    connection: AsyncConnection, statement: Executable, parameters: Any
-) -> Sequence[Any]:
-    """Leave everything to SQLAlchemy."""
-    result = await connection.execute(statement, parameters)
-    return result.all() if result.returns_rows else ()
+class _Asyncpg:
+    cut_off_is_clean = False
+
+    def __init__(self, texts: _Texts) -> None:
+        self._texts = texts
+
+    async def ask(self, connection: Any, statement: Executable, parameters: Any) -> Sequence[Any]:
+        text, names, constants = self._texts.of(statement)
+        given = {**constants, **parameters}
+        rows: Sequence[Any] = await connection.fetch(text, *map(given.get, names))
+        return rows
+
+    def cut(self, connection: Any) -> None:
+        connection.terminate()
 
 
-async def _by_asyncpg(
-    texts: _Texts, connection: AsyncConnection, statement: Executable, parameters: Any
-) -> Sequence[Any]:
-    text, names, constants = texts.of(statement)
-    given = {**constants, **parameters}
-    try:
-        rows: Sequence[Any] = await _driver(connection).fetch(text, *map(given.get, names))
-    except asyncio.CancelledError:
-        _invalidate(connection)
-        raise
-    except Exception:  # noqa: BLE001  # told again by SQLAlchemy
-        # It knows what an error means for its pool, and every statement may be repeated.
-        return await by_sqlalchemy(connection, statement, parameters)
-    return rows
+class _Aiosqlite:
+    cut_off_is_clean = True  # its thread brings every statement to its end
 
+    def __init__(self, texts: _Texts) -> None:
+        self._texts = texts
 
-async def _by_aiosqlite(
-    texts: _Texts, connection: AsyncConnection, statement: Executable, parameters: Any
-) -> Sequence[Any]:
-    text, names, constants = texts.of(statement)
-    if isinstance(parameters, Mapping):
-        text, given = _expanded(text, names, {**constants, **parameters})
-    else:
-        text = _multiplied(text, len(parameters))
-        given = [row[name] for row in parameters for name in names]
-    try:
+    async def ask(self, connection: Any, statement: Executable, parameters: Any) -> Sequence[Any]:
+        text, names, constants = self._texts.of(statement)
+        if isinstance(parameters, Mapping):
+            text, given = _expanded(text, names, {**constants, **parameters})
+        else:
+            text = _multiplied(text, len(parameters))
+            given = [row[name] for row in parameters for name in names]
         # One visit to the driver's thread, where a cursor would cost four.
-        rows: Sequence[Any] = await _driver(connection).execute_fetchall(text, given)
-    except asyncio.CancelledError:
-        _invalidate(connection)
-        raise
-    return rows
+        rows: Sequence[Any] = await connection.execute_fetchall(text, given)
+        return rows
 
-
-def _driver(connection: AsyncConnection) -> Any:
-    assert connection.sync_connection is not None  # noqa: S101  # it is open
-    return connection.sync_connection.connection.driver_connection
-
-
-def _invalidate(connection: AsyncConnection) -> None:
-    """Part with a connection that may be in the middle of an answer."""
-    if connection.sync_connection is not None:
-        connection.sync_connection.invalidate()
+    def cut(self, connection: Any) -> None:
+        """Do nothing: the database's own time-out ends the wait for a lock."""
 
 
 @lru_cache(maxsize=64)

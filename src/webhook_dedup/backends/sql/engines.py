@@ -23,6 +23,8 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _POSTGRES_CONNECTIONS = 5
+# Digests come in no order: what is written twice between two checkpoints goes to the file once.
+_SQLITE_ROOM = ("cache_size=-32000", "wal_autocheckpoint=4000")  # KiB at most; pages of 4 KiB
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
 
@@ -106,10 +108,7 @@ def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
         "url": url,
         # One writer is all SQLite admits; a second connection would only wait in the file's lock.
         "poolclass": AsyncAdaptedQueuePool,
-        "pool_size": 1,
-        "max_overflow": 0,
-        "pool_timeout": timeout,
-        "pool_reset_on_return": None,
+        **_pool(timeout, 1),
         "connect_args": {"timeout": timeout},
     }
 
@@ -132,11 +131,13 @@ def _psycopg_options(url: URL, timeout: float) -> dict[str, Any]:
     return {"url": url, **_pool(timeout), "connect_args": {"connect_timeout": max(2, int(timeout))}}
 
 
-def _pool(timeout: float) -> dict[str, Any]:
+def _pool(timeout: float, connections: int = _POSTGRES_CONNECTIONS) -> dict[str, Any]:
     return {
-        "pool_size": _POSTGRES_CONNECTIONS,
+        "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": timeout,
+        "pool_use_lifo": True,  # the one last used knows the statements best
+        "pool_reset_on_return": None,  # each statement has committed
     }
 
 
@@ -152,6 +153,8 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
+        for setting in _SQLITE_ROOM:
+            cursor.execute(f"PRAGMA {setting}")
         cursor.close()
     except Exception:
         connection.close()  # the pool forgets it, its thread would stay

@@ -21,7 +21,7 @@ from ...model import Attempt, Item
 from ..history import entry, note
 from .durability import is_durable
 from .portions import by_number, by_weight
-from .rows import escaped, read_row, stand_in, values_of
+from .rows import escaped, past_of, read_row, stand_in, values_of
 from .schema import schema
 from .search import Search
 from .statements import BURIED, RETRIED, Statements
@@ -42,7 +42,9 @@ class SqlInbox:
 
     It is durable unless the server's or the engine's settings put commits off; :meth:`start` finds
     out and warns. Each verb is one statement in a transaction of its own. Calls that meet a
-    conflict or a connection that has died are repeated within ``timeout``.
+    conflict or a connection that has died are repeated within ``timeout``. On Postgres ``begin``
+    and ``done`` do not wait for the disk: a crash of the server itself may take back those of its
+    last moment, and the items come due again, whose claims say that their events are done.
 
     Args:
         engine: The user's own engine; it stays open. Its isolation level makes no difference.
@@ -105,9 +107,14 @@ class SqlInbox:
 
     async def put(self, items: Sequence[Item], lease: float) -> None:
         _check(items)
-        rows = [values_of(item, lease) for item in items]
+        if any(item.attempts or item.deferred or item.history for item in items):
+            statement = self._statements.put
+            rows = [values_of(item) | past_of(item) for item in items]
+        else:
+            statement = self._statements.put_new
+            rows = [values_of(item) for item in items]
         for part in by_weight(rows):
-            await self._ids(self._statements.put, self._database.dialect.rows(part))
+            await self._ids(statement, self._database.dialect.rows(part, lease=lease))
 
     async def take(self, limit: int, lease: float) -> Sequence[Item]:
         parameters = {

@@ -10,7 +10,7 @@ from ...model import Delivery, Item
 from ..codec import UnreadableDelivery, decode_delivery, encode_head
 from ..history import entry, history_of
 
-__all__ = ["escaped", "read_row", "stand_in", "unescaped", "values_of"]
+__all__ = ["escaped", "past_of", "read_row", "stand_in", "unescaped", "values_of"]
 
 
 def escaped(text: str) -> str:
@@ -18,6 +18,8 @@ def escaped(text: str) -> str:
 
     NUL and lone surrogates become ``\x00`` and ``\ud800``, a backslash is doubled.
     """
+    if text.isascii() and "\\" not in text and "\0" not in text:
+        return text
     doubled = text.replace("\\", "\\\\").replace("\0", "\\x00")
     return doubled.encode("utf-8", "backslashreplace").decode()
 
@@ -29,8 +31,8 @@ def unescaped(text: str) -> str:
     return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
 
 
-def values_of(item: Item, lease: float) -> dict[str, Any]:
-    """Return what the statement ``put`` is given for one item.
+def values_of(item: Item) -> dict[str, Any]:
+    """Return what the statement ``put_new`` is given for an item that nothing befell yet.
 
     Raises:
         ValueError: It was received at no time.
@@ -46,13 +48,18 @@ def values_of(item: Item, lease: float) -> dict[str, Any]:
         "key": escaped(item.key),
         "key_digest": digest(item.key) if item.key else None,
         "token": escaped(item.token),
+        "head": encode_head(item.delivery),
+        "body": item.delivery.body,
+    }
+
+
+def past_of(item: Item) -> dict[str, Any]:
+    """Return what the statement ``put`` is given of an item beside :func:`values_of`."""
+    return {
         "attempts": item.attempts,
         "deferred": item.deferred,
         "last_error": escaped(item.history[-1].error) if item.history else None,
         "history": "".join(map(entry, item.history)),
-        "head": encode_head(item.delivery),
-        "body": item.delivery.body,
-        "lease": lease,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    literal_column,
     null,
     or_,
     select,
@@ -42,12 +44,20 @@ _KEPT: Asked = {
     "key": Text(),
     "key_digest": LargeBinary(),
     "token": Text(),
+    "head": LargeBinary(),
+    "body": LargeBinary(),
+}
+_PAST: Asked = {
     "attempts": Integer(),
     "deferred": Boolean(),
     "last_error": Text(),
     "history": Text(),
-    "head": LargeBinary(),
-    "body": LargeBinary(),
+}
+_NO_PAST: Mapping[str, ColumnElement[Any]] = {
+    "attempts": literal_column("0", Integer()),
+    "deferred": false(),
+    "last_error": null(),
+    "history": literal_column("''", Text()),
 }
 
 
@@ -65,12 +75,11 @@ class Statements:
         self._own = and_(items.c.id == _text("item_id"), items.c.token == _text("held_by"))
         self._reset: dict[str, Any] = {"begun": false(), "spent": null()}
         self.row = [_plain(column, dialect) for column in items.c]
-        self.put = self._put()
+        self.put = self._put({**_KEPT, **_PAST}, {})
+        self.put_new = self._put(_KEPT, _NO_PAST)
         self.take = self._take()
-        self.renew = self._batch(due=self._in("lease"))
-        self.begin = self._batch(
-            attempts=items.c.attempts + case((items.c.begun, 0), else_=1), begun=true()
-        )
+        self.renew = self._changed(self._paired(), {"due": self._in("lease")})
+        self.begin = self._begin()
         self.done = self._done()
         self.retry = self._end(RETRIED, due=self._in("after"))
         self.bury = self._end(BURIED, due=null())
@@ -95,14 +104,14 @@ class Statements:
         rows = select(item_id).where(condition).order_by(item_id).with_for_update()
         return self._dialect.picked(item_id, rows)
 
-    def _put(self) -> Executable:
-        asked: Asked = {**_KEPT, "lease": Double()}
+    def _put(self, asked: Asked, constant: Mapping[str, ColumnElement[Any]]) -> Executable:
         statement = self._dialect.insert(
             self._items,
             asked,
             lambda row: {
-                **{name: row[name] for name in _KEPT},
-                "due": self._dialect.now + row["lease"],
+                **{name: row[name] for name in asked},
+                **constant,
+                "due": self._in("lease"),
                 "came_due": self._dialect.now,
                 **self._reset,
             },
@@ -136,16 +145,26 @@ class Statements:
     def _token(self) -> ColumnElement[str]:
         return self._items.c.id + "." + _text("nonce")
 
-    def _batch(self, **values: Any) -> Executable:
-        """Change the items of a batch that their tokens hold."""
+    def _paired(self) -> ColumnElement[bool]:
+        """Match the items of a batch that their tokens hold."""
         pairs = self._dialect.paired(self._items.c.id, self._items.c.token)
-        held = self._locked(and_(self._listed(), pairs, self._held))
-        return update(self._items).where(held).values(values).returning(self._items.c.id)
+        return self._locked(and_(pairs, self._held))
+
+    def _changed(self, condition: ColumnElement[bool], values: dict[str, Any]) -> Executable:
+        return update(self._items).where(condition).values(values).returning(self._items.c.id)
+
+    def _begin(self) -> Executable:
+        items = self._items
+        values = {"attempts": items.c.attempts + case((items.c.begun, 0), else_=1), "begun": true()}
+        # It guards against handlers that kill their process, and those do not kill the server.
+        return self._changed(self._dialect.unhurried(self._paired()), values)
 
     def _done(self) -> Executable:
         items = self._items
         siblings = and_(self._dialect.listed(items.c.key_digest, "digests"), ~self._waiting)
-        return delete(items).where(self._locked(or_(self._listed(), siblings)))
+        ended = self._locked(or_(self._listed(), siblings))
+        # An item that a crash brings back comes due, and its claim says that its event is done.
+        return delete(items).where(self._dialect.unhurried(ended))
 
     def _failure(self) -> dict[str, Any]:
         return {

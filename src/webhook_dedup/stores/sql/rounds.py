@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Executable
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...backends.sql.direct import Ask
 from ...errors import StoreUnavailable
@@ -25,10 +24,10 @@ _ROUNDS = 20
 
 async def settle(
     ask: Ask,
+    *,
     verb: Verb[Asked, Answer],
     read: Executable,
     batch: Sequence[Asked],
-    connection: AsyncConnection,
 ) -> list[Answer]:
     """Write what may be written, read what could not be, and ask again for what was neither.
 
@@ -38,10 +37,10 @@ async def settle(
     order = list(pending)
     answers: dict[bytes, Answer] = {}
     for _ in range(_ROUNDS):
-        answers.update(await _write(ask, verb, pending, connection))
+        answers.update(await _write(ask, verb, pending))
         pending = _unanswered(pending, answers)
         if pending:
-            answers.update(await _read(ask, verb, read, pending, connection))
+            answers.update(await _read(ask, verb, read, pending))
             pending = _unanswered(pending, answers)
         if not pending:
             return [answers[key] for key in order]
@@ -54,11 +53,10 @@ async def _write(
     ask: Ask,
     verb: Verb[Asked, Answer],
     pending: dict[bytes, Asked],
-    connection: AsyncConnection,
 ) -> dict[bytes, Answer]:
     parameters = verb.parameters(pending)
     sent = time.monotonic()
-    rows = await ask(connection, verb.statement, parameters)
+    rows = await ask(verb.statement, parameters)
     waited = time.monotonic() - sent
     return _decided((row[0], verb.own(pending[row[0]], row, waited)) for row in rows)
 
@@ -68,17 +66,14 @@ async def _read(
     verb: Verb[Asked, Answer],
     read: Executable,
     pending: dict[bytes, Asked],
-    connection: AsyncConnection,
 ) -> dict[bytes, Answer]:
-    live = await live_rows(ask, read, pending, connection)
+    live = await live_rows(ask, read=read, digests=pending)
     return _decided((key, verb.other(asked, live.get(key))) for key, asked in pending.items())
 
 
-async def live_rows(
-    ask: Ask, read: Executable, digests: Iterable[bytes], connection: AsyncConnection
-) -> dict[bytes, Row]:
+async def live_rows(ask: Ask, *, read: Executable, digests: Iterable[bytes]) -> dict[bytes, Row]:
     """Return the rows of keys that are held or done, by digest."""
-    rows = map(Row._make, await ask(connection, read, {"digests": list(digests)}))
+    rows = map(Row._make, await ask(read, {"digests": list(digests)}))
     return {row.digest: row for row in rows if row.left > 0}
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...backends.sql.database import Database
+from ...backends.sql.direct import Ask
 from ...backends.sql.engines import open_engine
 from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
@@ -124,16 +125,14 @@ class SqlStore:
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
         digests = [digest(key) for key in keys]
-        reading = partial(live_rows, self._database.ask, self._statements.read, digests)
-        live = await self._work(reading)
+        reading = partial(live_rows, read=self._statements.read, digests=digests)
+        live = await self._ask(reading)
         return [sight(key, live.get(each)) for key, each in zip(keys, digests, strict=True)]
 
     async def forget(self, key: str) -> bool:
-        async def forget(connection: AsyncConnection) -> bool:
-            result = await connection.execute(self._statements.forget, {"digests": [digest(key)]})
-            return bool(result.scalar())
-
-        return await self._work(forget)
+        forgetting = {"digests": [digest(key)]}
+        rows = await self._ask(lambda ask: ask(self._statements.forget, forgetting))
+        return any(was_live for (was_live,) in rows)
 
     async def purge(self) -> int:
         """Delete the expired rows now, some at a time; return how many there were."""
@@ -157,11 +156,11 @@ class SqlStore:
         answers: list[Answer] = []
         for start in range(0, len(batch), _KEYS_AT_ONCE):
             part = batch[start : start + _KEYS_AT_ONCE]
-            work = partial(settle, self._database.ask, verb, self._statements.read, part)
-            answers += await self._work(work)
+            work = partial(settle, verb=verb, read=self._statements.read, batch=part)
+            answers += await self._ask(work)
         return answers
 
-    async def _work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        done = await self._database.work(work)
+    async def _ask(self, work: Callable[[Ask], Awaitable[T]]) -> T:
+        done = await self._database.ask(work)
         self._sweeper.start()  # unless it runs: a store need not be started by hand
         return done
