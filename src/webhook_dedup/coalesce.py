@@ -15,11 +15,11 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .contracts import Inbox, Store
+from .contracts import Inbox, Store, never_waits
 from .errors import StoreError, StoreUnavailable
 from .model import Bid, Claim, Item, Outcome
 
-__all__ = ["Coalescer", "InboxCoalescer", "Lane"]
+__all__ = ["Coalescer", "Direct", "InboxCoalescer", "Lane"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,6 +28,7 @@ _Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
 
 MAX_BATCH = 256
 ANSWERED_A_TURN = 32
+LOOK = 0.01
 
 
 class Lane(Generic[T, R]):
@@ -182,9 +183,12 @@ class Lane(Generic[T, R]):
         return answers
 
     async def idle(self) -> None:
-        """Wait until no batch is under way or waiting."""
-        while self._worker is not None and not self._worker.done():
-            await asyncio.wait([self._worker])
+        """Wait until no call is under way or waiting."""
+        while self._busy:
+            if self._worker is not None and not self._worker.done():
+                await asyncio.wait([self._worker])
+            else:  # a caller asks alone, in its own task
+                await asyncio.sleep(LOOK)
 
 
 def _fail(batch: Iterable[_Call[T, R]], exc: Exception) -> None:
@@ -218,7 +222,7 @@ def _lane(
     orphan: Callable[[T, R | None], None] | None = None,
 ) -> Lane[T, R] | Direct[T, R]:
     """Make the lane of a verb of a store or inbox, by whether its verbs ever wait."""
-    return Direct(verb) if getattr(room, "never_waits", False) else Lane(verb, key, orphan)
+    return Direct(verb) if never_waits(room) else Lane(verb, key, orphan)
 
 
 class Coalescer:

@@ -31,6 +31,7 @@ __all__ = [
     "StatefulGuard",
     "Store",
     "Watching",
+    "never_waits",
 ]
 
 
@@ -135,6 +136,16 @@ class Inspector(Protocol):
 
         The claims are IN_FLIGHT or DUPLICATE, carry no token of their own and change nothing.
         """
+
+
+def never_waits(room: object) -> bool:
+    """Whether a store or inbox says of itself that its verbs return without ever suspending.
+
+    It says so by an attribute of that name on its very class or object. A class derived from it, or
+    a proxy around it, may wait.
+    """
+    own = {**vars(type(room)), **getattr(room, "__dict__", {})}
+    return own.get("never_waits") is True
 
 
 class Sharing(Protocol):

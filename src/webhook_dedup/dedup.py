@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class Dedup:
         self._seen_size = seen_cache
         self._perform: Perform = _no_app
         self._running_on: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
+        self._place: tuple[object, int] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._used = False
         self._works = work
@@ -127,9 +128,11 @@ class Dedup:
     @property
     def running(self) -> bool:
         """Whether it is started on the present event loop."""
-        # Not by asking for the present loop, which is a system call before Python 3.12.
         loop = self._running_on
-        return loop is not None and self._thread == get_ident() and loop.is_running()
+        if loop is None or not loop.is_running():
+            return False
+        # Asked first, because to ask for the present loop is a system call before Python 3.12.
+        return self._place == _here() or _present_loop() is loop
 
     async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
         await self.start()
@@ -196,7 +199,7 @@ class Dedup:
         warn_of_surprises(self.routes.by_name.values(), self.inbox)
         self.runner.start()
         self._running_on = asyncio.get_running_loop()
-        self._thread = get_ident()
+        self._place = _here()
 
     def _runner(self) -> Runner:
         worker = AT_WORK.get()
@@ -287,6 +290,34 @@ class Dedup:
                     f"work=False cannot work for source {route.source.name!r} with "
                     f"ack={route.source.ack!r}, which runs the handler here; write ack='first'"
                 )
+
+
+class _Process:
+    """Stands for this process: a forked child makes its own."""
+
+
+_process = _Process()
+
+
+def _forked() -> None:
+    global _process  # noqa: PLW0603 - that it changes with the process is its purpose
+    _process = _Process()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _here() -> tuple[object, int]:
+    """Name the present thread of the present process."""
+    return _process, get_ident()
+
+
+def _present_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def need(store: Store, power: Remembers, what: str) -> None:

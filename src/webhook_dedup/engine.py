@@ -91,7 +91,7 @@ class Engine:
             # One that is not done yet was just cancelled, and the coalescer gives back its claim.
             answered = task.done() and not task.cancelled() and task.exception() is None
             if answered and task.result().fresh:
-                self._start(self._let_go(task.result()))
+                self.start(self._let_go(task.result()))
 
     async def _let_go(self, claim: Claim) -> None:
         with contextlib.suppress(StoreError):  # the lease ends what the store cannot
@@ -160,7 +160,9 @@ class Engine:
         value = error = None
         try:
             value = await work()
-        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - the caller judges it
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the caller judges it
             error = exc
         finally:
             for one in held:
@@ -231,14 +233,18 @@ class Engine:
             try:
                 return await settle()
             except asyncio.CancelledError:
-                self._start(settle())  # every verb may be repeated
+                self.start(settle())  # every verb may be repeated
                 raise
-        task = self._start(settle())
+        task = self.start(settle())
         done, _ = await asyncio.wait([task], timeout=patience)
         return task.result() if done else None
 
-    def _start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
-        """Begin a settlement that draining waits for."""
+    def start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
+        """Begin a settlement in a task of its own, which draining waits for.
+
+        A turn of the runner awaits its settlements in place, since draining waits for the turn;
+        whatever else settles goes through here.
+        """
         task = asyncio.create_task(settling)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)

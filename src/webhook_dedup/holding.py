@@ -168,7 +168,7 @@ class Holding:
             for event, claim in self._claims
             if claim.token not in self._early
         ]
-        answers = [*await _all(rest), *await _all(list(self._early.values()))]
+        answers = [*await self._all(rest), *await self._all(list(self._early.values()))]
         return False if False in answers else None if None in answers else True
 
     async def release(self, lost: Sequence[Claim] = ()) -> None:
@@ -179,7 +179,7 @@ class Holding:
             for event, claim in self._claims
             if claim.token not in settled
         ]
-        await _all(left)
+        await self._all(left)
 
     def _shown(self, standing: Standing) -> Event:
         """Return the event the handler sees: that of the delivery, with the items it may handle."""
@@ -200,7 +200,7 @@ class Holding:
         completion = self._early.get(claim.token)
         if completion is None:
             completing = self._engine.complete(event, claim, self._job.ttl)
-            completion = self._early[claim.token] = asyncio.create_task(completing)
+            completion = self._early[claim.token] = self._engine.start(completing)
         completed = await asyncio.shield(completion)
         if completed is None:
             raise StoreUnavailable(f"item {event.id!a} could not be marked done before shutdown")
@@ -210,14 +210,16 @@ class Holding:
             self._told.add(claim.key)
             self._record.about(Kind.SUCCEEDED, event, detail="settled by its handler")
 
+    async def _all(
+        self, work: Sequence[Coroutine[Any, Any, Any] | asyncio.Future[Any]]
+    ) -> Sequence[Any]:
+        """Await one settlement in place, several at once; none ends with the waiter's cancellation.
 
-async def _all(work: Sequence[Coroutine[Any, Any, Any] | asyncio.Future[Any]]) -> Sequence[Any]:
-    """Await one thing as it is, several at once, none of which ends with the waiter's cancellation.
-
-    One that has not begun would never begin: its claim would be neither completed nor released.
-    """
-    if len(work) <= 1:
-        return [await one for one in work]
-    under_way = [asyncio.ensure_future(one) for one in work]
-    await asyncio.wait(under_way)
-    return [one.result() for one in under_way]
+        One that has not begun would never begin: its claim would be neither completed nor released.
+        """
+        if len(work) == 1 and asyncio.iscoroutine(work[0]):
+            return [await work[0]]
+        under_way = [self._engine.start(one) if asyncio.iscoroutine(one) else one for one in work]
+        if under_way:
+            await asyncio.wait(under_way)
+        return [one.result() for one in under_way]

@@ -170,7 +170,7 @@ class Turn:
         # The item is kept from coming due until its claims are complete, however long that takes.
         with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=standing.sent):
             run = await holding.run(self._job.work, apart=False)
-            cut_off = run.cancelled and self._tools.ending()
+            cut_off = run.cancelled and (self._tools.ending() or _is_cancelled())
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
         if verdict.done and completed:
@@ -265,6 +265,15 @@ class Turn:
     def _tell_end(self, kind: Kind, verdict: Verdict, **fields: Any) -> None:
         fields = {"status": verdict.status, "reason": verdict.reason, **fields}
         self._tell(kind, attempt=self._number, **fields)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled this turn, such as a loop that ends without a drain.
+
+    Before Python 3.11 this cannot be told from a handler that raises ``CancelledError``.
+    """
+    task: Any = asyncio.current_task()
+    return hasattr(task, "cancelling") and task.cancelling() > 0
 
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:

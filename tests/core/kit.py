@@ -48,8 +48,6 @@ class CueStore(MemoryStore):
         gates: Verbs that wait for their event before they act.
     """
 
-    never_waits = False
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.calls: list[tuple[str, list[str]]] = []

@@ -509,3 +509,33 @@ def test_batch_of_one_is_that_event():
     """With one item the delivery's event has its id and its key."""
     alone = a_batch("a")
     assert (alone.id, alone.key) == ("a", alone.items[0].event.key)
+
+
+class Closing(CueStore):
+    """A store whose completions take a while and are lost once it was closed."""
+
+    closed = False
+
+    async def complete(self, done):
+        await asyncio.sleep(0.3)
+        if self.closed:
+            raise StoreUnavailable("closed")
+        return await super().complete(done)
+
+
+@pytest.mark.parametrize("settles", [{"a"}, ()], ids=["by its handler", "by a 2xx"])
+@in_virtual_time
+async def test_drain_waits_for_what_a_batch_settles(settles):
+    """Items whose handler has succeeded are done when the store is closed behind the drain."""
+    store = Closing(clock=LoopClock())
+    work = BatchWork(settles=settles)
+    made = Floor(work, store=store)
+    await made.deliver(a_batch("a", "b"))
+    await turns()
+    await asyncio.sleep(0.05)
+    await made.runner.drain(0.01)
+    await made.engine.drain(5)
+    store.closed = True
+
+    done = Outcome.DUPLICATE
+    assert await outcomes(made, "a", "b") == [done, Outcome.FRESH if settles else done]

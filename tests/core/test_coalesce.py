@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from webhook_dedup import StoreUnavailable
-from webhook_dedup.coalesce import ANSWERED_A_TURN, MAX_BATCH, Coalescer, Lane
+from webhook_dedup.coalesce import ANSWERED_A_TURN, MAX_BATCH, Coalescer, Direct, Lane
 from webhook_dedup.errors import StoreError
 from webhook_dedup.model import Outcome, Settlement
+from webhook_dedup.stores import MemoryStore, SeenCache
 
 from .kit import CueStore, a_bid, eventually, turns
 
@@ -462,3 +463,32 @@ async def test_verbs_go_through_lanes_of_their_own():
     assert await coalescer.complete(Settlement(claim, 60.0)) is True
     gate.set()
     await other
+
+
+class _Proxy:
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("wrap", [CueStore, lambda: _Proxy(MemoryStore())])
+async def test_only_a_store_that_says_so_itself_goes_without_batches(wrap):
+    """What derives from the memory store, or stands before it, may wait and is coalesced."""
+    assert isinstance(Coalescer(MemoryStore()).claim, Direct)
+    assert isinstance(Coalescer(SeenCache(MemoryStore())).claim, Direct)
+    assert isinstance(Coalescer(wrap()).claim, Lane)
+    assert isinstance(Coalescer(SeenCache(wrap())).claim, Lane)
+
+
+async def test_idle_waits_for_a_call_that_goes_alone(verb, lane):
+    """A caller asks in its own task, and drains wait for that too."""
+    alone = asyncio.ensure_future(lane("a"))
+    await turns()
+    idle = asyncio.ensure_future(lane.idle())
+    await turns()
+    assert not idle.done()
+    verb.let_go()
+    await asyncio.wait_for(idle, 30)
+    assert await alone == "A"

@@ -226,6 +226,28 @@ def test_memory_survives_the_end_of_its_event_loop():
     assert [asyncio.run(main()), asyncio.run(main())] == [True, False]
 
 
+def test_loop_may_go_on_in_another_thread():
+    """Started here, run there: it is running all the same, and stops when it is told to."""
+    loop = asyncio.new_event_loop()
+    dedup = Dedup("memory://")
+    loop.run_until_complete(dedup.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def use() -> list[bool]:
+        await dedup.start()
+        running = [dedup.running]
+        await dedup.stop()
+        return [*running, dedup.running]
+
+    try:
+        assert asyncio.run_coroutine_threadsafe(use(), loop).result(30) == [True, False]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 async def test_second_event_loop_at_the_same_time_is_refused():
     """One object serves one running loop; another thread must have its own."""
     dedup = Dedup("memory://")

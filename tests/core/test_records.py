@@ -230,6 +230,33 @@ def test_an_observer_that_does_not_choose_gets_every_record():
     assert [record.kind for record in records.all] == list(Kind)
 
 
+class _Raises:
+    def wants(self, kind: Kind) -> bool:
+        raise LookupError(kind)
+
+    def record(self, record: Record) -> None:
+        raise AssertionError("it said nothing of wanting it")
+
+
+class _HasAnAttribute:
+    wants = frozenset({"failed"})
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def record(self, record: Record) -> None:
+        self.records.append(record)
+
+
+def test_observer_that_cannot_say_what_it_wants_harms_nobody(caplog):
+    """It is reported; one whose attribute merely bears the name gets every record."""
+    Recorder([_Raises()]).about(Kind.STARTED, an_event())
+    assert caplog.records[0].getMessage() == "observer _Raises failed on started"
+    observer = _HasAnAttribute()
+    Recorder([observer]).about(Kind.STARTED, an_event())
+    assert [record.kind for record in observer.records] == [Kind.STARTED]
+
+
 def test_observer_that_raises_is_isolated(caplog):
     """It is reported with the kind it failed on; the others get the record all the same."""
 

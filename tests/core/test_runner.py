@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 import math
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -819,3 +820,42 @@ async def test_records_name_the_event_and_the_attempt():
 @pytest.fixture(autouse=True)
 def _quiet(caplog):
     caplog.set_level(logging.WARNING, logger="webhook_dedup")
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="tasks do not tell there whether they were cancelled"
+)
+def test_loop_that_ends_without_a_drain_is_no_failure_of_the_handler():
+    """Where nothing drains, a cut-off run is handed back uncounted, even the last one."""
+    only_once = Policy(retries=replace(STEADY, attempts=1))
+    made: list[Floor] = []
+
+    async def main() -> None:
+        work = Work()
+        work.gate.clear()
+        made.append(Floor(work, policy=only_once))
+        await made[0].deliver()
+        await turns()
+        assert made[0].runs == ["evt_1"]
+
+    asyncio.run(main())
+    [item] = asyncio.run(made[0].inbox.find(Sought()))
+    assert (item.dead, item.attempts, item.history) == (False, 0, ())
+    assert made[0].records.kinds == ["started", "deferred"]
+
+
+async def test_handler_that_raises_what_is_no_exception_has_failed():
+    """Whatever a handler raises is judged: its event is released and tried again."""
+
+    class Odd(BaseException):
+        pass
+
+    async def work(_: Any) -> int:
+        raise Odd("odd")
+
+    made = Floor(work)
+    await (await made.deliver())
+
+    assert made.records.kinds == ["started", "failed", "retried"]
+    assert await outcome(made) is Outcome.FRESH
+    await made.stop()

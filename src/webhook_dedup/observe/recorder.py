@@ -27,7 +27,9 @@ class Recorder:
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self.observers = tuple(observers)
-        self._choosy = [each for each in self.observers if isinstance(each, Choosy)]
+        self._choosy = [
+            each for each in self.observers if isinstance(each, Choosy) and callable(each.wants)
+        ]
         self._all_wanted = len(self._choosy) < len(self.observers)
 
     def about(self, kind: Kind, event: Event, **fields: Any) -> None:
@@ -35,13 +37,16 @@ class Recorder:
 
         On the way of every event, so a record that nobody wants is not even made.
         """
-        if self._all_wanted or "warning" in fields or self._wanted(kind):
+        if self._all_wanted or fields.get("warning") or self._wanted(kind):
             self(about(kind, event, **fields))
 
     def _wanted(self, kind: Kind) -> bool:
-        for observer in self._choosy:  # noqa: SIM110 - any(…) costs three times as much here
-            if observer.wants(kind):
-                return True
+        for observer in self._choosy:
+            try:
+                if observer.wants(kind):
+                    return True
+            except Exception:
+                logger.exception("observer %s failed on %s", type(observer).__name__, kind.value)
         return False
 
     def __call__(self, record: Record) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..clock import SystemClock
-from ..contracts import Clock, Forgetful, Startable, Store
+from ..contracts import Clock, Forgetful, Startable, Store, never_waits
 from ..errors import ConfigError, MissingPower
 from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
@@ -61,7 +61,7 @@ class SeenCache:
         self.store = store
         self.name = store.name
         self.remembers = store.remembers
-        self.never_waits = getattr(store, "never_waits", False)
+        self.never_waits = never_waits(store)
         self._size = size
         self._seconds = seconds
         self._clock = clock or SystemClock()
