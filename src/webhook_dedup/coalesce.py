@@ -27,7 +27,7 @@ R = TypeVar("R")
 _Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
 
 MAX_BATCH = 256
-ANSWERED_A_TURN = 32
+ANSWERED_A_TURN = 64
 LOOK = 0.01
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from tests.asgi.kit import Handler, Records, deliver, living, policy, source, until
 from tests.cli.operating import app_inbox, command, item
+from tests.observe.aging import age
 from webhook_dedup import Discard, Retries, WebhookDedup, open_store
 from webhook_dedup.model import Bid, Key
 from webhook_dedup.observe.history import History
 from webhook_dedup.observe.record import Kind, Record
 
+DAY = 86_400.0
 SLOW = Retries(attempts=2, initial=3600, jitter=0)
 
 
@@ -257,3 +259,15 @@ async def test_senders_cannot_steer_the_terminal(url):
     assert done.exit_code == 0
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
+
+
+@pytest.mark.parametrize("asking", [["why", "evt_1"], ["tail", "--no-follow"]])
+async def test_looking_deletes_nothing(url, asking):
+    """What an app keeps for longer than usual is still there after a look at it."""
+    await kept(url, record(Kind.RECEIVED))
+    history = History(url, create=False)
+    await age(history, 10 * DAY)
+    done = await command(*asking, url=url)
+    assert len(await history.find()) == 1
+    await history.aclose()
+    assert done.exit_code == 0, done.output

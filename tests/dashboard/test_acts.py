@@ -1,5 +1,7 @@
 """What an admin does happens, and it is kept who did it."""
 
+import re
+
 import pytest
 
 from tests.asgi.kit import until
@@ -151,3 +153,80 @@ async def test_what_was_done_is_logged(tmp_path, caplog, history):
     assert lines[0].levelname == "INFO"
     assert lines[0].webhook_dedup["delivery_id"] == item.id
     assert lines[0].getMessage() == "replayed 'evt_1' of shop by admin at 127.0.0.1"
+
+
+async def test_replaying_all_that_were_seen(desk):
+    """What came after one looked is not replayed: the page asks again, with the new number."""
+    desk.handler._statuses[:] = [422, 422]
+    await desk.deliver("evt_1")
+    browser = await desk.signed_in()
+    page = await browser.get("replay-all")
+    form = {"csrf": csrf_of(page), "seen": re.search(r'name="seen" value="(\w+)"', page.text)[1]}
+    await desk.deliver("evt_2")
+    again = await browser.post("replay-all", data=form)
+    assert again.status_code == 409
+    assert "nothing was replayed" in text_of(again)
+    assert "Replay 2 dead letters?" in text_of(again)
+    assert await desk.dedup.inbox.count(Sought(state="dead")) == 2
+    form["seen"] = re.search(r'name="seen" value="(\w+)"', again.text)[1]
+    assert (await browser.post("replay-all", data=form)).status_code == 303
+    await until(lambda: desk.records.kinds.count("succeeded") == 2)
+
+
+async def test_only_what_was_done_is_recorded(desk, monkeypatch):
+    """Of deliveries that are gone when the act comes to them, no record names one."""
+    desk.handler._statuses[:] = [422, 422, 422]
+    for event in ("evt_1", "evt_2", "evt_3"):
+        await desk.deliver(event)
+    items = await desk.dedup.inbox.find(Sought())
+    requeue = desk.dedup.inbox.requeue
+
+    async def late(ids):
+        return await requeue([each for each in ids if each == items[1].id])
+
+    monkeypatch.setattr(desk.dedup.inbox, "requeue", late)
+    async with desk.browser(ADMIN) as program:
+        assert (await program.post("replay-all")).status_code == 303
+    await desk.history.flush()
+    found = await desk.history.find(reason="replayed")
+    assert [entry.record.event_id for entry in found] == ["evt_2"]
+
+
+async def test_no_link_claims_an_act(desk):
+    """An address made elsewhere, or changed, tells of no act; nor does one sent to a colleague."""
+    desk.handler._statuses[:] = [422]
+    await desk.deliver()
+    item = await only_item(desk)
+    browser, other = await desk.signed_in(), await desk.signed_in()
+    story = f"delivery?id={item.id}&done=forgotten&number=1"
+    for path in (
+        story,
+        f"{story}&proof={'0' * 64}",
+        f"{story}&proof=%C3%A9",
+        "dead?done=replayed&number=5",
+    ):
+        page = await browser.get(path)
+        assert page.status_code == 200
+        assert 'class="done"' not in page.text
+    form = {"csrf": csrf_of(await browser.get(f"bury?id={item.id}"))}
+    there = (await browser.post(f"bury?id={item.id}", data=form)).headers["location"]
+    there = there.partition("/webhook-dedup/")[2]
+    assert 'class="done"' in (await browser.get(there)).text
+    assert 'class="done"' not in (await other.get(there)).text
+    for changed in (there.replace("number=0", "number=1"), there.replace("buried", "replayed")):
+        assert changed != there
+        assert 'class="done"' not in (await browser.get(changed)).text
+
+
+async def test_forgetting_names_no_other_delivery(desk):
+    """The id of another event's delivery is not recorded, and its page is not where one is led."""
+    await desk.deliver("evt_1")
+    desk.handler._statuses[:] = [422]
+    await desk.deliver("evt_2")
+    item = await only_item(desk)
+    async with desk.browser(ADMIN) as program:
+        answer = await program.post(f"forget?event=evt_1&source=shop&id={item.id}")
+    assert item.id not in answer.headers["location"]
+    await desk.history.flush()
+    [entry] = await desk.history.find(reason="forgotten")
+    assert (entry.record.event_id, entry.record.delivery_id) == ("evt_1", None)

@@ -14,6 +14,7 @@ import pytest
 from tests.asgi.kit import until
 from tests.cli.operating import command
 from webhook_dedup import open_store
+from webhook_dedup.observe.history import History
 
 from .kit import ADMIN, VIEWER, Desk, csrf_of, text_of
 
@@ -118,7 +119,8 @@ async def test_the_history_may_begin_later(tmp_path):
         assert "No history is kept" in text_of(await browser.get("/"))
         async with Desk(url) as desk:
             await desk.deliver("evt_2")
-        assert "evt_2" in text_of(await browser.get("/"))
+        while "evt_2" not in text_of(await browser.get("/")):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -134,3 +136,37 @@ async def test_it_ends_while_somebody_listens(tmp_path, number):
         _, complaints = await asyncio.wait_for(process.communicate(), LIMIT)
     assert complaints == b""
     assert process.returncode in {0, -number, 128 + number, 130}
+
+
+async def test_headers_masked_from_outside(tmp_path):
+    """A header named to the command is not shown, though the app kept its value."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url) as desk:
+        await desk.deliver(headers={"X-Customer": "Jane Roe"})
+    story = "/delivery?event=evt_1&source=shop"
+    for arguments, shown in (((), True), (("--mask-header", "X-Customer"), False)):
+        async with served(url, *arguments) as (browser, _):
+            page = text_of(await browser.get(story))
+            assert "x-customer" in page.lower()
+            assert ("Jane Roe" in page) is shown
+
+
+async def test_looking_deletes_nothing(tmp_path, monkeypatch):
+    """The command leaves it to the app how much of its history is kept, and for how long."""
+    opened = []
+
+    class Opened(History):
+        def __init__(self, place, **options):
+            opened.append(options)
+            super().__init__(place, **options)
+
+    async def left_at_once(_):
+        pass
+
+    monkeypatch.setattr("webhook_dedup.cli.dashboard.History", Opened)
+    monkeypatch.setattr("webhook_dedup.cli.dashboard._Server.serve", left_at_once)
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url) as desk:
+        await desk.deliver()
+    assert (await command("dashboard", url=url)).exit_code == 0
+    assert opened == [{"trims": False}]

@@ -1,6 +1,7 @@
 """Who comes in, who may act, and how it is made sure that he means it."""
 
 import asyncio
+import html
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from tests.asgi.kit import http_scope
 from webhook_dedup import ConfigError, Dedup
 from webhook_dedup.dashboard import Loopback, Role, Tokens, dashboard
 from webhook_dedup.dashboard import sessions as sessions_module
@@ -334,3 +336,65 @@ async def test_programs_bear_their_token(desk):
         missing = await program.post("replay?id=nothing")
         assert missing.status_code == 404
         assert missing.headers["content-type"].startswith("text/plain")
+
+
+async def test_signing_in_keeps_the_filter(desk):
+    """A blank in a filter is still one after signing in."""
+    async with desk.browser() as browser:
+        page = await browser.get("deliveries?text=a+b%2Bc")
+        action = html.unescape(re.search(r'action="([^"]+)"', page.text)[1])
+        form = {"csrf": csrf_of(page), "token": ADMIN}
+        answer = await browser.post(f"{HOME}{action}", data=form)
+        assert answer.headers["location"] == f"{MOUNT}/deliveries?text=a+b%2Bc"
+
+
+async def test_signing_out_too_late(desk):
+    """Who signs out of a session that has ended, and signs in again, comes to a page."""
+    browser = await desk.signed_in()
+    del browser.cookies["webhook_dedup_session"]
+    page = await browser.post("sign-out")
+    action = html.unescape(re.search(r'action="([^"]+)"', page.text)[1])
+    form = {"csrf": csrf_of(page), "token": ADMIN}
+    answer = await browser.post(f"{HOME}{action}", data=form)
+    assert answer.status_code == 303
+    assert (await browser.get(f"{HOME}{answer.headers['location']}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[x", "[", "http://127.0.0.1:8000@evil", "//127.0.0.1:8000"]
+)
+async def test_damaged_origins_are_refused(desk, origin):
+    """An Origin that is none is another site's."""
+    browser = await desk.signed_in()
+    csrf = csrf_of(await browser.get("dead"))
+    answer = await browser.post("replay-all", data={"csrf": csrf}, headers={"Origin": origin})
+    assert answer.status_code == 403
+
+
+async def test_a_form_that_breaks_off(desk):
+    """Who leaves while he sends a form is refused, and nothing is raised."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    bearer = [(b"authorization", f"Bearer {ADMIN}".encode())]
+    await desk.app(http_scope(f"{MOUNT}/replay-all", "POST", headers=bearer), receive, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_an_empty_visit_is_replaced(desk):
+    """A visit cookie of nothing is no key for forms: another one is set."""
+    async with desk.browser(cookies={"webhook_dedup_visit": ""}) as browser:
+        answer = await browser.get("sign-in")
+        assert re.search(r"webhook_dedup_visit=[0-9a-f]{32};", answer.headers["set-cookie"])
+
+
+async def test_an_empty_role_is_none(tmp_path):
+    """An app that answers an empty role lets nobody in."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url, auth=lambda _: "") as desk, desk.browser() as browser:
+        assert (await browser.get("dead")).status_code == 403

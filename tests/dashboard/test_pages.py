@@ -452,3 +452,29 @@ async def test_what_has_become_of_older_ones(url):
             assert "handled shop evt_old 2 250 ms" in second
             failed = text_of(await browser.get("deliveries?state=failed"))
             assert "evt_old" not in failed
+
+
+async def test_states_by_every_way_into_them(desk):
+    """Handled is also what was recovered, and failed what lost its lease."""
+    for at, kind in enumerate((Kind.SUCCEEDED, Kind.RECOVERED, Kind.FAILED, Kind.LEASE_LOST)):
+        row = {"event_id": f"evt_{kind.value}", "delivery_id": f"d{at}"}
+        desk.history.record(Record(Kind.RECEIVED, "shop", at=1e9 + at, **row))
+        desk.history.record(Record(kind, "shop", at=1e9 + at, **row))
+    await desk.history.flush()
+    async with desk.browser(VIEWER) as browser:
+        for state, kinds in (
+            ("handled", ["recovered", "succeeded"]),
+            ("failed", ["lease_lost", "failed"]),
+        ):
+            text = text_of(await browser.get(f"deliveries?state={state}")).partition("Took")[2]
+            assert re.findall(r"evt_(\w+)", text) == kinds
+
+
+async def test_a_batch_under_a_filter(tmp_path):
+    """A finished batch is told as handled, too, where a filter leaves out its items."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url, items="events", event_id="id") as desk:
+        await desk.deliver(body=b'{"events": [{"id": "one"}, {"id": "two"}]}')
+        async with desk.browser(VIEWER) as browser:
+            page = text_of(await browser.get("deliveries?text=batch"))
+    assert re.search(r"handled shop batch:\w+", page)

@@ -3,7 +3,9 @@
 import asyncio
 import html
 import re
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
 
 from tests.asgi.kit import http_scope, until
 from webhook_dedup.dashboard.live import Stream
@@ -126,6 +128,31 @@ async def test_so_many_and_no_more(desk, monkeypatch):
     await until(lambda: _stream_of(desk)._open == 0)
     async with listening(desk) as again:
         assert again.status == 200
+
+
+async def test_many_at_the_same_moment(desk, monkeypatch):
+    """Those who come together are counted, too, and those who leave before the first word."""
+    monkeypatch.setattr(_stream_of(desk), "_most", 2)
+    async with AsyncExitStack() as stack:
+        coming = [stack.enter_async_context(listening(desk)) for _ in range(8)]
+        listeners = await asyncio.gather(*coming)
+        assert sorted(each.status for each in listeners) == [200] * 2 + [503] * 6
+    assert _stream_of(desk)._open == 0
+
+
+async def test_a_stream_that_never_begins(desk):
+    """Whoever is gone before the first word leaves his seat."""
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(_):
+        raise OSError("the connection is closed")
+
+    bearer = [(b"authorization", f"Bearer {VIEWER}".encode())]
+    with pytest.raises(BaseException, match=r"connection is closed|unhandled errors"):
+        await desk.app(http_scope(f"{MOUNT}/stream", "GET", headers=bearer), receive, send)
+    assert _stream_of(desk)._open == 0
 
 
 def _stream_of(desk) -> Stream:

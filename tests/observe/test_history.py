@@ -188,8 +188,8 @@ async def test_writing_again_changes_nothing(place):
     history = History(place, every=0.01)
     write, lost = history._ledger.write, []
 
-    async def lose_the_answer(pages):
-        await write(pages)
+    async def lose_the_answer(pages, keep):
+        await write(pages, keep)
         if not lost:
             lost.append(pages)
             raise StoreUnavailable("the answer was lost")
@@ -281,7 +281,7 @@ class Away:
         self.back = False
         self.pages = []
 
-    async def write(self, pages):
+    async def write(self, pages, _keep):
         if not self.back:
             raise StoreUnavailable("told to be away")
         self.pages += pages
@@ -400,7 +400,7 @@ async def test_what_cannot_be_read_says_so(place):
         Page(f"{kept.id}{n}", 1, {"shop"}, set(), set(), set(), text)
         for n, text in enumerate(texts)
     ]
-    await history._ledger.write(odd)
+    await history._ledger.write(odd, None)
     entries = await history.find()
     assert len(entries) == 5
     assert sum("another release" in (entry.record.detail or "") for entry in entries) == 4
@@ -487,7 +487,7 @@ async def test_what_comes_while_it_writes_waits_for_company(away):
     """A busy app is no reason to write without a pause: later records go in the next batch."""
 
     class Busy(Away):
-        async def write(self, pages):
+        async def write(self, pages, _keep):
             self.pages += pages
             away.record(told(Kind.RECEIVED, f"during {len(self.pages)}"))
 

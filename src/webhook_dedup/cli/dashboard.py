@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, cast
 
 import typer
@@ -32,6 +33,9 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8765,
     token: _Token = "",
     read_only_token: _ReadOnlyToken = "",
+    mask_header: Annotated[
+        list[str] | None, typer.Option(help="A header whose values are not shown, repeatable.")
+    ] = None,
     store: StoreUrl = "",
 ) -> None:
     """Serve pages about what arrived, what was skipped and why, what waits and what died.
@@ -39,29 +43,30 @@ def dashboard(
     Without a token it listens at this machine only. Give tokens by their variables, since others
     on this machine see the arguments of commands.
     """
-    obey(_dashboard(store, host, port, token, read_only_token))
+    obey(_dashboard(store, host, port, (token, read_only_token), mask_header or ()))
 
 
-async def _dashboard(url: str, host: str, port: int, token: str, read_only_token: str) -> int:
+async def _dashboard(
+    url: str, host: str, port: int, tokens: tuple[str, str], masked: Sequence[str]
+) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
         from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415
         from ..dashboard.place import StorePlace  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
-    given = token or read_only_token
-    if not (given or is_loopback(host)):
+    if not (any(tokens) or is_loopback(host)):
         raise ConfigError(
             f"whoever reaches {host} could look and act; set WEBHOOK_DEDUP_DASHBOARD_TOKEN, or "
             "listen at 127.0.0.1"
         )
-    auth = Tokens(token or None, read_only_token or None) if given else Loopback()
+    auth = Tokens(*(token or None for token in tokens)) if any(tokens) else Loopback()
     async with opened_store(url) as opened:
         inbox = cast(OperableInbox, inbox_beside(opened))
-        place = StorePlace(opened, inbox, lambda: History(opened))
+        place = StorePlace(opened, inbox, lambda: History(opened, trims=False))
         try:
             await place.rooms()
-            app = pages_of(place, door_of(auth))
+            app = pages_of(place, door_of(auth), masked)
             await _Server(uvicorn.Config(app, host, port, log_level="warning")).serve()
         finally:
             await place.aclose()

@@ -111,7 +111,7 @@ async def _earlier(history: History, chosen: _Filter, last: int) -> list[Entry]:
 async def opened_history(url: str) -> AsyncIterator[History]:
     """Open the history beside the store of an app. No table is made for looking."""
     async with opened_store(url) as store:
-        history = History(store)
+        history = History(store, trims=False)
         try:
             await history.start()
             yield history

@@ -51,7 +51,7 @@ async def _why(url: str, event_id: str, source: str | None, tenant: str, *, as_j
 @asynccontextmanager
 async def _history(store: Store) -> AsyncIterator[History | None]:
     """Open the history beside a store, if there is one."""
-    history = History(store)
+    history = History(store, trims=False)
     try:
         await history.start()
     except SchemaError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,24 +14,24 @@ from starlette.routing import Route
 from ..contracts import OperableInbox
 from ..desk.stories import Rooms, stories_of
 from ..errors import MissingPower
-from ..model import Item
 from ..observe.record import Kind, Record
-from .arrival import State, arrival_of_item
+from .arrival import Arrival, State, arrival_of_item
 from .dossier import Subject, find_item
 from .gate import Refused, visitor_of
-from .links import asked_of, link
-from .listing import items_of
+from .links import asked_of
+from .listing import Page, found_in_inbox
+from .outcome import Outcome, link_to_outcome
 from .pages import subject_of, wish_of
 from .show import Show
 
 __all__ = ["Acts"]
 
-_SEE_OTHER, _NOT_FOUND, _CONFLICT = 303, 404, 409
-_AT_ONCE = 500
+_OK, _SEE_OTHER, _NOT_FOUND, _CONFLICT = 200, 303, 404, 409
+_MOST_REPLAYED = 5_000
 _LONGEST_REASON = 200
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Carry = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
+Carry = Callable[[OperableInbox, str], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +80,20 @@ class Acts:
         return self._seen(request, subject, _REPLAY, number)
 
     async def replay_all(self, request: Request) -> Response:
-        """Run the dead letters again that a filter finds."""
+        """Run the dead letters again that a filter finds; ask again if others were seen."""
         rooms = await self._place.rooms()
         wish = replace(wish_of(request), state=State.DEAD)
-        found = [_subject(item) async for item in items_of(rooms, wish)]
+        after = asked_of(request).get("after", "")
+        found = await found_in_inbox(rooms, wish, after, most=_MOST_REPLAYED)
+        digest = _digest(found)
         if request.method != "POST":
-            return await self._ask(request, _REPLAY, found, many=True)
-        number = await self._carry_out(request, _REPLAY, found, _requeue)
-        return _redirect(link(request, "dead", done=_REPLAY.done, number=str(number)))
+            return await self._ask_for_all(request, found, digest)
+        seen = visitor_of(request).form.get("seen", digest)  # programs look at no page
+        if not hmac.compare_digest(seen.encode(), digest.encode()):
+            return await self._ask_for_all(request, found, digest, changed=True)
+        subjects = [*map(_subject, found.arrivals)]
+        number = await self._carry_out(request, _REPLAY, subjects, _requeue)
+        return _redirect(link_to_outcome(request, "dead", Outcome(_REPLAY.done, number)))
 
     async def bury(self, request: Request) -> Response:
         """Make a waiting delivery a dead letter."""
@@ -96,17 +104,15 @@ class Acts:
         why = visitor.form.get("reason", "").strip()[:_LONGEST_REASON]
         reason = f"buried by {visitor.name}{': ' if why else ''}{why}"
 
-        async def shelve(inbox: OperableInbox, ids: Sequence[str]) -> int:
-            return await inbox.shelve(ids, reason)
+        async def shelve(inbox: OperableInbox, item_id: str) -> int:
+            return await inbox.shelve([item_id], reason)
 
         number = await self._carry_out(request, _BURY, [subject], shelve)
         return self._seen(request, subject, _BURY, number)
 
     async def forget(self, request: Request) -> Response:
         """Make the store forget an event, so that its next delivery runs."""
-        subject = subject_of(request)
-        rooms = await self._place.rooms()
-        key = await _key_of(rooms, subject)
+        key, subject = await _remembered(await self._place.rooms(), subject_of(request))
         if request.method != "POST":
             return await self._ask(request, _FORGET, [subject])
         try:
@@ -121,26 +127,40 @@ class Acts:
         item = await find_item(await self._place.rooms(), asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
-        return _subject(item)
+        return _subject(arrival_of_item(item))
 
-    async def _ask(
-        self, request: Request, act: _Act, subjects: Sequence[Subject], *, many: bool = False
+    async def _ask(self, request: Request, act: _Act, subjects: Sequence[Subject]) -> Response:
+        return await self._show.page(
+            request, "confirm.html", act=act.name, subjects=subjects, many=False
+        )
+
+    async def _ask_for_all(
+        self, request: Request, found: Page, digest: str, *, changed: bool = False
     ) -> Response:
         return await self._show.page(
-            request, "confirm.html", act=act.name, subjects=subjects, many=many
+            request,
+            "confirm.html",
+            status=_CONFLICT if changed else _OK,
+            act=_REPLAY.name,
+            subjects=[*map(_subject, found.arrivals)],
+            many=True,
+            seen=digest,
+            changed=changed,
+            rest=found.after,
         )
 
     async def _carry_out(
         self, request: Request, act: _Act, subjects: Sequence[Subject], carry: Carry
     ) -> int:
-        """Act on deliveries in the inbox; say how many were there."""
+        """Act on deliveries in the inbox; say how many were there.
+
+        One by one, since an inbox says how many were there, and not which.
+        """
         rooms = await self._place.rooms()
         number = 0
-        for start in range(0, len(subjects), _AT_ONCE):
-            part = subjects[start : start + _AT_ONCE]
-            done = await carry(rooms.inbox, [subject.delivery_id for subject in part])
-            number += done
-            for subject in part if done else ():
+        for subject in subjects:
+            if await carry(rooms.inbox, subject.delivery_id):
+                number += 1
                 self._record(request, act, subject)
         return number
 
@@ -160,15 +180,14 @@ class Acts:
     def _seen(self, request: Request, subject: Subject, act: _Act, number: int) -> Response:
         """Go to the page where the outcome is seen."""
         return _redirect(
-            link(
+            link_to_outcome(
                 request,
                 "delivery",
+                Outcome(act.done, number),
                 id=subject.delivery_id,
                 event=subject.event_id,
                 source=subject.source,
                 tenant=subject.tenant,
-                done=act.done,
-                number=str(number),
             )
         )
 
@@ -183,22 +202,30 @@ def _for_admins(act: Endpoint) -> Endpoint:
     return guarded
 
 
-async def _requeue(inbox: OperableInbox, ids: Sequence[str]) -> int:
-    return await inbox.requeue(ids)
+async def _requeue(inbox: OperableInbox, item_id: str) -> int:
+    return await inbox.requeue([item_id])
 
 
-def _subject(item: Item) -> Subject:
-    arrival = arrival_of_item(item)
-    return Subject(item.id, arrival.event_id, arrival.source, arrival.tenant)
+def _subject(arrival: Arrival) -> Subject:
+    return Subject(arrival.delivery_id or "", arrival.event_id, arrival.source, arrival.tenant)
 
 
-async def _key_of(rooms: Rooms, subject: Subject) -> str:
-    """Return the key that the store has for an event."""
+def _digest(found: Page) -> str:
+    """Return what changes with what was found."""
+    return hashlib.sha256("\n".join(each.mark for each in found.arrivals).encode()).hexdigest()
+
+
+async def _remembered(rooms: Rooms, subject: Subject) -> tuple[str, Subject]:
+    """Return the key that the store has for an event, and the event without a foreign delivery."""
     stories = await stories_of(rooms, subject.event_id, subject.source, subject.tenant)
     story = next(story for story in stories if story.tenant == subject.tenant)
     if story.claim is None:
         raise Refused(_NOT_FOUND, "the store neither holds nor remembers this event")
-    return story.claim.key
+    own = {entry.record.delivery_id for entry in story.entries}
+    own.update(item.id for item in story.items)
+    if subject.delivery_id not in own:
+        subject = replace(subject, delivery_id="")
+    return story.claim.key, subject
 
 
 def _redirect(url: str) -> Response:

@@ -20,7 +20,7 @@ from ..urls import route_path
 from .acts import Acts
 from .auth import Auth, Door, TokenDoor, bearer_of, door_of
 from .entrance import Entrance
-from .gate import Gate, Refused
+from .gate import EXIT, Gate, Refused
 from .live import Stream
 from .pages import Pages
 from .place import DedupPlace, Place
@@ -111,7 +111,9 @@ def _once_more(request: Request) -> dict[str, bool]:
 
 
 def _address(request: Request) -> str:
-    """Return the address of a request, below the dashboard."""
+    """Return the address of a request, below the dashboard; empty if no page is there."""
+    if route_path(request.scope) == EXIT:
+        return ""
     query = request.scope.get("query_string", b"").decode("latin-1")
     return f"{route_path(request.scope)}{'?' if query else ''}{query}"
 

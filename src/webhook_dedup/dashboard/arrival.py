@@ -12,7 +12,7 @@ from ..model import Item
 from ..observe.history import Entry
 from ..observe.record import Kind
 
-__all__ = ["Arrival", "State", "arrival_of", "arrival_of_item", "entries_of"]
+__all__ = ["Arrival", "State", "arrival_of", "arrival_of_item", "entries_of", "kinds_of"]
 
 
 class State(str, enum.Enum):
@@ -41,6 +41,11 @@ _STATES = {
     Kind.RETRIED: State.WAITING,
     Kind.BURIED: State.DEAD,
 }
+
+
+def kinds_of(state: State) -> list[Kind]:
+    """Return the kinds of records that put a delivery into a state."""
+    return [kind for kind, follows in _STATES.items() if follows is state]
 
 
 @dataclass(frozen=True, slots=True)

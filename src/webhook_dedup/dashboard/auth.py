@@ -157,7 +157,7 @@ class AskingDoor:
         told = self._ask(request)
         if inspect.isawaitable(told):
             told = await told
-        return None if told is None else Role(told)
+        return Role(told) if told else None
 
 
 Auth = Tokens | Loopback | Asked | str

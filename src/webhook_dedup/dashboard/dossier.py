@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..desk.stories import Rooms, stories_of, tenant_in
 from ..desk.story import Story
@@ -18,6 +20,9 @@ from .gathered import around
 __all__ = ["Dossier", "Letter", "Subject", "dossier", "find_item"]
 
 _BATCH = "batch:"
+_MOST_COPIES = 200
+_MOST_RUNS = 100
+_T = TypeVar("_T")
 _ENDS = {Kind.SUCCEEDED, Kind.FAILED, Kind.LEASE_LOST, Kind.DEFERRED, Kind.SKIPPED}
 
 
@@ -87,9 +92,11 @@ class Dossier:
         subject: What it is about.
         story: Of the event.
         item: The delivery as the inbox has it.
-        copies: Deliveries of the event, the first one first.
+        copies: Deliveries of the event: the first one, and the latest in their order.
+        arrived: How many there are.
         entries: What was recorded of this delivery.
-        runs: Of the handler, for this delivery.
+        runs: Of the handler, for this delivery: the first one, and the latest.
+        begun: How many there are.
         letter: The request that brought it.
     """
 
@@ -97,8 +104,10 @@ class Dossier:
     story: Story
     item: Item | None
     copies: Sequence[Arrival]
+    arrived: int
     entries: Sequence[Entry]
     runs: Sequence[Run]
+    begun: int
     letter: Letter | None
 
 
@@ -127,13 +136,23 @@ async def dossier(
     story = await _story(rooms, subject)
     if item is None and not story.known:
         return None
-    copies = _copies(story)
+    copies, arrived = _copies(story)
     if not subject.delivery_id and copies:
         latest = copies[-1].delivery_id or ""
         subject = Subject(latest, subject.event_id, subject.source, subject.tenant)
     entries = await _entries(rooms, subject, story)
     runs = _runs(entries) or _runs_of(item)
-    return Dossier(subject, story, item, copies, entries, runs, _letter(item, entries, mask))
+    return Dossier(
+        subject=subject,
+        story=story,
+        item=item,
+        copies=copies,
+        arrived=arrived,
+        entries=entries,
+        runs=_first_and_latest(runs, _MOST_RUNS),
+        begun=len(runs),
+        letter=_letter(item, entries, mask),
+    )
 
 
 async def _story(rooms: Rooms, subject: Subject) -> Story:
@@ -143,19 +162,31 @@ async def _story(rooms: Rooms, subject: Subject) -> Story:
     return next(story for story in stories if story.tenant == subject.tenant)
 
 
-def _copies(story: Story) -> list[Arrival]:
-    """Return the deliveries of an event; those the history does not know from the inbox."""
-    by_delivery: dict[str | None, list[Entry]] = {}
+def _copies(story: Story) -> tuple[list[Arrival], int]:
+    """Return deliveries of an event, and how many there are.
+
+    Those the history does not know are told from the inbox.
+    """
+    by_delivery: defaultdict[str | None, list[Entry]] = defaultdict(list)
     for entry in story.entries:
-        by_delivery.setdefault(entry.record.delivery_id, []).append(entry)
-    copies = [
-        arrival_of(entry, by_delivery[entry.record.delivery_id])
-        for entry in story.entries
-        if entry.record.kind is Kind.RECEIVED
-    ]
-    known = {copy.delivery_id for copy in copies}
-    copies += [arrival_of_item(item) for item in story.items if item.id not in known]
-    return sorted(copies, key=lambda copy: copy.at)
+        by_delivery[entry.record.delivery_id].append(entry)
+    came: list[Entry | Item] = [e for e in story.entries if e.record.kind is Kind.RECEIVED]
+    came += [item for item in story.items if item.id not in by_delivery]
+    shown = _first_and_latest(sorted(came, key=_moment), _MOST_COPIES)
+    return [
+        arrival_of_item(each)
+        if isinstance(each, Item)
+        else arrival_of(each, by_delivery[each.record.delivery_id])
+        for each in shown
+    ], len(came)
+
+
+def _moment(came: Entry | Item) -> float:
+    return came.delivery.received_at if isinstance(came, Item) else came.record.at
+
+
+def _first_and_latest(rows: list[_T], most: int) -> list[_T]:
+    return rows if len(rows) <= most else [rows[0], *rows[1 - most :]]
 
 
 async def _entries(rooms: Rooms, subject: Subject, story: Story) -> list[Entry]:

@@ -17,7 +17,7 @@ __all__ = ["Entrance"]
 
 _SESSION = 12 * 3600.0
 _SEE_OTHER, _WRONG = 303, 401
-_SAFE = "/?&=%-._~"
+_SAFE = "/?&=%+-._~"
 
 
 class Entrance:

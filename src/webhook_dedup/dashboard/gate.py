@@ -6,10 +6,10 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,9 +18,9 @@ from .auth import SESSION_COOKIE, Door, Role, bearer_of
 from .links import asked_of
 from .sessions import csrf_token
 
-__all__ = ["Gate", "Refused", "Visitor", "cookie_path", "set_cookie", "visitor_of"]
+__all__ = ["EXIT", "Gate", "Refused", "Visitor", "cookie_path", "set_cookie", "visitor_of"]
 
-_ASSETS, _ENTRANCE, _EXIT = "/static/", "/sign-in", "/sign-out"
+_ASSETS, _ENTRANCE, EXIT = "/static/", "/sign-in", "/sign-out"
 _VISIT_COOKIE = "webhook_dedup_visit"
 _VISITOR = "webhook_dedup.visitor"
 _LARGEST_FORM = 16_384
@@ -152,7 +152,7 @@ class Gate:
             return visitor
         if request.method != "POST":
             raise Refused(_NOT_ALLOWED, "pages take GET and POST")
-        if path not in {_ENTRANCE, _EXIT}:
+        if path not in {_ENTRANCE, EXIT}:
             visitor.must_act()
         form = await _form(request)
         if not self._bears_token(request):
@@ -177,7 +177,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             if "etag" in headers:  # an asset, whose address tells its version
                 headers["Cache-Control"] = "public, max-age=31536000, immutable"
-            elif _VISIT_COOKIE not in self._request.cookies:
+            elif not self._request.cookies.get(_VISIT_COOKIE):
                 headers.append("Set-Cookie", self._cookie())
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
@@ -218,10 +218,13 @@ def _check_readable(request: Request) -> None:
 
 async def _form(request: Request) -> dict[str, str]:
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            raise Refused(_TOO_LARGE, "the form is too large")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LARGEST_FORM:
+                raise Refused(_TOO_LARGE, "the form is too large")
+    except ClientDisconnect as exc:
+        raise Refused(_BAD_REQUEST, "the form did not come whole") from exc
     return dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
 
 
@@ -246,8 +249,9 @@ def _same_origin(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
     # Schemes may differ behind a proxy. Whoever sends no Origin is no browser of these days.
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return origin is None or origin in {f"http://{host}", f"https://{host}"}
 
 
 def _name(request: Request, role: Role | None) -> str:

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 from ..contracts import Sought
 from ..desk.stories import Rooms
 from ..errors import SchemaError
-from ..model import Item
-from ..observe.history import Entry, History
+from ..observe.history import Entries, Entry, History
 from ..observe.record import Kind
-from .arrival import Arrival, State, arrival_of_item
+from .arrival import Arrival, State, arrival_of_item, kinds_of
 from .gathered import AROUND, Gathered
 
-__all__ = ["Page", "Wish", "entry_id", "items_of", "listed"]
+__all__ = ["Page", "Wish", "entry_id", "found_in_inbox", "listed"]
 
 PER_PAGE = 50
 _AT_ONCE = 250
 _MOST_LOOKED_AT = 5_000
+_MOST_PAGES = 200
 _TIME = 16  # digits of an id that tell when
 _IN_INBOX: dict[State | None, Literal["waiting", "dead"]] = {
     State.WAITING: "waiting",
     State.DEAD: "dead",
 }
 # By which of its entries a delivery in this state is found.
-_MARKS = {
-    State.HANDLED: Kind.SUCCEEDED,
-    State.SKIPPED: Kind.SKIPPED,
-    State.FAILED: Kind.FAILED,
-    State.REJECTED: Kind.REJECTED,
+_MARKS: dict[State | None, Sequence[Kind]] = {
+    state: kinds_of(state) for state in (State.HANDLED, State.SKIPPED, State.FAILED, State.REJECTED)
 }
 _ENTRY_ID = re.compile(r"[0-9a-f]{16,64}")
 _CALLS = {Kind.REJECTED, Kind.STARTED, Kind.SKIPPED}
@@ -89,7 +86,7 @@ class Page:
 
     Attributes:
         arrivals: In their order.
-        after: Where the next page begins; empty on the last.
+        after: Where the next page begins, or where to look on; empty if there is nothing more.
         newest_first: Whether the order is that.
     """
 
@@ -117,33 +114,32 @@ def entry_id(text: str) -> str:
 async def _from_inbox(rooms: Rooms, wish: Wish, after: str) -> Page:
     if wish.state not in {None, *_IN_INBOX} or wish.reason is not None:
         return Page(())  # only a history knows
-    found: list[Arrival] = []
-    async for item in items_of(rooms, wish, after):
-        if len(found) == PER_PAGE:
-            return Page(found, found[-1].mark, newest_first=False)
-        found.append(arrival_of_item(item))
-    return Page(found, newest_first=False)
+    return await found_in_inbox(rooms, wish, after, most=PER_PAGE)
 
 
-async def items_of(rooms: Rooms, wish: Wish, after: str = "") -> AsyncIterator[Item]:
-    """Yield what waits or is dead as wished, the first received first, up to some thousands."""
+async def found_in_inbox(rooms: Rooms, wish: Wish, after: str = "", *, most: int) -> Page:
+    """Find what waits or is dead as wished, the first received first; look at some thousands."""
     text = (wish.text or "").casefold()
+    found: list[Arrival] = []
     for _ in range(_MOST_LOOKED_AT // PER_PAGE):
         try:
             page = await rooms.inbox.find(wish.sought, limit=PER_PAGE, after=after)
         except SchemaError:  # an app without sources has none
-            return
+            return Page(found, newest_first=False)
         for item in page:
             if text in item.event_id.casefold():
-                yield item
+                if len(found) == most:
+                    return Page(found, found[-1].mark, newest_first=False)
+                found.append(arrival_of_item(item))
         if len(page) < PER_PAGE:
-            return
+            return Page(found, newest_first=False)
         after = page[-1].id
+    return Page(found, after, newest_first=False)
 
 
 async def _from_history(history: History, wish: Wish, after: str) -> Page:
     found: list[Arrival] = []
-    gathered = Gathered(history, whole=not (after or wish.marked))
+    gathered = Gathered(history, whole=not (after or wish.marked or wish.text))
     if after:
         gathered.add(await _just_above(history, wish, after))
     for _ in range(_MOST_LOOKED_AT // _AT_ONCE):
@@ -156,22 +152,31 @@ async def _from_history(history: History, wish: Wish, after: str) -> Page:
             if len(found) > PER_PAGE:
                 return Page(found[:PER_PAGE], found[PER_PAGE - 1].mark)
         if len(entries) < _AT_ONCE:
-            return Page(found)
+            return Page(found, entries.stopped_at)
         after = entries[-1].id
     return Page(found, after)
 
 
-async def _entries(history: History, wish: Wish, after: str) -> Sequence[Entry]:
-    mark = _MARKS.get(wish.state) if wish.state else None
-    return await history.find(
-        source=wish.source,
-        reason=wish.reason,
-        kind=mark.value if mark else None,
-        event_id=wish.text,
-        since=None if wish.age is None else time.time() - wish.age,
-        limit=_AT_ONCE,
-        after=after,
-    )
+async def _entries(history: History, wish: Wish, after: str) -> Entries:
+    kinds: list[str | None] = [kind.value for kind in _MARKS.get(wish.state, ())]
+    since = None if wish.age is None else time.time() - wish.age
+    found = [
+        await history.find(
+            source=wish.source,
+            reason=wish.reason,
+            kind=kind,
+            event_id=wish.text,
+            since=since,
+            limit=_AT_ONCE,
+            after=after,
+            most_pages=_MOST_PAGES,
+        )
+        for kind in kinds or [None]
+    ]
+    end = max(each.stopped_at for each in found)
+    together = sorted(chain(*found), key=lambda entry: entry.id, reverse=True)
+    # Below the highest end some kinds were not looked for.
+    return Entries([entry for entry in together if entry.id >= end][:_AT_ONCE], end)
 
 
 async def _just_above(history: History, wish: Wish, after: str) -> Sequence[Entry]:

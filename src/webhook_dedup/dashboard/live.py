@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from ..errors import StoreError
 from ..observe.history import Entry, History
@@ -87,7 +89,9 @@ class Stream:
             return PlainTextResponse(busy, _BUSY, headers={"Retry-After": "30"})
         # Its end is the stream's own, so that the server can close the connection in good order.
         closing = anyio.Event()
-        return EventSourceResponse(
+        self._open += 1
+        return _Seated(
+            self._leave,
             self._events(request, rooms.history, closing),
             ping=_PING_EVERY,
             send_timeout=_SLOWEST_SEND,
@@ -98,7 +102,6 @@ class Stream:
     async def _events(
         self, request: Request, history: History, closing: anyio.Event
     ) -> AsyncIterator[ServerSentEvent]:
-        self._open += 1
         wanted, after = _asked(request)
         tail = _until(closing, self._longest, history.tail(after, every=_LOOK_EVERY))
         try:
@@ -110,8 +113,26 @@ class Stream:
         except StoreError:  # the browser comes again, and goes on behind what it has
             yield ServerSentEvent(event="away", data="the history does not answer")
         finally:
-            self._open -= 1
             await tail.aclose()
+
+    def _leave(self) -> None:
+        self._open -= 1
+
+
+class _Seated(EventSourceResponse):
+    """A stream whose seat is free again however it ends, also before its first word."""
+
+    def __init__(
+        self, leave: Callable[[], None], events: AsyncIterator[ServerSentEvent], **options: Any
+    ) -> None:
+        super().__init__(events, **options)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 def _asked(request: Request) -> tuple[Wanted, str]:

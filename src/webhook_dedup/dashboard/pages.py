@@ -17,6 +17,7 @@ from .gate import Refused
 from .links import asked_of
 from .listing import Page, Wish, listed
 from .live import Recent, recent
+from .outcome import outcome_of
 from .show import Show
 from .traffic import senders, traffic
 
@@ -80,7 +81,7 @@ class Pages:
     async def deliveries(self, request: Request) -> Response:
         """List deliveries as the filters say."""
         wish = wish_of(request)
-        return await self._list(request, "deliveries.html", wish)
+        return await self._list(request, "deliveries.html", wish, filtered=wish != Wish())
 
     async def dead(self, request: Request) -> Response:
         """List dead letters."""
@@ -92,9 +93,12 @@ class Pages:
             text=asked.text,
             error=asked.error,
         )
-        return await self._list(request, "dead.html", wish)
+        filtered = wish != Wish(state=State.DEAD)
+        return await self._list(request, "dead.html", wish, filtered=filtered)
 
-    async def _list(self, request: Request, template: str, wish: Wish) -> Response:
+    async def _list(
+        self, request: Request, template: str, wish: Wish, *, filtered: bool
+    ) -> Response:
         rooms = await self._show.place.rooms()
         page: Page = await listed(rooms, wish, asked_of(request).get("after", ""))
         return await self._show.page(
@@ -102,6 +106,8 @@ class Pages:
             template,
             page=page,
             wish=wish,
+            filtered=filtered,
+            outcome=outcome_of(request),
             keeps_history=rooms.history is not None,
             states=STATES,
             reasons=list(Reason),
@@ -123,6 +129,7 @@ class Pages:
             verdict=verdict,
             words=words,
             line_of=line_of,
+            outcome=outcome_of(request),
             keeps_history=rooms.history is not None,
         )
 

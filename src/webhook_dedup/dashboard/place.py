@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Protocol, cast
 
 from ..contracts import Forgetful, OperableInbox, Store
 from ..dedup import Dedup
 from ..desk.stories import Rooms
-from ..errors import MissingPower, SchemaError
+from ..errors import MissingPower, SchemaError, StoreError
 from ..observe.history import History
 from ..observe.log import fields
 from ..observe.record import Record
@@ -17,6 +19,7 @@ from ..routes import Route
 
 __all__ = ["DedupPlace", "Place", "StorePlace"]
 
+_LOOK_AGAIN = 2.0  # seconds between looks for a history that is not there yet
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -88,10 +91,14 @@ class StorePlace:
         self._inbox = inbox
         self._open = history
         self._history: History | None = None
+        self._opening = asyncio.Lock()
+        self._look_at = 0.0
 
     async def rooms(self) -> Rooms:
-        if self._history is None:
-            self._history = await self._opened()
+        async with self._opening:
+            if self._history is None and monotonic() >= self._look_at:
+                self._history = await self._opened()
+                self._look_at = monotonic() + _LOOK_AGAIN
         return Rooms(self._store, self._inbox, self._history)
 
     def record(self, record: Record) -> None:
@@ -110,9 +117,11 @@ class StorePlace:
         history = self._open()
         try:
             await history.start()
-        except SchemaError:
+        except StoreError as exc:
             await history.aclose()
-            return None
+            if isinstance(exc, SchemaError):
+                return None
+            raise
         return history
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
@@ -15,10 +15,11 @@ from ..providers.described import span_text
 __all__ = ["ago", "body_text", "finalized", "hexdump", "marked", "size", "span", "within"]
 
 _LONGEST_HEX = 4_096
-_LONGEST_TEXT = 65_536
+_LONGEST_TEXT = 32_768
 _PER_LINE = 16
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _LAYOUT = "\n\t"
+_ESCAPED, _END = Markup('<span class="escape">'), Markup("</span>")
 
 
 def finalized(value: object) -> object:
@@ -38,25 +39,12 @@ def marked(text: str, limit: int | None = None, *, layout: bool = False) -> Mark
     """
     kept = _LAYOUT if layout else ""
     shown = text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+    if shown.isprintable():
+        return escape(shown)
     return Markup().join(
-        Markup('<span class="escape">{}</span>').format(escape_of(part))
-        if not part.isprintable() and part not in kept
-        else escape(part)
-        for part in _parts(shown, kept)
+        _ESCAPED + "".join(map(escape_of, run)) + _END if odd else escape("".join(run))
+        for odd, run in groupby(shown, lambda each: not (each.isprintable() or each in kept))
     )
-
-
-def _parts(text: str, kept: str) -> Iterator[str]:
-    """Yield runs of plain characters, and one by one what must be escaped."""
-    begin = 0
-    for at, each in enumerate(text):
-        if not each.isprintable() and each not in kept:
-            if begin < at:
-                yield text[begin:at]
-            yield each
-            begin = at + 1
-    if begin < len(text):
-        yield text[begin:]
 
 
 def ago(moment: float | None) -> Markup:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..contracts import Inspector, OperableInbox, Sought, Store
 from ..errors import SchemaError
 from ..model import Item, Key
-from ..observe.history import Entry, History
+from ..observe.history import Entries, Entry, History
 from .story import Story
 
 __all__ = ["Rooms", "stories_of"]
@@ -42,13 +42,15 @@ async def stories_of(
         source: Only of this source, whose story is told even if nothing is known.
         tenant: Of which tenant that story is.
     """
-    entries: Sequence[Entry] = ()
+    entries = Entries()
     if rooms.history is not None:
         entries = await rooms.history.story(event_id, source)
+    cut = bool(entries.stopped_at)
     items = await _items(rooms.inbox, Sought(source=source, event_id=event_id))
     stories = {} if source is None else {(source, tenant): Story(event_id, source, tenant)}
     _sort(entries, items, stories, event_id)
-    return [await _with_claim(rooms.store, stories[place]) for place in sorted(stories)]
+    told = [replace(stories[place], cut=cut) for place in sorted(stories)]
+    return [await _with_claim(rooms.store, story) for story in told]
 
 
 async def _items(inbox: OperableInbox, sought: Sought) -> Sequence[Item]:

@@ -28,6 +28,7 @@ class Story:
         entries: Of the history, in their order.
         items: Of the inbox, the first received first.
         claim: How the event stands in the store; ``None`` if it is absent there.
+        cut: Whether of thousands of entries only the first and the last are told.
     """
 
     event_id: str
@@ -36,6 +37,7 @@ class Story:
     entries: list[Entry] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     claim: Claim | None = None
+    cut: bool = False
 
     @property
     def known(self) -> bool:
@@ -187,7 +189,8 @@ def _copies(story: Story) -> str:
     )
     skipped = ", ".join(f"{count} skipped as {reason}" for reason, count in skips.items())
     runs = story.count(Kind.STARTED)
-    return f"It arrived {_times(arrived)} and ran {_times(runs)}{', ' if skips else ''}{skipped}."
+    told = f"It arrived {_times(arrived)} and ran {_times(runs)}{', ' if skips else ''}{skipped}"
+    return f"{told}, and more often than is told here." if story.cut else f"{told}."
 
 
 def _times(number: int) -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import unquote_plus
 
 __all__ = ["MASK", "masked_headers", "masked_query"]
 
 MASK = "***"
 _SECRET = re.compile(
-    r"auth|cookie|signature|\bsig\b|-sign\b|hmac|secret|token|passw|credential|api-?key|access-?key",
-    re.IGNORECASE,
+    r"""
+      auth | cookie | signature | hmac | secret | credential | passw | passphrase | jwt | ^code$
+    | (?<![a-z]) (?:sig|sign|pwd|pass) (?![a-z])
+    | (?:api|access) [-_]? key
+    # What repeats is known by these; and Bitbucket names its events by X-Event-Key.
+    | (?<!idempotency[-_]) token
+    | (?<!idempotency) (?<!idempotency[-_]) (?<!event[-_]) key \W* $
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -48,4 +56,4 @@ def _sounds_secret(name: str) -> bool:
 
 def _masked_field(field: str) -> str:
     name, equals, _ = field.partition("=")
-    return f"{name}={MASK}" if equals and _sounds_secret(name) else field
+    return f"{name}={MASK}" if equals and _sounds_secret(unquote_plus(name)) else field

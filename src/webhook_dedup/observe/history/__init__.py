@@ -1,6 +1,6 @@
 """What happened to recent deliveries, kept for the people who ask."""
 
-from .entry import Entry, Request
+from .entry import Entries, Entry, Request
 from .history import History
 
-__all__ = ["Entry", "History", "Request"]
+__all__ = ["Entries", "Entry", "History", "Request"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..record import Record
 
-__all__ = ["Entry", "Request"]
+__all__ = ["Entries", "Entry", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,16 @@ class Entry:
     record: Record
     traceback: str | None = None
     request: Request | None = None
+
+
+class Entries(list[Entry]):
+    """Entries that were looked for.
+
+    Attributes:
+        stopped_at: Where looking stopped before its end, so that more may be behind it; empty if
+            it did not.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = (), stopped_at: str = "") -> None:
+        super().__init__(entries)
+        self.stopped_at = stopped_at

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigError
 from ...policy import Duration, seconds
 from ..record import Record
-from .entry import Entry
+from .entry import Entries, Entry
 from .ledger import Ledger, Wanted, open_ledger
 from .page import Kept, Page, Pen, page_of, read_page
 from .scribe import Scribe
@@ -25,7 +25,7 @@ _PAUSE_BETWEEN_TRIMS = 0.05
 _LAST_WRITE = 5.0
 _AT_ONCE = 25  # pages
 _FOLLOWED_AT_ONCE = 100  # more than are ever written in the same instant
-_LONGEST_STORY = 1_000  # pages
+_STORY_BEGINS, _STORY_ENDS = 25, 100  # pages
 _OVERLAP = 1.0
 
 
@@ -48,6 +48,8 @@ class History:
         mask_headers: Names of headers whose values are not kept, beside those that look secret.
         bodies: Keep the bodies of deliveries.
         create: Make the table if it is absent. A reader passes ``False``.
+        trims: Delete what is too old or too much. A reader passes ``False``, as does a writer where
+            another process decides what is kept: ``keep`` and ``most`` mean nothing then.
         room: How many records wait to be written at most.
         every: Seconds for which records are collected into a batch.
         trim_every: Seconds between deletions of what is too old or too much.
@@ -65,6 +67,7 @@ class History:
         mask_headers: Iterable[str] = (),
         bodies: bool = False,
         create: bool = True,
+        trims: bool = True,
         room: int = 10_000,
         every: Duration = 0.5,
         trim_every: Duration = 30.0,
@@ -73,6 +76,7 @@ class History:
             raise ConfigError("a history needs room: most and room must be 1 or more")
         self._place = place
         self._create = create
+        self._trims = trims
         self._keep = seconds(keep, "keep")
         self._most = most
         self._ledger: Ledger = open_ledger(place, create=create)
@@ -127,7 +131,8 @@ class History:
         until: float | None = None,
         limit: int = 100,
         after: str = "",
-    ) -> Sequence[Entry]:
+        most_pages: int | None = None,
+    ) -> Entries:
         """List entries, the latest first, and those of one delivery together.
 
         Args:
@@ -138,37 +143,60 @@ class History:
             since: Unix time, included.
             until: Unix time, not included.
             limit: How many at most.
-            after: The last id of the page before.
+            after: The last id of the page before, or where it stopped.
+            most_pages: How many written pages, of up to 200 entries, are looked at at most. When
+                there are more, :attr:`Entries.stopped_at` says where to go on.
         """
         wanted = Wanted(source, kind, reason, event_id, since, until)
-        # The page of the last entry again, since there may be more on it.
-        below = f"{page_of(after)}~" if after else ""
-        found: list[Entry] = []
-        while len(found) < limit:
-            pages = await self._ledger.find(wanted, min(limit + 1, _AT_ONCE), below)
-            if not pages:
+        found = Entries()
+        looked_at, last = 0, ""
+        async for page in self._below(after, wanted, min(limit + 1, _AT_ONCE)):
+            if looked_at == most_pages:
+                found.stopped_at = last
                 break
-            for page in pages:
-                found += [
-                    entry
-                    for entry in reversed(read_page(page))
-                    if wanted.admits(entry) and not entry.id >= after > ""
-                ]
-                if len(found) >= limit:  # to read a page costs more than to fetch it
-                    break
-            below = pages[-1].id
-        return found[:limit]
+            found += [
+                entry
+                for entry in reversed(read_page(page))
+                if wanted.admits(entry) and not entry.id >= after > ""
+            ]
+            if len(found) >= limit:  # to read a page costs more than to fetch it
+                break
+            looked_at, last = looked_at + 1, page.id
+            await asyncio.sleep(0)  # events come first
+        del found[limit:]
+        return found
 
-    async def story(self, event_id: str, source: str | None = None) -> Sequence[Entry]:
-        """Tell everything kept about one event id, in the order it happened."""
-        pages = await self._ledger.of_event(event_id, _LONGEST_STORY)
-        entries = [
-            entry
-            for page in pages
-            for entry in read_page(page)
-            if entry.record.event_id == event_id and source in {None, entry.record.source}
-        ]
-        return sorted(entries, key=lambda entry: entry.record.at)
+    async def _below(self, after: str, wanted: Wanted, at_once: int) -> AsyncIterator[Kept]:
+        """Yield pages that may hold what is wanted, the latest first, from an id downwards."""
+        below = page_of(after)
+        if below != after:  # an entry's: there may be more on its page
+            below += "~"
+        while pages := await self._ledger.find(wanted, at_once, below):
+            for page in pages:
+                yield page
+            below = pages[-1].id
+
+    async def story(self, event_id: str, source: str | None = None) -> Entries:
+        """Tell what is kept about one event id, in the order it happened.
+
+        Of an event with thousands of copies the beginning and the end are told;
+        :attr:`Entries.stopped_at` is where the beginning ends.
+        """
+        pages = await self._ledger.of_event(event_id, _STORY_ENDS)
+        begins: Sequence[Kept] = ()
+        if len(pages) == _STORY_ENDS:
+            asked = await self._ledger.of_event(event_id, _STORY_BEGINS, first=True)
+            begins = [page for page in asked if page.id < pages[0].id]
+        entries: list[Entry] = []
+        for page in (*begins, *pages):
+            entries += [
+                entry
+                for entry in read_page(page)
+                if entry.record.event_id == event_id and source in {None, entry.record.source}
+            ]
+            await asyncio.sleep(0)  # events come first
+        entries.sort(key=lambda entry: entry.record.at)
+        return Entries(entries, begins[-1].id if len(begins) == _STORY_BEGINS else "")
 
     async def tail(self, after: str = "", *, every: float = 0.5) -> AsyncIterator[Entry]:
         """Yield entries as they are written, by whatever process, without end.
@@ -209,11 +237,11 @@ class History:
 
     async def _write(self, pages: Sequence[Page]) -> None:
         self._reopen()
-        await self._ledger.write(pages)
+        await self._ledger.write(pages, self._keep if self._trims else None)
 
     async def _trim(self) -> None:
         """Delete a bit at a time, so that nobody waits long for the ledger."""
-        while True:
+        while self._trims:
             trimmed = await self._ledger.trim(self._keep, self._most, _TRIMMED_AT_ONCE)
             if trimmed < _TRIMMED_AT_ONCE:
                 return

@@ -81,8 +81,13 @@ class Ledger(Protocol):
     async def start(self) -> None:
         """Connect and prepare; may be called again."""
 
-    async def write(self, pages: Sequence[Page]) -> None:
-        """Keep pages. One whose id is there already is left as it is."""
+    async def write(self, pages: Sequence[Page], keep: float | None) -> None:
+        """Keep pages. One whose id is there already is left as it is.
+
+        Args:
+            pages: What to keep.
+            keep: For how many seconds at least; ``None`` where another process decides.
+        """
 
     async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
         """List pages, the highest ids first, and below the id ``below`` if it is given.
@@ -90,8 +95,8 @@ class Ledger(Protocol):
         Every page that holds an entry which is meant is there; others may be.
         """
 
-    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
-        """List the pages of one event id, in the order of their ids; the last ``limit`` of them.
+    async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
+        """List pages of one event id, in the order of their ids; the last ``limit`` or the first.
 
         Others may be among them.
         """

@@ -20,6 +20,7 @@ _CONNECTIONS = 2
 _TIMEOUT = 5.0
 _AT_ONCE = 25  # pages; a script holds up the server
 _GRACE = 86_400.0
+_KEEP_UNTOLD = 7 * 86_400.0
 
 
 class RedisLedger:
@@ -40,7 +41,6 @@ class RedisLedger:
         self._owned = False
         self._wire = Wire(client, describe(client), room_for(client, _CONNECTIONS))
         self._base = f"{prefix}{{{prefix}history}}:".encode()
-        self._keep = 7 * _GRACE
 
     @classmethod
     def from_url(cls, url: str, *, create: bool = True) -> RedisLedger:  # noqa: ARG003  # no tables
@@ -60,10 +60,11 @@ class RedisLedger:
     async def start(self) -> None:
         await self.written("")
 
-    async def write(self, pages: Sequence[Page]) -> None:
+    async def write(self, pages: Sequence[Page], keep: float | None) -> None:
+        lasting = int((_KEEP_UNTOLD if keep is None else keep) + _GRACE)
         for start in range(0, len(pages), _AT_ONCE):
             words = [word for page in pages[start : start + _AT_ONCE] for word in _words(page)]
-            await self._wire.call(WRITE, self._base, int(self._keep + _GRACE), *words)
+            await self._wire.call(WRITE, self._base, lasting, int(keep is not None), *words)
 
     async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
         # What filters ask for is not looked at on the server, which would be held up.
@@ -72,9 +73,9 @@ class RedisLedger:
         lower = f"[{wanted.earliest}" if wanted.earliest else "-"
         return _pages(await self._wire.call(FIND, self._base, upper, lower, min(limit, _AT_ONCE)))
 
-    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
+    async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
         name = digest(event_id).hex()
-        pages = _pages(await self._wire.call(OF_EVENT, self._base, name, limit))
+        pages = _pages(await self._wire.call(OF_EVENT, self._base, name, limit, int(first)))
         return sorted(pages, key=lambda page: page.id)
 
     async def since(self, written: float, limit: int) -> Sequence[Kept]:
@@ -85,7 +86,6 @@ class RedisLedger:
         return float(await self._wire.call(WRITTEN, self._base, page_id)) / 1_000_000
 
     async def trim(self, keep: float, most: int, limit: int) -> int:
-        self._keep = keep
         trimmed = await self._wire.call(TRIM, self._base, int(keep * 1_000_000), most, limit)
         return int(trimmed)
 

@@ -55,6 +55,7 @@ class Scribe:
         self._every = every
         self._tidy_every = tidy_every
         self._tidy_at = 0.0
+        self._untidy = False
         self._taken: deque[Record] = deque()
         self._making: Iterator[Page] = iter(())
         self._pages: deque[Page] = deque()
@@ -124,14 +125,16 @@ class Scribe:
         while left > 0:
             part = list(islice(self._pages, min(_AT_ONCE, left)))
             await self._write(part)
+            self._untidy = True
             left -= len(part)
             for page in part:
                 self._pages.popleft()
                 self._paged -= page.size
                 self._bytes -= len(page.data)
-        if monotonic() >= self._tidy_at:
+        if self._untidy and monotonic() >= self._tidy_at:
             self._tidy_at = monotonic() + self._tidy_every
             await self._tidy()
+            self._untidy = False
 
     async def _make_pages(self) -> None:
         """Make pages of what was taken, so that nothing holds on to deliveries and exceptions."""

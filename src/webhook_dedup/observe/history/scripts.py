@@ -38,10 +38,21 @@ local function pages(found)
 end
 """
 
-# ARGV: seconds to keep, then for each page its id, size, digests and data.
+# ARGV: seconds to last, 1 to decide that, then for each page its id, size, digests and data.
 _WRITE = """
 local score = string.format('%.0f', now)
-for at = 2, #ARGV, 4 do
+local lasting, decides = tonumber(ARGV[1]), ARGV[2] == '1'
+if not decides then
+  local others = redis.call('TTL', data)
+  if others > 0 then lasting = others end
+end
+
+-- Who does not decide shortens nothing.
+local function last(key)
+  if decides or redis.call('TTL', key) < lasting then redis.call('EXPIRE', key, lasting) end
+end
+
+for at = 3, #ARGV, 4 do
   local id, entries, digests = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if redis.call('HSETNX', data, id, ARGV[at + 3]) == 1 then
     redis.call('HSET', about, id, entries .. ' ' .. digests)
@@ -50,11 +61,11 @@ for at = 2, #ARGV, 4 do
     redis.call('INCRBY', size, entries)
     for digest in string.gmatch(digests, '%x+') do
       redis.call('SADD', base .. 'event:' .. digest, id)
-      redis.call('EXPIRE', base .. 'event:' .. digest, ARGV[1])
+      last(base .. 'event:' .. digest)
     end
   end
 end
-for _, key in ipairs({data, about, written, ids, size}) do redis.call('EXPIRE', key, ARGV[1]) end
+for _, key in ipairs({data, about, written, ids, size}) do last(key) end
 return #ARGV
 """
 
@@ -63,10 +74,13 @@ _FIND = """
 return pages(redis.call('ZREVRANGEBYLEX', ids, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3]))
 """
 
-# ARGV: digest, how many.
+# ARGV: digest, how many, 1 for the first of them and 0 for the last.
 _OF_EVENT = """
 local found = redis.call('SMEMBERS', base .. 'event:' .. ARGV[1])
-table.sort(found, function(one, other) return one > other end)
+table.sort(found, function(one, other)
+  if ARGV[3] == '1' then return one < other end
+  return one > other
+end)
 return pages({unpack(found, 1, math.min(#found, ARGV[2]))})
 """
 

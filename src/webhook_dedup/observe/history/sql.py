@@ -109,17 +109,18 @@ class SqlLedger:
     async def start(self) -> None:
         await self._database.start()
 
-    async def write(self, pages: Sequence[Page]) -> None:
+    async def write(self, pages: Sequence[Page], keep: float | None) -> None:  # noqa: ARG002  # rows stay until they are deleted
         asked = self._database.dialect.rows([_columns(page) for page in pages])
         await self._database.rows(self._statements.write, asked)
 
     async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
         return await self._pages(self._statements.find(wanted, limit, below))
 
-    async def of_event(self, event_id: str, limit: int) -> Sequence[Kept]:
+    async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
         asked = {"event": _value(event_id), "at_most": limit}
-        last = await self._pages(self._statements.of_event, asked)
-        return last[::-1]
+        if first:
+            return await self._pages(self._statements.first_of_event, asked)
+        return (await self._pages(self._statements.last_of_event, asked))[::-1]
 
     async def since(self, written: float, limit: int) -> Sequence[Kept]:
         return await self._pages(self._statements.since, {"begin": written, "at_most": limit})
@@ -179,12 +180,13 @@ class _Statements:
         at_most: Any = bindparam("at_most")
         self.write = self._write()
         # Read through: an index of all ids would cost more with every event than this ever does.
-        self.of_event = (
+        of_event = (
             select(*self._kept)
             .where(dialect.position(pages.c.events, bindparam("event", type_=Text())) > 0)
-            .order_by(pages.c.id.desc())
             .limit(at_most)
         )
+        self.first_of_event = of_event.order_by(pages.c.id)
+        self.last_of_event = of_event.order_by(pages.c.id.desc())
         self.since = (
             select(*self._kept)
             .where(pages.c.written >= bindparam("begin", type_=Double()))
