@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from .contracts import Inbox, Store, never_waits
 from .errors import StoreError, StoreUnavailable
@@ -25,6 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
+_Verb: TypeAlias = "Callable[[Sequence[T]], Awaitable[Sequence[R] | None]]"
 
 MAX_BATCH = 256
 ANSWERED_A_TURN = 64
@@ -35,7 +36,7 @@ class Lane(Generic[T, R]):
     """Turns calls of one verb into batches of distinct keys, on the event loop it is made on.
 
     Args:
-        verb: Takes a batch, gives answers in order. Repeating it must be safe.
+        verb: Takes a batch, gives answers in order or none at all. Repeating it must be safe.
         key: Names what must be distinct within a batch.
         orphan: Called with the answer to a call whose caller was cancelled meanwhile, or with
             ``None`` when that call was cut off.
@@ -43,7 +44,7 @@ class Lane(Generic[T, R]):
 
     def __init__(
         self,
-        verb: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        verb: _Verb[T, R],
         key: Callable[[T], object],
         orphan: Callable[[T, R | None], None] | None = None,
     ) -> None:
@@ -58,8 +59,13 @@ class Lane(Generic[T, R]):
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._worker: asyncio.Task[None] | None = None
 
-    async def __call__(self, request: T) -> R:
-        """Make one call and return its answer, or raise what the store raised for it."""
+    def __call__(self, request: T) -> Awaitable[R]:
+        """Make one call. Awaited, it gives its answer or raises what the store raised for it."""
+        if self._busy and self._orphan is None:
+            return self._enqueue(request)  # itself: each coroutine more is one in every event
+        return self._call(request)
+
+    async def _call(self, request: T) -> R:
         future = self._enqueue(request)
         if not self._busy:
             self._busy = True
@@ -104,7 +110,8 @@ class Lane(Generic[T, R]):
     async def _ask_alone(self, request: T) -> R:
         """Ask for one call in its caller's own task, with no future."""
         try:
-            return (await self._ask([request]))[0]
+            [answer] = await self._ask([request])
+            return cast(R, answer)
         except asyncio.CancelledError:
             # The store may or may not have acted; what it granted must not stay with nobody.
             if self._orphan is not None:
@@ -176,8 +183,10 @@ class Lane(Generic[T, R]):
             if position % ANSWERED_A_TURN == ANSWERED_A_TURN - 1:
                 await asyncio.sleep(0)
 
-    async def _ask(self, requests: Sequence[T]) -> Sequence[R]:
+    async def _ask(self, requests: Sequence[T]) -> Sequence[Any]:
         answers = await self._verb(requests)
+        if answers is None:
+            return [None] * len(requests)
         if len(answers) != len(requests):
             raise StoreError(f"asked for {len(requests)} answers, the store gave {len(answers)}")
         return answers
@@ -204,12 +213,13 @@ _id_of = attrgetter("id")
 class Direct(Generic[T, R]):
     """Makes each call by itself: what never waits gains nothing by company."""
 
-    def __init__(self, verb: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(self, verb: _Verb[T, R]) -> None:
         self._verb = verb
 
-    async def __call__(self, request: T) -> R:
+    async def __call__(self, request: T) -> Any:
         """Make one call and return its answer."""
-        return (await self._verb([request]))[0]
+        answers = await self._verb([request])
+        return None if answers is None else answers[0]
 
     async def idle(self) -> None:
         """Wait for nothing."""
@@ -217,7 +227,7 @@ class Direct(Generic[T, R]):
 
 def _lane(
     room: object,
-    verb: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+    verb: _Verb[T, R],
     key: Callable[[T], object],
     orphan: Callable[[T, R | None], None] | None = None,
 ) -> Lane[T, R] | Direct[T, R]:
@@ -274,6 +284,10 @@ class Coalescer:
         task.add_done_callback(self._background.discard)
 
 
+_Silent: TypeAlias = Lane[Item, None] | Direct[Item, None]
+"""A verb that answers nothing."""
+
+
 class InboxCoalescer:
     """The verbs of an inbox for one item at a time, the frequent ones batched across callers.
 
@@ -291,9 +305,9 @@ class InboxCoalescer:
     def __init__(self, inbox: Inbox, lease: float) -> None:
         self.inbox = inbox
         self._lease = lease
-        self.put = _lane(inbox, self._put_all, _id_of)
+        self.put: _Silent = _lane(inbox, lambda items: inbox.put(items, lease), _id_of)
         self.begin = _lane(inbox, inbox.begin, _id_of)
-        self.done = _lane(inbox, self._done_all, _id_of)
+        self.done: _Silent = _lane(inbox, inbox.done, _id_of)
 
     async def take(self, limit: int) -> Sequence[Item]:
         """Hand over what is due; see :meth:`Inbox.take`."""
@@ -303,11 +317,3 @@ class InboxCoalescer:
         """Wait for batches under way."""
         for lane in (self.put, self.begin, self.done):
             await lane.idle()
-
-    async def _put_all(self, items: Sequence[Item]) -> Sequence[None]:
-        await self.inbox.put(items, self._lease)
-        return [None] * len(items)
-
-    async def _done_all(self, items: Sequence[Item]) -> Sequence[None]:
-        await self.inbox.done(items)
-        return [None] * len(items)

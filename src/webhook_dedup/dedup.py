@@ -244,10 +244,7 @@ class Dedup:
 
     def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
         """Make the job that runs an event."""
-
-        def work(shown: Event) -> Awaitable[int]:
-            return self._perform(route.narrow(delivery, shown), shown)
-
+        work = _Performance(self._perform, route, delivery)
         return Job(event, route.policy, route.ttl, self.guarded(route, delivery, work))
 
     def guarded(self, route: Route, delivery: Delivery, work: Work) -> Work:
@@ -290,6 +287,23 @@ class Dedup:
                     f"work=False cannot work for source {route.source.name!r} with "
                     f"ack={route.source.ack!r}, which runs the handler here; write ack='first'"
                 )
+
+
+class _Performance:
+    """Runs the app for a delivery and the items of it that are shown.
+
+    A closure would do the same with six objects, for every event.
+    """
+
+    __slots__ = ("_delivery", "_perform", "_route")
+
+    def __init__(self, perform: Perform, route: Route, delivery: Delivery) -> None:
+        self._perform = perform
+        self._route = route
+        self._delivery = delivery
+
+    def __call__(self, shown: Event) -> Awaitable[int]:
+        return self._perform(self._route.narrow(self._delivery, shown), shown)
 
 
 class _Process:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -75,7 +74,7 @@ class Engine:
         sent = monotonic()
         if len(bids) <= 1:
             return [await self.store.claim(bid) for bid in bids], sent
-        asking = [asyncio.create_task(self.store.claim(bid)) for bid in bids]
+        asking = [asyncio.ensure_future(self.store.claim(bid)) for bid in bids]
         try:
             await asyncio.wait(asking)
             return [task.result() for task in asking], sent
@@ -85,7 +84,7 @@ class Engine:
             self._give_back(asking)
             raise
 
-    def _give_back(self, asked: Iterable[asyncio.Task[Claim]]) -> None:
+    def _give_back(self, asked: Iterable[asyncio.Future[Claim]]) -> None:
         """Release what was granted and is not wanted any more, in the background."""
         for task in asked:
             # One that is not done yet was just cancelled, and the coalescer gives back its claim.
@@ -127,28 +126,29 @@ class Engine:
         claims = () if claim is None else (claim,)
         return await self.run_under(claims, work, lease=lease, sent=sent, timeout=timeout)
 
-    async def run_under(
+    def run_under(
         self,
         claims: Sequence[Claim],
-        work: Callable[[], Awaitable[T]],
-        *,
+        work: Callable[..., Awaitable[T]],
+        *args: Any,
         lease: float,
         sent: float,
         timeout: float | None = None,
         apart: bool = True,
-    ) -> Run:
-        """Run ``work`` under any number of claims; see :meth:`run`.
+    ) -> Coroutine[Any, Any, Run]:
+        """Run ``work`` with ``args`` under any number of claims; see :meth:`run`.
 
         It gets a task of its own (``apart``), because others may cancel the caller's; a task that
         was made for this run needs none.
         """
-        running = self._run(claims, work, lease, sent, timeout)
-        return await (_apart(running) if apart else running)
+        running = self._run(claims, work, args, lease, sent, timeout)
+        return _apart(running) if apart else running
 
     async def _run(
         self,
         claims: Sequence[Claim],
-        work: Callable[[], Awaitable[T]],
+        work: Callable[..., Awaitable[T]],
+        args: Sequence[Any],
         lease: float,
         sent: float,
         timeout: float | None,
@@ -159,7 +159,7 @@ class Engine:
         alarm = timeout and self._loop.call_later(timeout, cut.time_out)
         value = error = None
         try:
-            value = await work()
+            value = await work(*args)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:  # noqa: BLE001 - the caller judges it
@@ -180,7 +180,7 @@ class Engine:
             cancelled = isinstance(error, asyncio.CancelledError)
         return Run(value, error, duration, cancelled, lost)
 
-    async def complete(
+    def complete(
         self,
         event: Event,
         claim: Claim,
@@ -188,8 +188,10 @@ class Engine:
         result: bytes | None = None,
         *,
         patience: float | None = None,
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         """Mark a claim done, asking again for as long as the store is away.
+
+        A caller that is cancelled leaves the settlement to the background, until drain.
 
         Args:
             event: What the claim is for.
@@ -204,17 +206,17 @@ class Engine:
             ``None`` when the store has not said.
         """
         self._keeper.drop(claim)  # it may be settled inside its own run
-        settlement = Settlement(claim, ttl, result)
-        return await self._settle(partial(self._until_complete, event, settlement), patience)
+        completing = self._complete(event, Settlement(claim, ttl, result))
+        return completing if patience is None else self._within(patience, completing)
 
-    async def release(self, event: Event, claim: Claim) -> bool | None:
+    def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
         """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
 
         Returns:
             As :meth:`complete`.
         """
         self._keeper.drop(claim)  # it may be settled inside its own run
-        return await self._settle(partial(self._release, event, claim), None)
+        return self._release(event, claim)
 
     async def drain(self, timeout: float) -> None:
         """Stop asking stores that are away, wait for what is under way, stop renewing."""
@@ -225,17 +227,9 @@ class Engine:
             task.cancel()
         await self._keeper.aclose()
 
-    async def _settle(
-        self, settle: Callable[[], Coroutine[Any, Any, bool | None]], patience: float | None
-    ) -> bool | None:
-        """Settle, whatever becomes of the caller: who is cancelled leaves it to another task."""
-        if patience is None:
-            try:
-                return await settle()
-            except asyncio.CancelledError:
-                self.start(settle())  # every verb may be repeated
-                raise
-        task = self.start(settle())
+    async def _within(self, patience: float, settling: Coroutine[Any, Any, S]) -> S | None:
+        """Wait for a settlement for some seconds; it goes on, whatever becomes of the caller."""
+        task = self.start(settling)
         done, _ = await asyncio.wait([task], timeout=patience)
         return task.result() if done else None
 
@@ -250,26 +244,39 @@ class Engine:
         task.add_done_callback(self._settling.discard)
         return task
 
-    async def _until_complete(self, event: Event, settlement: Settlement) -> bool | None:
+    async def _complete(self, event: Event, settlement: Settlement) -> bool | None:
         wait = FIRST_WAIT
-        while True:
-            try:
-                return await self.store.complete(settlement)
-            except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
-                self._tell(event, exc)
-            if self._draining.is_set():
-                return None
-            try:
-                await asyncio.wait_for(self._draining.wait(), wait)
-            except asyncio.TimeoutError:
+        try:
+            while True:
+                try:
+                    return await self.store.complete(settlement)
+                except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
+                    self._tell(event, exc)
+                if self._draining.is_set():
+                    return None
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._draining.wait(), wait)
                 wait = min(wait * 2, LONGEST_WAIT)
+        except asyncio.CancelledError:
+            self._take_over(self._complete(event, settlement))
+            raise
 
     async def _release(self, event: Event, claim: Claim) -> bool | None:
         try:
             return await self.store.release(claim)
+        except asyncio.CancelledError:
+            self._take_over(self._release(event, claim))
+            raise
         except Exception as exc:  # noqa: BLE001 - the lease ends what the store cannot
             self._tell(event, exc)
             return None
+
+    def _take_over(self, settling: Coroutine[Any, Any, S]) -> None:
+        """Go on with the settlement of a caller that was cancelled: every verb may be repeated."""
+        if asyncio.current_task() in self._settling:  # the caller is ours, and its time is up
+            settling.close()
+        else:
+            self.start(settling)
 
     def _tell(self, event: Event, exc: Exception) -> None:
         unforeseen = None if isinstance(exc, StoreError) else exc

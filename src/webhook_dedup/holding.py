@@ -6,12 +6,13 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 from .batch import events_of
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreUnavailable
-from .model import Bid, Claim, Event, Outcome, new_token
+from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -20,6 +21,8 @@ __all__ = ["Holding", "Job", "Standing", "stand"]
 
 Pair = tuple[Event, Claim]
 Answer = tuple[Event, Claim | None]
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -59,18 +62,25 @@ class Standing:
     def __init__(self, answers: Sequence[Answer], sent: float) -> None:
         self.answers = answers
         self.sent = sent
-        self.to_run: list[Answer] = []
-        self.granted: list[Pair] = []
-        self.done: list[Pair] = []
-        self.elsewhere: list[Pair] = []
-        for event, claim in answers:
+        to_run: list[Any] = []
+        granted: list[Any] = []
+        done: list[Any] = []
+        elsewhere: list[Any] = []
+        for answer in answers:
+            claim = answer[1]
             if claim is None:
-                self.to_run.append((event, None))
+                to_run.append(answer)
             elif claim.outcome is Outcome.FRESH:
-                self.to_run.append((event, claim))
-                self.granted.append((event, claim))
+                to_run.append(answer)
+                granted.append(answer)
             else:
-                (self.done if claim.done else self.elsewhere).append((event, claim))
+                (done if claim.done else elsewhere).append(answer)
+        # Tuples, because an empty one is no object of its own, and these live as long as the run.
+        running: Any = tuple(to_run)
+        self.to_run: Sequence[Answer] = running
+        self.granted: Sequence[Pair] = running if len(granted) == len(to_run) else tuple(granted)
+        self.done: Sequence[Pair] = tuple(done)
+        self.elsewhere: Sequence[Pair] = tuple(elsewhere)
 
     @classmethod
     def unclaimed(cls, job: Job, sent: float) -> Standing:
@@ -93,16 +103,20 @@ async def stand(engine: Engine, job: Job, row: str) -> Standing:
 
     The tokens name the inbox row, so that the row knows its own.
     """
-    events = events_of(job.event)
-    lease = job.policy.lease
-    bids = [
-        Bid(str(event.key), new_token(row), lease, event.fingerprint)
-        for event in events
-        if event.key
-    ]
+    event = job.event
+    if event.key and not event.items:
+        sent = monotonic()
+        claim = await engine.store.claim(_bid(event, event.key, job, row))
+        return Standing(((event, claim),), sent)
+    events = events_of(event)
+    bids = [_bid(each, each.key, job, row) for each in events if each.key]
     claims, sent = await engine.claim_all(bids)
     answers = iter(claims)
-    return Standing([(event, next(answers) if event.key else None) for event in events], sent)
+    return Standing([(each, next(answers) if each.key else None) for each in events], sent)
+
+
+def _bid(event: Event, key: Key, job: Job, row: str) -> Bid:
+    return Bid(str(key), new_token(row), job.policy.lease, event.fingerprint)
 
 
 class Holding:
@@ -117,69 +131,83 @@ class Holding:
         standing: What its events' bids were answered with.
     """
 
+    __slots__ = ("_early", "_engine", "_job", "_record", "_standing", "_told", "event")
+
     def __init__(self, engine: Engine, record: Recorder, job: Job, standing: Standing) -> None:
         self._engine = engine
         self._record = record
         self._job = job
-        self._sent = standing.sent
-        self._claims = standing.granted
-        self._early: dict[str, asyncio.Future[bool | None]] = {}
-        self._told: set[str] = set()
-        self._running = [event for event, _ in standing.to_run]
+        self._standing = standing
+        # By token. Only items are settled early, so that an event without any has no dictionary.
+        self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
+        self._told = _NOTHING
         self.event = self._shown(standing)
 
-    @property
-    def untold(self) -> Sequence[Event]:
-        """The events whose success was not recorded while the handler ran."""
-        if not self._told:
-            return self._running
-        return [event for event in self._running if str(event.key) not in self._told]
+    def tell_each(self, kind: Kind, **fields: Any) -> None:
+        """Record how each event ended whose success was not recorded while the handler ran."""
+        for event, _ in self._standing.to_run:
+            if not self._told or str(event.key) not in self._told:
+                self._record.about(kind, event, **fields)
 
-    async def run(self, work: Callable[[Event], Awaitable[Any]], *, apart: bool) -> Run:
+    def run(
+        self, work: Callable[[Event], Awaitable[Any]], *, apart: bool
+    ) -> Coroutine[Any, Any, Run]:
         """Run ``work`` while the claims that are not settled yet are renewed.
 
         See :meth:`Engine.run_under`.
         """
         policy = self._job.policy
-        return await self._engine.run_under(
-            [claim for _, claim in self._claims],
-            functools.partial(work, self.event),
+        return self._engine.run_under(
+            [claim for _, claim in self._standing.granted],
+            work,
+            self.event,
             lease=policy.lease,
-            sent=self._sent,
+            sent=self._standing.sent,
             timeout=policy.handler_timeout,
             apart=apart,
         )
 
-    async def complete(
+    def complete(
         self, result: bytes | None = None, *, patience: float | None = None
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
         Returns:
             False when another token has one of the events, else ``None`` when the store has not
             said so of all, else True.
         """
-        if len(self._claims) == 1 and not self._early:
-            [(event, claim)] = self._claims
-            ttl = self._job.ttl
-            return await self._engine.complete(event, claim, ttl, result, patience=patience)
-        rest = [
-            self._engine.complete(event, claim, self._job.ttl, result, patience=patience)
-            for event, claim in self._claims
-            if claim.token not in self._early
-        ]
-        answers = [*await self._all(rest), *await self._all(list(self._early.values()))]
+        granted, ttl = self._standing.granted, self._job.ttl
+        if len(granted) == 1 and not self._early:
+            event, claim = granted[0]
+            return self._engine.complete(event, claim, ttl, result, patience=patience)
+        return self._complete_all(
+            [
+                self._engine.complete(event, claim, ttl, result, patience=patience)
+                for event, claim in self._unsettled
+            ]
+        )
+
+    async def _complete_all(
+        self, completing: Sequence[Coroutine[Any, Any, bool | None]]
+    ) -> bool | None:
+        early = list(self._early.values()) if self._early else []
+        answers = [*await self._all(completing), *await self._all(early)]
         return False if False in answers else None if None in answers else True
 
     async def release(self, lost: Sequence[Claim] = ()) -> None:
         """Give back what is neither settled nor lost."""
-        settled = self._early.keys() | {claim.token for claim in lost}
+        gone = {claim.token for claim in lost}
         left = [
             self._engine.release(event, claim)
-            for event, claim in self._claims
-            if claim.token not in settled
+            for event, claim in self._unsettled
+            if claim.token not in gone
         ]
         await self._all(left)
+
+    @property
+    def _unsettled(self) -> Sequence[Pair]:
+        granted, early = self._standing.granted, self._early
+        return [pair for pair in granted if pair[1].token not in early] if early else granted
 
     def _shown(self, standing: Standing) -> Event:
         """Return the event the handler sees: that of the delivery, with the items it may handle."""
@@ -195,7 +223,7 @@ class Holding:
 
     async def _settle(self, event: Event, claim: Claim | None) -> None:
         """Complete one item while the handler runs, once however often it is asked for."""
-        if claim is None:
+        if claim is None or self._early is None:
             return
         completion = self._early.get(claim.token)
         if completion is None:
@@ -207,7 +235,7 @@ class Holding:
         if not completed:
             raise LeaseLost(f"another holder has item {event.id!a} now")
         if claim.key not in self._told:
-            self._told.add(claim.key)
+            self._told |= {claim.key}
             self._record.about(Kind.SUCCEEDED, event, detail="settled by its handler")
 
     async def _all(

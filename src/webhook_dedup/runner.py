@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from .coalesce import InboxCoalescer
@@ -62,9 +61,8 @@ class Runner:
         self._poll = poll
         self._jobs = jobs
         self._record = record
-        self._lease = policy.lease
         self._limit = policy.max_in_flight
-        self._runs: set[asyncio.Task[None]] = set()
+        self._runs: dict[asyncio.Task[None], asyncio.Future[None] | None] = {}  # and who waits
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
@@ -75,9 +73,11 @@ class Runner:
             self._inbox,
             record,
             self._rows,
+            policy.lease,
             Siblings(),
             wake=self._wake.set,
             ending=lambda: self._ending,
+            ended=self._turn_ended,
         )
 
     @property
@@ -129,8 +129,8 @@ class Runner:
         if not self._works:
             ended.set_result(None)
             return ended
-        turn = Turn(self._tools, item, job, self._lease)
-        self._spawn(turn.postpone(standing) if self.busy else turn.run(standing), ended)
+        turn = Turn(self._tools, item, job).run(standing, room=not self.busy)
+        self._runs[self._loop.create_task(turn)] = ended
         return ended
 
     async def drain(self, timeout: float) -> None:
@@ -149,21 +149,28 @@ class Runner:
         if left:
             logger.warning("%d handlers were cancelled at shutdown", len(left))
             await asyncio.wait(left, timeout=LAST_WORDS)
+        for task in left:
+            if task.done():
+                self._ended(task)  # one that was cancelled before it began says nothing itself
         await self._rows.aclose()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._inbox.drain(), LAST_WORDS)
 
-    def _spawn(
-        self, work: Coroutine[Any, Any, None], ended: asyncio.Future[None] | None = None
-    ) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
-        self._runs.add(task)
-        task.add_done_callback(partial(self._ended, ended))
+        self._runs[task] = None
+        task.add_done_callback(self._ended)
 
-    def _ended(self, ended: asyncio.Future[None] | None, task: asyncio.Task[None]) -> None:
+    def _turn_ended(self) -> None:
+        """Hear from a turn. A callback would be four objects more for every event."""
+        task = asyncio.current_task(self._loop)
+        if task is not None:
+            self._ended(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if self.busy:  # items may be waiting for the room that there is now
             self._wake.set()
-        self._runs.discard(task)
+        ended = self._runs.pop(task, None)
         if ended is not None and not ended.done():
             ended.set_result(None)
 

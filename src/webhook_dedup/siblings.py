@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
 from math import inf
 from time import monotonic
@@ -17,22 +18,25 @@ class Siblings:
     """Knows whom to wake when a key's run ends here, long before its lease would."""
 
     def __init__(self) -> None:
-        # For each key that is being run, the waiting items by id.
-        self._waiting: dict[str, dict[str, Item]] = {}
+        # For each key that is being run, the waiting items by id, if there are any.
+        self._waiting: dict[str, dict[str, Item] | None] = {}
         # When the latest runs ended, for those who were refused before and come to wait after.
-        self._ended: dict[str, float] = {}
+        # An ordered dictionary, since the first key of a plain one from whose front many were
+        # deleted is found behind all the gaps they left.
+        self._ended: OrderedDict[str, float] = OrderedDict()
 
     def began(self, key: str) -> None:
         """Note that a key is run in this process from now."""
-        self._waiting.setdefault(key, {})
+        self._waiting.setdefault(key)
 
     def ended(self, key: str) -> Collection[Item]:
         """Note the end of a run, and return who waited for it."""
-        self._ended.pop(key, None)
         self._ended[key] = monotonic()
+        self._ended.move_to_end(key)
         if len(self._ended) > ENDINGS_KEPT:
-            del self._ended[next(iter(self._ended))]
-        return self._waiting.pop(key, {}).values()
+            self._ended.popitem(last=False)
+        waiting = self._waiting.pop(key, None)
+        return waiting.values() if waiting else ()
 
     def wait(self, key: str, item: Item, sent: float) -> bool:
         """Let an item wait for the holder of its key.
@@ -48,5 +52,8 @@ class Siblings:
         if self._ended.get(key, -inf) > sent:
             return False
         if key in self._waiting:
-            self._waiting[key][item.id] = item
+            waiting = self._waiting[key]
+            if waiting is None:
+                waiting = self._waiting[key] = {}
+            waiting[item.id] = item
         return True

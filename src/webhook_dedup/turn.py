@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -17,7 +17,7 @@ from .engine import Engine, Run
 from .errors import LeaseLost, StoreError
 from .holding import Holding, Job, Standing, stand
 from .lease import LeaseKeeper
-from .model import Attempt, Claim, Event, Item
+from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
 from .siblings import Siblings
@@ -40,18 +40,22 @@ class Tools:
         inbox: Where the items live.
         record: Takes the records.
         rows: Keeps items from coming due while they are run.
+        lease: Seconds an item is held for.
         siblings: Items that wait for another one of the same key.
         wake: Called when an item may come due sooner than was known.
         ending: Whether turns are being cancelled, because the process shuts down.
+        ended: Called by each turn at its end.
     """
 
     engine: Engine
     inbox: InboxCoalescer
     record: Recorder
     rows: LeaseKeeper[Item]
+    lease: float
     siblings: Siblings
     wake: Callable[[], None]
     ending: Callable[[], bool]
+    ended: Callable[[], None]
 
 
 class Turn:
@@ -61,60 +65,73 @@ class Turn:
         tools: See :class:`Tools`.
         item: What was accepted, held by its token.
         job: What it asks to be run.
-        lease: Seconds the item is held for.
     """
 
-    def __init__(self, tools: Tools, item: Item, job: Job, lease: float) -> None:
+    __slots__ = ("_item", "_job", "_tools")
+
+    def __init__(self, tools: Tools, item: Item, job: Job) -> None:
         self._tools = tools
         self._item = item
         self._job = job
-        self._lease = lease
-        self._number = item.attempts + 1
 
-    async def run(self, standing: Standing | None = None) -> None:
-        """Claim, unless that was done, and go on by the answers."""
-        await self._guard(self._run(standing))
+    @property
+    def _number(self) -> int:
+        """Which run of the item's handler this is, from 1."""
+        return self._item.attempts + 1
 
-    async def postpone(self, standing: Standing | None = None) -> None:
-        """Leave the item in the inbox until there is room to run it."""
-        await self._guard(self._postpone(standing))
+    async def run(self, standing: Standing | None = None, *, room: bool = True) -> None:
+        """Claim, unless that was done, and go on by the answers.
 
-    async def _guard(self, work: Awaitable[None]) -> None:
-        """Let no fault out: the item stays and comes due again."""
+        No fault gets out: the item stays and comes due again.
+
+        Args:
+            standing: How the claims were answered, if they were already made.
+            room: Whether there is room to run it; else it is left in the inbox until there is.
+        """
         try:
-            await work
+            if not room:
+                await self._postpone(standing)
+            elif standing is not None or (standing := await self._stand()) is not None:
+                self._call_siblings(standing)
+                try:
+                    await self._go_on(standing)
+                finally:
+                    for item in self._waiting_siblings(standing):
+                        await self._defer(0.0, item)
         except StoreError as exc:
             self._tell(Kind.STORE_ERROR, detail=str(exc), error=exc)
         except Exception:
             logger.exception("inbox item %s stays and will come due again", self._item.id)
+        finally:
+            self._tools.ended()
 
     async def _postpone(self, standing: Standing | None) -> None:
         if standing is not None:
             await self._hold(standing).release()
         await self._defer(0.0)
 
-    async def _run(self, standing: Standing | None) -> None:
-        if standing is None:
-            try:
-                standing = await self._stand()
-            except StoreError as exc:
-                return await self._store_away(exc)
+    async def _stand(self) -> Standing | None:
+        """Claim. ``None`` when the store is away, and that was dealt with."""
+        try:
+            # Held, so that a claim that waits long does not let the item come due meanwhile.
+            with self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=monotonic()):
+                return await stand(self._tools.engine, self._job, self._item.id)
+        except StoreError as exc:
+            await self._store_away(exc)
+            return None
+
+    def _go_on(self, standing: Standing) -> Coroutine[Any, Any, None]:
         if self._job.policy.observe_only:
             standing = standing.observed(self._tools.record)
         if not standing.to_run and not standing.elsewhere:
-            await self._tools.inbox.done(self._item)  # only here do claims' answers end an item
-        for event, claim in standing.done:
-            self._tell_done(event, claim)
-        if standing.to_run:
-            return await self._handle_among_siblings(standing)
-        if standing.elsewhere:
-            return await self._wait_for_holders(standing)
-        return None
+            return self._close(standing)
+        self._tell_done(standing)
+        return self._handle(standing) if standing.to_run else self._wait_for_holders(standing)
 
-    async def _stand(self) -> Standing:
-        # Held, so that a claim that waits long does not let the item come due meanwhile.
-        with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=monotonic()):
-            return await stand(self._tools.engine, self._job, self._item.id)
+    async def _close(self, standing: Standing) -> None:
+        """End an item whose events are all done. Only here do claims' answers end one."""
+        await self._tools.inbox.done(self._item)
+        self._tell_done(standing)
 
     async def _store_away(self, exc: StoreError) -> None:
         if self._job.policy.on_store_error == "process":
@@ -126,14 +143,28 @@ class Turn:
             self._tell(Kind.DEFERRED, reason=away, detail=str(exc), delay=delay, warning=True)
         return await self._defer(STORE_AWAY_WAIT)
 
-    def _tell_done(self, event: Event, claim: Claim) -> None:
-        """Record an event that is done, unless an earlier run of this item told of it."""
-        own = claim.holder is not None and claim.holder.partition(".")[0] == self._item.id
+    def _tell_done(self, standing: Standing) -> None:
+        """Record events that are done, unless an earlier run of this item told of them."""
         cut_off = self._item.attempts > len(self._item.history)
-        if not own:
-            self._tools.record(skip(Kind.SKIPPED, event, claim))
-        elif cut_off or not self._job.event.items:
-            self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
+        for event, claim in standing.done:
+            own = claim.holder is not None and claim.holder.partition(".")[0] == self._item.id
+            if not own:
+                self._tools.record(skip(Kind.SKIPPED, event, claim))
+            elif cut_off or not self._job.event.items:
+                self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
+
+    def _call_siblings(self, standing: Standing) -> None:
+        """Let items of the same keys know that this process runs them now."""
+        for _, claim in standing.granted:
+            self._tools.siblings.began(claim.key)
+
+    def _waiting_siblings(self, standing: Standing) -> Collection[Item]:
+        """Return those that waited for the end of this run."""
+        ended = self._tools.siblings.ended
+        if len(standing.granted) == 1:
+            return ended(standing.granted[0][1].key)
+        waiting = {item.id: item for _, claim in standing.granted for item in ended(claim.key)}
+        return waiting.values()
 
     async def _wait_for_holders(self, standing: Standing, elapsed: float = 0.0) -> None:
         """Let the item wait until the holders of its keys must have ended. It is never dropped."""
@@ -147,18 +178,6 @@ class Turn:
                 self._tools.record(skip(Kind.DEFERRED, event, claim, delay=delay))
         await self._defer(delay)
 
-    async def _handle_among_siblings(self, standing: Standing) -> None:
-        siblings = self._tools.siblings
-        keys = [claim.key for _, claim in standing.granted]
-        for key in keys:
-            siblings.began(key)
-        try:
-            await self._handle(standing)
-        finally:
-            waiting = {item.id: item for key in keys for item in siblings.ended(key)}
-            for item in waiting.values():
-                await self._defer(0.0, item)
-
     async def _handle(self, standing: Standing) -> None:
         """Run the handler, then settle claims and item by how it ended."""
         holding = self._hold(standing)
@@ -166,15 +185,18 @@ class Turn:
             return await self._give_up(holding)
         if not await self._begin(holding):
             return None
-        self._tell(Kind.STARTED, attempt=self._number)
+        self._tools.record.about(Kind.STARTED, self._job.event, attempt=self._number)
         # The item is kept from coming due until its claims are complete, however long that takes.
-        with self._tools.rows.hold(self._item, self._lease, _no_matter, sent=standing.sent):
+        held = self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=standing.sent)
+        try:
             run = await holding.run(self._job.work, apart=False)
             cut_off = run.cancelled and (self._tools.ending() or _is_cancelled())
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
+        finally:
+            held.drop()
         if verdict.done and completed:
-            await self._finish(verdict, run, holding.untold, standing)
+            await self._finish(verdict, run, holding, standing)
         elif verdict.done:
             # Another token has an event, or the store never answered: the item stays, and ends as
             # a duplicate or runs again.
@@ -207,20 +229,18 @@ class Turn:
         return begun
 
     async def _finish(
-        self, verdict: Verdict, run: Run, events: Sequence[Event], standing: Standing
+        self, verdict: Verdict, run: Run, holding: Holding, standing: Standing
     ) -> None:
         if standing.elsewhere:
             await self._wait_for_holders(standing, run.duration)
         else:
             await self._tools.inbox.done(self._item)
-        ended: dict[str, Any] = {"attempt": self._number, "status": verdict.status}
+        number, status = self._number, verdict.status
         if verdict.ending is Ending.DISCARD:
-            ended |= {"reason": verdict.reason, "detail": verdict.detail}
+            why = {"reason": verdict.reason, "detail": verdict.detail}
+            holding.tell_each(Kind.SKIPPED, attempt=number, status=status, **why)
         else:
-            ended |= {"duration": run.duration}
-        kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
-        for event in events:
-            self._tools.record.about(kind, event, **ended)
+            holding.tell_each(Kind.SUCCEEDED, attempt=number, status=status, duration=run.duration)
 
     async def _hand_back(self, holding: Holding) -> None:
         """Shutdown cut the handler off: give the event back at once, uncounted."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ..errors import RejectedDelivery
 from ..holding import Standing
 from ..model import Delivery, Event
@@ -11,8 +13,10 @@ from .responses import acknowledge, acknowledge_claimed
 __all__ = ["respond_claimed", "respond_first"]
 
 
-async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) -> None:
-    """Record, acknowledge, then claim and run."""
+async def respond_first(
+    exchange: Exchange, delivery: Delivery, event: Event
+) -> asyncio.Future[None]:
+    """Record, acknowledge, then claim and run. Return the end of the run."""
     dedup = exchange.dedup
     item = dedup.item(delivery, event)
     await dedup.runner.accept(item)
@@ -21,12 +25,13 @@ async def respond_first(exchange: Exchange, delivery: Delivery, event: Event) ->
     finally:
         # Accepted is accepted, even if the acknowledgement did not get through.
         run = dedup.runner.run(item, dedup.job(exchange.route, event, delivery))
-    # Awaited so that servers drain it and test clients see it; a cancellation stops here.
-    await run
+    return run
 
 
-async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) -> None:
-    """Record and claim, acknowledge with what the claim said, then run."""
+async def respond_claimed(
+    exchange: Exchange, delivery: Delivery, event: Event
+) -> asyncio.Future[None]:
+    """Record and claim, acknowledge with what the claim said, then run. Return its end."""
     dedup = exchange.dedup
     item = dedup.item(delivery, event)
     job = dedup.job(exchange.route, event, delivery)
@@ -42,4 +47,4 @@ async def respond_claimed(exchange: Exchange, delivery: Delivery, event: Event) 
     except BaseException:
         dedup.runner.run(item, job, standing)
         raise
-    await dedup.runner.run(item, job, standing)
+    return dedup.runner.run(item, job, standing)

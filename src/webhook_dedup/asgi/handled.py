@@ -117,7 +117,7 @@ class _Handling:
             answered = f"the handler answered {status}"
             self._record(Kind.FAILED, status=status, detail=answered, duration=self._duration)
         elif await self._complete(self._kept_result()):
-            self._record_each(Kind.SUCCEEDED, status=status, duration=self._duration)
+            self._holding.tell_each(Kind.SUCCEEDED, status=status, duration=self._duration)
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
@@ -138,7 +138,7 @@ class _Handling:
         if run.error is not None and verdict.done:
             await self._complete(None)
             kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
-            self._record_each(kind, reason=verdict.reason, detail=verdict.detail)
+            self._holding.tell_each(kind, reason=verdict.reason, detail=verdict.detail)
             if silent:
                 await acknowledge(self._exchange.send, self._exchange.preset)
             return
@@ -164,7 +164,3 @@ class _Handling:
 
     def _record(self, kind: Kind, **fields: Any) -> None:
         self._dedup.record.about(kind, self._job.event, **fields)
-
-    def _record_each(self, kind: Kind, **fields: Any) -> None:
-        for event in self._holding.untold:
-            self._dedup.record.about(kind, event, **fields)

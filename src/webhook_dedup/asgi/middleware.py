@@ -89,7 +89,11 @@ class WebhookDedup:
             self._outer_app = scope.get("app", self._outer_app)
             if self._warns_of_late_start and not self.dedup.running:
                 self._warn_of_late_start()
-            return await respond(Exchange(self.dedup, self.app, route, scope, receive, send))
+            run = await respond(Exchange(self.dedup, self.app, route, scope, receive, send))
+            if run is not None:
+                # So that servers drain it and test clients see it; a cancellation stops here.
+                await run
+            return None
         if scope["type"] == "lifespan":
             return await self._lifespan(scope, receive, send)
         return await self.app(scope, receive, send)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from ..batch import events_of, without_repeats
 from ..dedup import Dedup
@@ -22,45 +24,66 @@ __all__ = ["respond"]
 
 logger = logging.getLogger("webhook_dedup")
 
-_BY_ACK = {"first": respond_first, "claimed": respond_claimed, "handled": respond_handled}
+_Responder = Callable[[Exchange, Delivery, Event], Awaitable["asyncio.Future[None] | None"]]
+
+_BY_ACK: dict[str, _Responder] = {
+    "first": respond_first,
+    "claimed": respond_claimed,
+    "handled": respond_handled,
+}
 
 
-async def respond(exchange: Exchange) -> None:
-    """Answer a request: a handshake by its rules, a delivery by its source's ``ack``."""
+async def respond(exchange: Exchange) -> asyncio.Future[None] | None:
+    """Answer a request: a handshake by its rules, a delivery by its source's ``ack``.
+
+    Returns:
+        The end of what runs after the answer, if anything does.
+    """
+    source = exchange.route.source
     try:
-        if exchange.scope["method"].upper() in exchange.route.source.methods:
-            return await _respond_to_delivery(exchange)
+        if exchange.scope["method"].upper() in source.methods:
+            admitted = await _admitted(exchange)
+            if admitted is None:
+                return None
+            return await _BY_ACK[source.ack](exchange, *admitted)
         passes = await passes_through(exchange)
     except RejectedDelivery as rejection:
         _record_rejected(exchange, rejection.code, rejection.detail, rejection.status)
-        return await refuse(exchange.send, rejection)
+        await refuse(exchange.send, rejection)
+        return None
     except ClientLeft:
         detail = "the client hung up before its body was complete"
-        return _record_rejected(exchange, "client_left", detail, None)
+        _record_rejected(exchange, "client_left", detail, None)
+        return None
     if passes:
         await exchange.app(exchange.scope, exchange.receive, exchange.send)
     return None
 
 
-async def _respond_to_delivery(exchange: Exchange) -> None:
+async def _admitted(exchange: Exchange) -> tuple[Delivery, Event] | None:
+    """Read and verify a delivery, and say what is to be run of it.
+
+    ``None`` when it was answered: as a handshake, or because there is nothing to run.
+    """
     route, source = exchange.route, exchange.route.source
     body = await read_body(exchange.receive, exchange.scope["headers"], route.max_body)
     delivery = delivery_of(exchange.scope, source.name, body)
     parsed = route.parse(delivery)
     handshake = source.handshake
     if handshake is not None and not handshake.signed and await answered(exchange, parsed):
-        return
+        return None
     if source.signed:
         await verify(source, parsed, delivery.received_at)
     if handshake is not None and handshake.signed and await answered(exchange, parsed):
-        return
+        return None
     if not exchange.dedup.running:
         await _start(exchange.dedup)
     event = _identify(exchange, delivery, parsed)
     if event is None:
         await _acknowledge_known(exchange, duplicate=False)
     elif not await _answered_from_memory(exchange, event):
-        await _BY_ACK[source.ack](exchange, delivery, event)
+        return delivery, event
+    return None
 
 
 async def _start(dedup: Dedup) -> None:

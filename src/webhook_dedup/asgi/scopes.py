@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import RejectedDelivery
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _EVENT = "webhook_dedup.event"
+_NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 
 class _HasScope(Protocol):
@@ -78,25 +81,41 @@ def _too_large(limit: int) -> RejectedDelivery:
 
 def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
     """Keep everything of a request that a later run needs."""
-    client = scope.get("client")
-    server = scope.get("server")
+    get = scope.get
+    params = get("path_params")
     return Delivery(
-        id=new_id(),
-        source=source,
-        method=scope["method"],
-        path=scope["path"],
-        headers=tuple([(bytes(name), bytes(value)) for name, value in scope["headers"]]),
-        body=body,
-        received_at=time.time(),
-        raw_path=scope.get("raw_path"),
-        root_path=scope.get("root_path", ""),
-        query_string=scope.get("query_string", b""),
-        scheme=scope.get("scheme", "http"),
-        http_version=scope.get("http_version", "1.1"),
-        client=None if client is None else (client[0], client[1]),
-        server=None if server is None else (server[0], server[1]),
-        path_params=dict(scope.get("path_params", {})),
+        new_id(),
+        source,
+        scope["method"],
+        scope["path"],
+        _headers(scope["headers"]),
+        body,
+        time.time(),
+        raw_path=get("raw_path"),
+        root_path=get("root_path", ""),
+        query_string=get("query_string", b""),
+        scheme=get("scheme", "http"),
+        http_version=get("http_version", "1.1"),
+        client=_address(get("client")),
+        server=_address(get("server")),
+        path_params=dict(params) if params else _NO_PARAMS,
     )
+
+
+def _headers(found: Any) -> tuple[tuple[bytes, bytes], ...]:
+    """Return headers as pairs of ``bytes``. The tuples that most servers make are taken as such."""
+    return tuple(
+        [
+            pair
+            if type(pair) is tuple and type(pair[0]) is type(pair[1]) is bytes
+            else (bytes(pair[0]), bytes(pair[1]))
+            for pair in found
+        ]
+    )
+
+
+def _address(found: Any) -> Any:
+    return found if found is None or type(found) is tuple else (found[0], found[1])
 
 
 def scope_of(delivery: Delivery, event: Event, app: Any, state: dict[str, Any]) -> Scope:

@@ -15,6 +15,8 @@ __all__ = ["Kind", "Reason", "Record", "about", "skip"]
 class Kind(str, enum.Enum):
     """What happened."""
 
+    __hash__ = str.__hash__  # that of an Enum is no built-in one, and every event looks kinds up
+
     RECEIVED = "received"
     """A delivery was verified, identified and accepted."""
     REJECTED = "rejected"

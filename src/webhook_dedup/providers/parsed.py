@@ -47,7 +47,7 @@ class Parsed:
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_by_name", "_form", "_json", "_url", "body", "headers", "method", "query")
+    __slots__ = ("_form", "_json", "_url", "body", "headers", "method", "query")
 
     def __init__(
         self,
@@ -63,7 +63,6 @@ class Parsed:
         self.method = method
         self._url = url
         self.query = query
-        self._by_name: dict[bytes, list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
@@ -76,12 +75,11 @@ class Parsed:
 
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
-        if self._by_name is None:
-            by_name: dict[bytes, list[bytes]] = {}
-            self._by_name = by_name
-            for found, value in self.headers:
-                by_name.setdefault(found.lower(), []).append(value)
-        return list(self._by_name.get(name.lower().encode("latin-1"), ()))
+        wanted = name.lower().encode("latin-1")
+        size = len(wanted)
+        return [
+            value for found, value in self.headers if len(found) == size and found.lower() == wanted
+        ]
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None`` if it is absent.
@@ -90,7 +88,8 @@ class Parsed:
             RejectedDelivery: It came several times with different values (400).
         """
         values = self.header_values(name)
-        value = only(values, "ambiguous_header", f"the header {name}")
+        alone = len(values) == 1
+        value = values[0] if alone else only(values, "ambiguous_header", f"the header {name}")
         return None if value is None else value.decode("latin-1").strip(" \t")
 
     def query_values(self, name: str) -> list[str]:
