@@ -1,8 +1,13 @@
 """A stored delivery comes back as it was, or is named as unreadable without being quoted."""
 
-from dataclasses import replace
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from webhook_dedup.inbox.codec import UnreadableDelivery, decode_delivery, encode_head
 from webhook_dedup.model import Delivery
@@ -30,6 +35,52 @@ DELIVERY = Delivery(
 def test_round_trip(delivery):
     """Every field comes back, repeated headers and odd bytes included."""
     assert decode_delivery("d1", encode_head(delivery), delivery.body) == delivery
+
+
+TEXT = st.text(st.characters(exclude_categories=()))
+RAW = st.binary(max_size=20)
+ADDRESSES = st.none() | st.tuples(TEXT, st.none() | st.integers(0, 65535))
+
+
+@given(
+    delivery=st.builds(
+        Delivery,
+        id=st.just("d1"),
+        source=TEXT,
+        method=TEXT,
+        path=TEXT,
+        headers=st.lists(st.tuples(RAW, RAW)).map(tuple),
+        body=RAW,
+        received_at=st.floats(allow_nan=False),
+        raw_path=st.none() | RAW,
+        root_path=TEXT,
+        query_string=RAW,
+        scheme=TEXT,
+        http_version=TEXT,
+        client=ADDRESSES,
+        server=ADDRESSES,
+        path_params=st.dictionaries(TEXT, TEXT | st.integers()),
+    )
+)
+def test_hostile_deliveries_round_trip(delivery):
+    """Whatever a sender writes comes back, and cannot end the text it is written into."""
+    head = encode_head(delivery)
+    assert decode_delivery("d1", head, delivery.body) == delivery
+    assert set(json.loads(head)) == {"v", *asdict(delivery)} - {"id", "body"}
+
+
+def test_odd_values():
+    """What a server or a router gives in place of text or a number is written as JSON has it."""
+    odd = replace(
+        DELIVERY,
+        received_at=math.nan,
+        client=(None, "4711"),
+        path_params={"file": PurePosixPath("a/b"), "more": [1, None]},
+    )
+    back = decode_delivery("d1", encode_head(odd), odd.body)
+    assert math.isnan(back.received_at)
+    assert back.client == (None, "4711")
+    assert back.path_params == {"file": "a/b", "more": [1, None]}
 
 
 @pytest.mark.parametrize(

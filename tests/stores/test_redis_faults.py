@@ -293,6 +293,17 @@ async def test_token_that_begins_like_the_holders(store):
     assert not await complete(store, stranger)
 
 
+async def test_completion_of_a_claim_that_does_not_tell_its_time(store, other):
+    """A claim made without its time is completed, also when its lease has run out meanwhile."""
+    held = await claim(store, a_key(), token="two words - 1")
+    for key in (held.key, a_key("gone")):
+        untimed = replace(held, key=key, first_seen=None, fingerprint=b"other")
+        assert await complete(store, untimed)
+        done = await claim(other, key)
+        assert (done.outcome, done.holder) == (Outcome.DUPLICATE, held.token)
+        assert abs(done.first_seen - held.first_seen) < 60
+
+
 @pytest.mark.parametrize(
     "command",
     [("SET", "a plain string"), ("SET", ""), ("SET", "held by someone"), ("LPUSH", "an element")],

@@ -7,8 +7,7 @@ import pytest
 
 from webhook_dedup.stores.entry import Entry
 from webhook_dedup.stores.redis.values import (
-    fingerprint_field,
-    held_value,
+    claim_text,
     milliseconds,
     parse,
     redis_key,
@@ -22,15 +21,14 @@ RESULTS = [None, b"", b"0", b"\n", b"\n\n\0\xff", b" 17"]
 
 
 def done_value(token, fingerprint, result):
-    claim = b"done %b 1500 %b 99500" % (token_field(token), fingerprint_field(fingerprint))
-    return claim + result_tail(result)
+    return b"done %b 99500%b" % (claim_text(token, 1500, fingerprint), result_tail(result))
 
 
 @pytest.mark.parametrize("fingerprint", FINGERPRINTS)
 @pytest.mark.parametrize("token", TOKENS)
 def test_held_value(token, fingerprint):
     """A claim reads back as it was written."""
-    value = held_value(token, 1.5, fingerprint)
+    value = b"held " + claim_text(token, 1500, fingerprint)
     assert parse(value) == Entry(token, 0.0, 1.5, fingerprint)
 
 
@@ -95,4 +93,4 @@ def test_short_key_never_equals_a_long_one():
 )
 def test_milliseconds(seconds, expected):
     """Durations round up to what Redis takes, never to an expiry of nothing."""
-    assert milliseconds(seconds) == expected
+    assert milliseconds(seconds) == b"%d" % expected

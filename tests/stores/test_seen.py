@@ -258,6 +258,17 @@ class TestBounds:
         assert cache.peek("89") is None
         assert (await claim(cache, "0")).outcome is Outcome.DUPLICATE
 
+    async def test_key_done_anew_is_the_youngest(self, inner, clock):
+        """A key that was forgotten elsewhere and done again does not go before its elders."""
+        cache = SeenCache(inner, size=2, clock=clock)
+        await finish(cache, "again")
+        await finish(cache, "other")
+        assert await inner.forget("again")
+        assert await complete(cache, await claim(inner, "again"))
+        await finish(cache, "new")
+        kept = [key for key in ("again", "other", "new") if cache.peek(key)]
+        assert kept == ["again", "new"]
+
     async def test_huge_keys_are_not_kept(self, cache, inner):
         """Keys of a megabyte go to the store and do not fill the cache."""
         await finish(cache, "k" * 1_000_000)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from json.encoder import encode_basestring_ascii as _text
 from typing import Any
 
 from ..model import Delivery
@@ -20,27 +22,43 @@ _ENCODE = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 def encode_head(delivery: Delivery) -> bytes:
-    """Return everything of a delivery but its id and its body."""
-    head = {
-        "v": _VERSION,
-        "source": delivery.source,
-        "method": delivery.method,
-        "path": delivery.path,
-        "headers": [
-            [name.decode("latin-1"), value.decode("latin-1")] for name, value in delivery.headers
-        ],
-        "received_at": delivery.received_at,
-        "raw_path": None if delivery.raw_path is None else delivery.raw_path.decode("latin-1"),
-        "root_path": delivery.root_path,
-        "query_string": delivery.query_string.decode("latin-1"),
-        "scheme": delivery.scheme,
-        "http_version": delivery.http_version,
-        "client": delivery.client,
-        "server": delivery.server,
-        "path_params": dict(delivery.path_params),
-    }
+    """Return everything of a delivery but its id and its body.
+
+    It is put together here: to have a dictionary encoded takes twice as long.
+    """
+    raw_path = delivery.raw_path
+    headers = ",".join(
+        [
+            f"[{_text(name.decode('latin-1'))},{_text(value.decode('latin-1'))}]"
+            for name, value in delivery.headers
+        ]
+    )
     # What an outer router made of the path may be anything; text is what a later run can have.
-    return _ENCODE(head).encode()
+    path_params = _ENCODE(dict(delivery.path_params)) if delivery.path_params else "{}"
+    head = (
+        f'{{"v":{_VERSION},"source":{_text(delivery.source)},"method":{_text(delivery.method)},'
+        f'"path":{_text(delivery.path)},"headers":[{headers}],'
+        f'"received_at":{_atom(delivery.received_at)},'
+        f'"raw_path":{"null" if raw_path is None else _text(raw_path.decode("latin-1"))},'
+        f'"root_path":{_text(delivery.root_path)},'
+        f'"query_string":{_text(delivery.query_string.decode("latin-1"))},'
+        f'"scheme":{_text(delivery.scheme)},"http_version":{_text(delivery.http_version)},'
+        f'"client":{_address(delivery.client)},"server":{_address(delivery.server)},'
+        f'"path_params":{path_params}}}'
+    )
+    return head.encode()
+
+
+def _address(address: tuple[str, int | None] | None) -> str:
+    return "null" if address is None else f"[{_atom(address[0])},{_atom(address[1])}]"
+
+
+def _atom(value: object) -> str:
+    if type(value) is str:
+        return _text(value)
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return _ENCODE(value)
 
 
 def decode_delivery(delivery_id: str, head: bytes, body: bytes) -> Delivery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 
 from .entry import Entry
@@ -20,8 +21,9 @@ class Ledger:
 
     def __init__(self, recent: int) -> None:
         self._recent = recent
-        self._held: dict[str, Entry] = {}  # in the order of their last claim or renewal
-        self._done: dict[str, Entry] = {}
+        # In a plain dict the eldest gets slow to find where many before it were removed.
+        self._held: OrderedDict[str, Entry] = OrderedDict()  # by their last claim or renewal
+        self._done: OrderedDict[str, Entry] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many keys are kept, expired ones not yet swept included."""
@@ -41,14 +43,14 @@ class Ledger:
             return
         self._done[key] = entry
         if len(self._done) > self._recent:
-            del self._done[next(iter(self._done))]
+            self._done.popitem(last=False)
 
     def extend(self, key: str, token: str, until: float) -> None:
         """Let a key this token holds live until then."""
         entry = self._held.get(key)
         if entry is not None and entry.token == token:
             entry.expires_at = until
-            self._held[key] = self._held.pop(key)
+            self._held.move_to_end(key)
 
     def drop(self, key: str, token: str) -> None:
         """Forget a key this token holds; another's stays."""

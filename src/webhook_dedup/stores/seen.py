@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store, never_waits
@@ -17,15 +17,16 @@ _LONGEST = 60.0
 _LONGEST_KEY = 1024  # so that hostile ids cannot fill the memory; longer ones are not kept
 
 
-@dataclass(slots=True)
-class _Seen:
-    holder: str | None
-    first_seen: float | None
-    fingerprint: bytes | None
-    gone_at: float
-    stale_at: float
-    settled_here: bool  # the fingerprint is the stored one, not only one it agreed with
-    replayed: bool  # it has a result, so the store must be asked
+_Seen = tuple[str | None, float | None, bytes | None, float, float, bool, bool]
+"""What is known of a key. A bare tuple of values that hold nothing else: thousands are kept for a
+minute, and these the garbage collector does not look at.
+
+- who completed it, and when it was first seen, if the store tells;
+- its fingerprint;
+- when it is gone from the store, and when it is stale here;
+- whether it was settled here, so that the fingerprint is the stored one, not only one that agreed;
+- whether it is replayed: it has a result, so the store must be asked.
+"""
 
 
 class SeenCache:
@@ -65,7 +66,9 @@ class SeenCache:
         self._size = size
         self._seconds = seconds
         self._clock = clock or SystemClock()
-        self._seen: dict[str, _Seen] = {}
+        # The eldest first. In a plain dict it gets slow to find where many before it were removed.
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._compares = Remembers.FINGERPRINT in store.remembers
         self._forgotten = 0
 
     def __len__(self) -> int:
@@ -85,42 +88,45 @@ class SeenCache:
             fingerprint: As in :class:`~webhook_dedup.model.Bid`.
             token: Goes into the answer. Nothing is ever claimed here.
         """
-        now = self._clock.monotonic()
         seen = self._seen.get(key)
         if seen is None:
             return None
-        if seen.stale_at <= now:
+        holder, first_seen, known, gone_at, stale_at, settled_here, replayed = seen
+        now = self._clock.monotonic()
+        if stale_at <= now:
             del self._seen[key]
             return None
-        outcome = self._outcome(seen, fingerprint)
-        if outcome is None or seen.replayed:
+        outcome = self._outcome(known, fingerprint, settled_here=settled_here)
+        if outcome is None or replayed:
             return None
         return Claim(
             key=key,
             token=token,
             outcome=outcome,
             fingerprint=fingerprint,
-            first_seen=seen.first_seen,
-            remaining=seen.gone_at - now,
+            first_seen=first_seen,
+            remaining=gone_at - now,
             done=True,
-            holder=seen.holder,
+            holder=holder,
         )
 
-    def _outcome(self, seen: _Seen, fingerprint: bytes | None) -> Outcome | None:
-        compared = Remembers.FINGERPRINT in self.remembers
-        if not compared or fingerprint is None or fingerprint == seen.fingerprint:
+    def _outcome(
+        self, known: bytes | None, fingerprint: bytes | None, *, settled_here: bool
+    ) -> Outcome | None:
+        if not self._compares or fingerprint is None or fingerprint == known:
             return Outcome.DUPLICATE
-        if not seen.settled_here:
+        if not settled_here:
             return None
-        return Outcome.DUPLICATE if seen.fingerprint is None else Outcome.MISMATCH
+        return Outcome.DUPLICATE if known is None else Outcome.MISMATCH
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
-        check_keys(bid.key for bid in bids)
+        keys = [bid.key for bid in bids]
+        check_keys(keys)
+        if self._seen.keys().isdisjoint(keys):
+            return await self._ask(bids)
         answers = [self.peek(bid.key, bid.fingerprint, bid.token) for bid in bids]
         unknown = [bid for bid, given in zip(bids, answers, strict=True) if given is None]
-        if not unknown:
-            return [given for given in answers if given is not None]
-        told = iter(await self._ask(unknown))
+        told = iter(await self._ask(unknown) if unknown else ())
         return [next(told) if given is None else given for given in answers]
 
     async def _ask(self, bids: Sequence[Bid]) -> Sequence[Claim]:
@@ -128,17 +134,19 @@ class SeenCache:
         claims = await self.store.claim(bids)
         if forgotten == self._forgotten:
             for claim in claims:
-                self._learn(claim, now)
+                # A mismatch is not kept, as it does not tell the stored fingerprint.
+                if claim.outcome is Outcome.DUPLICATE:
+                    self._learn(claim, now)
         return claims
 
     def _learn(self, claim: Claim, now: float) -> None:
-        """Keep a key the store calls done and told how long it will stay so.
-
-        A mismatch is not kept, as it does not tell the stored fingerprint.
-        """
-        if claim.outcome is Outcome.DUPLICATE and claim.remaining > 0 and claim.result is None:
+        """Keep a key the store calls done, if it told how long it will stay so."""
+        if claim.remaining > 0 and claim.result is None:
+            gone_at, stale_at = now + claim.remaining, now + min(claim.remaining, self._seconds)
+            first_seen, fingerprint = claim.first_seen, claim.fingerprint
             self._keep(
-                claim, claim.holder, claim.remaining, now, settled_here=False, replayed=False
+                claim.key,
+                (claim.holder, first_seen, fingerprint, gone_at, stale_at, False, False),
             )
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
@@ -146,49 +154,31 @@ class SeenCache:
         answers = await self.store.complete(done)
         for settlement, completed in zip(done, answers, strict=True):
             if not completed:
-                self._seen.pop(settlement.key, None)
+                self._seen.pop(settlement.claim.key, None)
             elif forgotten == self._forgotten:
                 self._settle(settlement, now)
         return answers
 
     def _settle(self, settlement: Settlement, now: float) -> None:
-        claim = settlement.claim
+        claim, ttl = settlement.claim, settlement.ttl
         known = self._seen.get(claim.key)
         # A repeated completion neither begins the TTL anew nor changes the result.
-        if known is None or known.holder != claim.token:
+        if known is None or known[0] != claim.token:
+            gone_at, stale_at = now + ttl, now + min(ttl, self._seconds)
+            first_seen, fingerprint = claim.first_seen, claim.fingerprint
+            replayed = settlement.result is not None
             self._keep(
-                claim,
-                claim.token,
-                settlement.ttl,
-                now,
-                settled_here=True,
-                replayed=settlement.result is not None,
+                claim.key,
+                (claim.token, first_seen, fingerprint, gone_at, stale_at, True, replayed),
             )
 
-    def _keep(
-        self,
-        claim: Claim,
-        holder: str | None,
-        left: float,
-        now: float,
-        *,
-        settled_here: bool,
-        replayed: bool,
-    ) -> None:
-        if len(claim.key) > _LONGEST_KEY:
+    def _keep(self, key: str, seen: _Seen) -> None:
+        if len(key) > _LONGEST_KEY:
             return
-        self._seen.pop(claim.key, None)
-        self._seen[claim.key] = _Seen(
-            holder=holder,
-            first_seen=claim.first_seen,
-            fingerprint=claim.fingerprint,
-            gone_at=now + left,
-            stale_at=now + min(left, self._seconds),
-            settled_here=settled_here,
-            replayed=replayed,
-        )
+        self._seen[key] = seen
+        self._seen.move_to_end(key)
         if len(self._seen) > self._size:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         return await self.store.release(claims)

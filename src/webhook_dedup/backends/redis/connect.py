@@ -52,6 +52,7 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "health_check_interval": 30,
+        "protocol": 2,  # the other lets messages stand between answers, which is slower to read
         "retry_on_error": [*_RETRIED],  # older redis-py ask for it beside their Retry
         # Twice the bound of the store: a cancelled call gives its turn back a moment before
         # its connection, and a full pool raises.

@@ -1,66 +1,72 @@
 """Commands packed by hand and sent over redis-py's own connections.
 
-Its pool, its reconnecting, its log-in, TLS and Sentinel stay; what is left out is what it does for
-each argument of a command and around each command.
+Its connecting, its log-in, TLS, Sentinel and parser stay; what is left out is what it does for each
+argument of a command and around each command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.client import NEVER_DECODE
 
-__all__ = ["Exchange", "Word"]
+from .asking import Read, ask, reply, values
+from .loans import loans_of
+from .resp import Word, packed
 
-Word = str | bytes | int
+__all__ = ["Exchange"]
+
+R = TypeVar("R")
 
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
+_READ_PLAINLY = {AbstractConnection.read_response, SentinelManagedConnection.read_response}
 
 
 class Exchange:
-    """Sends single commands and returns the server's answers, as bytes.
+    """Sends commands and returns the server's answers, as bytes.
 
     Args:
         client: Where connections come from. A Cluster's, and one that sends in a way of its own (a
             fake, a subclass that watches commands), is left to do so.
+        connections: How many are used at once.
+
+    Attributes:
+        by_hand: Whether commands are packed here.
     """
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
+    def __init__(self, client: Redis | RedisCluster, connections: int) -> None:
         self._client = client
-        self._by_hand = _sends_plainly(client)
+        self.by_hand = _sends_plainly(client)
+        if self.by_hand:
+            self._loans = loans_of(cast(Redis, client), connections)
 
     async def send(self, command: Sequence[Word], **options: Any) -> Any:
         """Send a command, repeatedly where redis-py would; ``options`` are for redis-py."""
-        if not self._by_hand:
-            return await self._client.execute_command(*cast(Any, command), **_RAW, **options)
-        words = packed(command)
-        pool = cast(Redis, self._client).connection_pool
-        connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        if self.by_hand:
+            return await self._converse(packed(command), reply)
+        return await self._client.execute_command(*cast(Any, command), **_RAW, **options)
 
-        async def once() -> Any:
-            await connection.send_packed_command(words)
-            return await connection.read_response(disable_decoding=True)
+    async def get_all(self, commands: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Send packed commands at once, by hand; return the value that each of them finds."""
+        return await self._converse(b"".join(commands), partial(values, len(commands)))
 
-        async def reconnect(_: BaseException) -> None:
-            await connection.disconnect(nowait=True)
-
+    async def _converse(self, words: bytes, read: Read[R]) -> R:
+        connection = await self._loans.take()
         try:
-            return await connection.retry.call_with_retry(once, reconnect)
+            return await connection.retry.call_with_retry(
+                partial(ask, connection, words, read), partial(_reconnect, connection)
+            )
         finally:
-            await pool.release(connection)
+            await self._loans.give_back(connection)
 
 
-def packed(command: Iterable[Word]) -> bytes:
-    """Write a command as the server reads it.
-
-    https://redis.io/docs/latest/develop/reference/protocol-spec/
-    """
-    words = [word if type(word) is bytes else str(word).encode() for word in command]
-    lines = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    return b"*%d\r\n%b" % (len(lines), b"".join(lines))
+async def _reconnect(connection: AbstractConnection, _: BaseException) -> None:
+    await connection.disconnect(nowait=True)
 
 
 def _sends_plainly(client: Redis | RedisCluster) -> bool:
@@ -72,4 +78,5 @@ def _sends_plainly(client: Redis | RedisCluster) -> bool:
         and not client.single_connection_client
         and connection.send_command is AbstractConnection.send_command
         and connection.send_packed_command is AbstractConnection.send_packed_command
+        and connection.read_response in _READ_PLAINLY
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,11 +14,12 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
-from .exchange import Exchange, Word
+from .exchange import Exchange
 from .faults import Translating, code_of, translate
+from .resp import Word, set_new
 from .script import Script
 
-__all__ = ["Answer", "Call", "Client", "ServerClock", "Wire"]
+__all__ = ["Answers", "Client", "ServerClock", "Wire"]
 
 Client = Redis | RedisCluster
 
@@ -27,22 +28,23 @@ _TURNS: WeakKeyDictionary[Client, asyncio.Semaphore] = WeakKeyDictionary()
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
 
-Call = Sequence[Word]
-"""What a script is told of one key: the key, then its arguments."""
-
-
-class Answer(NamedTuple):
-    """What a script answers for one key.
+class Answers(NamedTuple):
+    """What a script answers for some keys.
 
     Attributes:
-        code: One character, as the script means it.
         at: The server's time in milliseconds.
-        found: What it tells beside the code ``=``.
+        codes: One character for each key, as the script means it.
+        found: What it tells beside each code ``=``.
     """
 
-    code: str
     at: int
-    found: bytes | None
+    codes: str
+    found: Sequence[bytes]
+
+    def each(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield for each key its code and what was found."""
+        found = iter(self.found)
+        return ((code, next(found) if code == "=" else None) for code in self.codes)
 
 
 class ServerClock:
@@ -57,10 +59,15 @@ class ServerClock:
         self._learned_at = -math.inf
 
     def learn(self, server_time: float, sent: float, received: float) -> None:
-        """Note what time it was on the server at some point between two of this process."""
-        self._offset = server_time - (sent + received) / 2
-        self._error = (received - sent) / 2
-        self._learned_at = received
+        """Note what time it was on the server at some point between two of this process.
+
+        A look that is not as close as one from not long ago is of no use.
+        """
+        error = (received - sent) / 2
+        if error < self._error or received - self._learned_at > self._GOOD_FOR / 2:
+            self._offset = server_time - (sent + received) / 2
+            self._error = error
+            self._learned_at = received
 
     def now(self) -> float | None:
         """Unix time on the server to some milliseconds, or ``None`` when it must be asked."""
@@ -83,29 +90,45 @@ class Wire:
         self._translating = Translating(where)
         self._where = where
         self._turns = _TURNS.setdefault(client, asyncio.Semaphore(connections))
-        self._exchange = Exchange(client)
+        self._exchange = Exchange(client, connections)
         self._one_key_per_script = isinstance(client, RedisCluster)
 
-    async def set_new(self, key: bytes, value: bytes, expiry: int) -> bytes | None:
-        """Set an absent key; return what an existing one holds."""
+    @property
+    def sets_at_once(self) -> int:
+        """How many keys :meth:`set_new` takes at once."""
+        return sys.maxsize if self._exchange.by_hand else 1
+
+    async def set_new(
+        self, keys: Sequence[bytes], values: Sequence[bytes], expiries: Sequence[bytes]
+    ) -> Sequence[bytes | None]:
+        """Set absent keys for so many milliseconds; return what those hold that exist.
+
+        Raises:
+            OldServer: It does not know the command.
+            WrongType: One of the keys holds no string.
+        """
         with self._translating:
-            found: bytes | None = await self._send(
-                "SET", key, value, "NX", "GET", "PX", expiry, get=True
-            )
-        return found
+            if self._exchange.by_hand:
+                commands = list(map(set_new, keys, values, expiries))
+                async with self._turns:
+                    return await self._exchange.get_all(commands)
+            (key,), (value,), (expiry,) = keys, values, expiries
+            command: list[Word] = ["SET", key, value, "NX", "GET", "PX", expiry]
+            return [await self._send(command, get=True)]
 
     async def delete(self, key: bytes) -> bool:
         """Delete a key; say whether it was there."""
         with self._translating:
-            return bool(await self._send("DEL", key))
+            return bool(await self._send(["DEL", key]))
 
     async def info(self) -> list[dict[str, Any]]:
         """Return what the server, or each primary of a cluster, says of itself."""
         with self._translating:
-            if isinstance(self._client, RedisCluster):
-                answer = await self._client.info(target_nodes=RedisCluster.PRIMARIES)
-                return [answer] if "redis_version" in answer else list(answer.values())
-            return [await self._client.info()]
+            async with self._turns:
+                if isinstance(self._client, RedisCluster):
+                    answer = await self._client.info(target_nodes=RedisCluster.PRIMARIES)
+                    return [answer] if "redis_version" in answer else list(answer.values())
+                return [await self._client.info()]
 
     async def setting(self, name: str) -> list[str | None]:
         """Return a setting of the server, or of each primary of a cluster.
@@ -114,84 +137,91 @@ class Wire:
             StoreError: The server does not tell this user.
         """
         with self._translating:
-            if isinstance(self._client, RedisCluster):
-                answer = await self._client.config_get(name, target_nodes=RedisCluster.PRIMARIES)
-                answers: list[Any] = [answer] if name in answer else [*answer.values()]
-                return [each.get(name) for each in answers]
-            return [(await self._client.config_get(name)).get(name)]
+            async with self._turns:
+                if isinstance(self._client, RedisCluster):
+                    primaries = RedisCluster.PRIMARIES
+                    answer = await self._client.config_get(name, target_nodes=primaries)
+                    answers: list[Any] = [answer] if name in answer else [*answer.values()]
+                    return [each.get(name) for each in answers]
+                return [(await self._client.config_get(name)).get(name)]
 
     async def call(self, script: Script, key: bytes, *arguments: Word) -> Any:
         """Run a script all of whose keys lie in the slot of one; return its answer."""
         with self._translating:
             return await self._evaluate(script, [1, key, *arguments])
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Answer]:
-        """Run a script for every call; return one answer each, in the order of the calls.
+    async def run(
+        self, script: Script, keys: Sequence[bytes], words: Sequence[Word]
+    ) -> list[Answers]:
+        """Run a script for every key; return the answers in the order asked.
 
-        The script takes any number of keys and the same number of arguments for each of them. It
-        answers with the server's time in milliseconds, one character a key, and one element more
-        for each character that is ``=``: what is alike for most keys costs next to nothing to
-        read. In a Cluster it is run with one key a call.
+        The script takes any number of keys and, in ``words``, the same number of arguments for each
+        of them, one key's after the other's. It answers with one string, since that is the cheapest
+        to read: the server's time in milliseconds, a blank, and one character a key. Where one of
+        them is ``=``, it answers with a list of this string and what it found for each. In a
+        Cluster it is run with one key a call.
         """
         with self._translating:
             sent = time.monotonic()
-            replies = await self._replies(script, calls)
+            replies = await self._replies(script, keys, words)
             received = time.monotonic()
-        self.clock.learn(replies[-1][0] / 1000, sent, received)
-        return list(chain.from_iterable(map(_answers, replies)))
+        answers = [_answers(reply) for reply in replies]
+        self.clock.learn(answers[-1].at / 1000, sent, received)
+        return answers
 
-    async def _replies(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
-        if len(calls) > 1 and self._one_key_per_script:
-            return await self._pipeline(script, calls)
+    async def _replies(
+        self, script: Script, keys: Sequence[bytes], words: Sequence[Word]
+    ) -> list[Any]:
+        if len(keys) > 1 and self._one_key_per_script:
+            return await self._pipeline(script, keys, words)
         try:
-            return [
-                await self._evaluate(script, _rest(calls[start : start + _KEYS_PER_SCRIPT]))
-                for start in range(0, len(calls), _KEYS_PER_SCRIPT)
-            ]
+            calls = _calls(keys, words, _KEYS_PER_SCRIPT)
+            return [await self._evaluate(script, call) for call in calls]
         except ResponseError as error:
-            if len(calls) == 1 or code_of(error) != "CROSSSLOT":
+            if len(keys) == 1 or code_of(error) != "CROSSSLOT":
                 raise
             # A cluster that looks like one server, as some hosted ones do.
             self._one_key_per_script = True
-            return await self._pipeline(script, calls)
+            return await self._pipeline(script, keys, words)
 
-    async def _evaluate(self, script: Script, rest: list[Word]) -> Any:
+    async def _evaluate(self, script: Script, call: Sequence[Word]) -> Any:
         try:
-            return await self._send("EVALSHA", script.sha, *rest)
+            return await self._send(["EVALSHA", script.sha, *call])
         except NoScriptError:
             # EVAL also leaves the script with this server, for the next time.
-            return await self._send("EVAL", script.text, *rest)
+            return await self._send(["EVAL", script.text, *call])
 
-    async def _pipeline(self, script: Script, calls: Sequence[Call]) -> list[list[Any]]:
+    async def _pipeline(
+        self, script: Script, keys: Sequence[bytes], words: Sequence[Word]
+    ) -> list[Any]:
+        calls = list(_calls(keys, words, 1))
         async with self._turns:
             pipeline = self._client.pipeline(transaction=False)
             for call in calls:
-                pipeline.execute_command("EVALSHA", script.sha, *_rest([call]), **_RAW)
+                pipeline.execute_command("EVALSHA", script.sha, *call, **_RAW)
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for position, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
-                replies[position] = await self._evaluate(script, _rest([calls[position]]))
+                replies[position] = await self._evaluate(script, calls[position])
             elif isinstance(reply, Exception):
                 raise translate(reply, self._where) from reply
         return replies
 
-    async def _send(self, *command: Word, **options: Any) -> Any:
+    async def _send(self, command: Sequence[Word], **options: Any) -> Any:
         async with self._turns:
             return await self._exchange.send(command, **options)
 
 
-def _rest(calls: Sequence[Call]) -> list[Word]:
-    """Lay out what follows a script's name: the number of keys, the keys, the arguments."""
-    rest: list[Word] = [len(calls)]
-    rest += [call[0] for call in calls]
-    for call in calls:
-        rest += call[1:]
-    return rest
+def _calls(keys: Sequence[bytes], words: Sequence[Word], most: int) -> Iterator[Sequence[Word]]:
+    """Yield what follows a script's name for every so many keys."""
+    width = len(words) // len(keys)
+    for start in range(0, len(keys), most):
+        some = keys[start : start + most]
+        yield [len(some), *some, *words[start * width : (start + most) * width]]
 
 
-def _answers(reply: list[Any]) -> Iterator[Answer]:
+def _answers(reply: Any) -> Answers:
     """Take a script's reply apart."""
-    at, codes, *details = reply
-    found = iter(details)
-    for code in codes.decode():
-        yield Answer(code, at, next(found) if code == "=" else None)
+    told, *found = reply if isinstance(reply, list) else (reply,)
+    at, _, codes = told.decode().partition(" ")
+    return Answers(int(at), codes, found)

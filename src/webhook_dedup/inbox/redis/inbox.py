@@ -122,7 +122,7 @@ class RedisInbox:
     async def put(self, items: Sequence[Item], lease: float) -> None:
         _check(items)
         held_for = microseconds(lease)
-        await self._table.run(PUT, [fields(item, held_for) for item in items])
+        await self._table.run(PUT, (fields(item, held_for) for item in items))
 
     async def take(self, limit: int, lease: float) -> Sequence[Item]:
         if limit < 1:
@@ -135,15 +135,15 @@ class RedisInbox:
     async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
         _check(items)
         held_for = microseconds(lease)
-        return await self._table.run(RENEW, [(*_hold(item), held_for) for item in items])
+        return await self._table.run(RENEW, ((*_hold(item), held_for) for item in items))
 
     async def begin(self, items: Sequence[Item]) -> Sequence[bool]:
         _check(items)
-        return await self._table.run(BEGIN, [_hold(item) for item in items])
+        return await self._table.run(BEGIN, map(_hold, items))
 
     async def done(self, items: Sequence[Item]) -> None:
         _check(items)
-        await self._table.run(DONE, [(encoded(item.id), encoded(item.key)) for item in items])
+        await self._table.run(DONE, ((encoded(item.id), encoded(item.key)) for item in items))
 
     async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
         _check([item])
@@ -180,7 +180,7 @@ class RedisInbox:
         return sum(await self._table.run(REQUEUE, [(each,) for each in _distinct(item_ids)]))
 
     async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
-        nonce, note = uuid.uuid4().hex, entry(_attempt(reason))
+        nonce, note = uuid.uuid4().hex.encode(), entry(_attempt(reason))
         calls = [(each, nonce, note) for each in _distinct(item_ids)]
         return sum(await self._table.run(SHELVE, calls))
 
@@ -222,7 +222,7 @@ class RedisInbox:
 
 
 def _check(items: Sequence[Item]) -> None:
-    check_keys(item.id for item in items)
+    check_keys([item.id for item in items])
 
 
 def _distinct(item_ids: Sequence[str]) -> list[bytes]:

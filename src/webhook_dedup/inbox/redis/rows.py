@@ -27,9 +27,9 @@ Argument = str | bytes | int
 _LONGEST = 10**17  # microseconds, about 3,000 years; the scripts reckon in doubles
 
 
-def microseconds(seconds: float) -> int:
+def microseconds(seconds: float) -> bytes:
     """Round a duration up."""
-    return max(0, math.ceil(min(seconds * 1_000_000, _LONGEST)))
+    return b"%d" % max(0, math.ceil(min(seconds * 1_000_000, _LONGEST)))
 
 
 def encoded(text: str) -> bytes:
@@ -47,31 +47,33 @@ def decoded(value: bytes | None) -> str:
         return value.decode("utf-8", "backslashreplace")
 
 
-def fields(item: Item, lease: int) -> tuple[Argument, ...]:
+def fields(item: Item, lease: bytes) -> tuple[bytes, ...]:
     """Return what the script ``put`` is given for one item."""
-    received_at = item.delivery.received_at
-    if not math.isfinite(received_at):
-        raise ValueError(f"item {item.id!a} was received at {received_at}")
+    delivery = item.delivery
+    if not math.isfinite(delivery.received_at):
+        raise ValueError(f"item {item.id!a} was received at {delivery.received_at}")
     return (
         encoded(item.id),
-        repr(float(received_at)),
+        repr(float(delivery.received_at)).encode(),
         lease,
         encoded(item.token),
-        encode_head(item.delivery),
-        item.delivery.body,
+        encode_head(delivery),
+        delivery.body,
         encoded(item.key),
         encoded(item.event_id),
-        encoded(item.delivery.source),
-        item.attempts or "",
-        int(item.deferred) or "",
-        "\n".join(map(entry, item.history)),
+        encoded(delivery.source),
+        _past(item) if item.attempts or item.deferred or item.history else b"",
     )
 
 
-def entry(attempt: Attempt) -> str:
+def _past(item: Item) -> bytes:
+    return b"%d %d %b" % (item.attempts, item.deferred, b"\n".join(map(entry, item.history)))
+
+
+def entry(attempt: Attempt) -> bytes:
     """Write an attempt as one line of the history."""
     values = [attempt.at, attempt.where, attempt.duration, attempt.error]
-    return json.dumps(values, separators=(",", ":"))
+    return json.dumps(values, separators=(",", ":")).encode()
 
 
 def last_error(line: bytes | None) -> str:

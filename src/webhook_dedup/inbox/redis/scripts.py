@@ -34,13 +34,17 @@ __all__ = [
     "SHELVE",
     "SIZE",
     "TAKE",
+    "YES",
 ]
 
-FOREIGN = 0
+YES = ord("+")
+"""A verb's answer for an item of which it did, or found done, what was asked."""
+
+FOREIGN = ord("?")
 """A verb's answer for a key that holds something this library did not write."""
 
 _HEAD = """\
-local FOREIGN, NO, YES = 0, -1, 1
+local FOREIGN, NO, YES = '?', '-', '+'
 local base = KEYS[1]
 local due, dead, received = base .. 'due', base .. 'dead', base .. 'received'
 local time = redis.call('TIME')
@@ -49,15 +53,19 @@ local now = time[1] * 1000000 + time[2]
 local function item(id) return base .. 'item:' .. id end
 local function letters(key) return base .. 'letters:' .. key end
 
+-- FOREIGN where a command found something that is no hash.
+local function fault(answer)
+  if type(answer) ~= 'table' or not answer.err then return nil end
+  if string.find(answer.err, 'WRONGTYPE', 1, true) then return FOREIGN end
+  error(answer.err)
+end
+
 -- Nil and a verb's answer where there is no row.
 local function read(id)
-  local size = redis.pcall('HLEN', item(id))
-  if type(size) == 'table' then
-    if string.find(size.err, 'WRONGTYPE', 1, true) then return nil, FOREIGN end
-    error(size.err)
-  end
-  if size == 0 then return nil, NO end
-  local row = redis.call('HMGET', item(id), 'key', 'token', 'spent', 'begun', 'attempts', 'dead')
+  local row = redis.pcall('HMGET', item(id), 'key', 'token', 'spent', 'begun', 'attempts', 'dead')
+  local no = fault(row)
+  if no then return nil, no end
+  if not row[1] and redis.call('HLEN', item(id)) == 0 then return nil, NO end
   return {
     key = row[1] or '', token = row[2], spent = row[3], begun = row[4] and 1 or 0,
     attempts = tonumber(row[5]) or 0, dead = row[6],
@@ -127,29 +135,33 @@ local function remove(id)
 end
 """
 
-# ARGV: how many arguments each call has, then the arguments of all calls.
+# ARGV: how many arguments each call has, then the arguments of all calls. Answers with one string,
+# since that is the cheapest to read: a character for each call.
 _LOOP = """
 local width = tonumber(ARGV[1])
 local answers = {}
 for start = 2, #ARGV, width do
   answers[#answers + 1] = verb(unpack(ARGV, start, start + width - 1))
 end
-return answers
+return table.concat(answers)
 """
 
+# What befell an item before is '' for most: its attempts, whether it was deferred, its history.
 _PUT = """
-local function verb(id, received_at, lease, token, head, body, key, event_id, source, ...)
-  local row, no = read(id)
-  if row then return redis.call('HEXISTS', item(id), 'body') == 1 and YES or FOREIGN end
-  if no == FOREIGN then return FOREIGN end
+local function verb(id, received_at, lease, token, head, body, key, event_id, source, past)
+  local size = redis.pcall('HLEN', item(id))
+  local no = fault(size)
+  if no then return no end
+  if size > 0 then return redis.call('HEXISTS', item(id), 'body') == 1 and YES or FOREIGN end
   redis.call('ZADD', received, received_at, id)
   redis.call('ZADD', due, now + lease, id)
   redis.call('HSET', item(id), 'token', token, 'head', head, 'body', body, 'key', key,
     'event_id', event_id, 'source', source)
-  for i, name in ipairs({'attempts', 'deferred', 'history'}) do
-    local value = select(i, ...)
-    if value ~= '' then redis.call('HSET', item(id), name, value) end
-  end
+  if past == '' then return YES end
+  local attempts, deferred, history = string.match(past, '^(%d+) (%d) (.*)$')
+  redis.call('HSET', item(id), 'attempts', attempts)
+  if deferred == '1' then redis.call('HSET', item(id), 'deferred', 1) end
+  if history ~= '' then redis.call('HSET', item(id), 'history', history) end
   return YES
 end
 """
@@ -176,8 +188,9 @@ _DONE = """
 local function verb(id, key)
   if remove(id) == FOREIGN then return FOREIGN end
   if key == '' then return YES end
-  for _, letter in ipairs(redis.call('SMEMBERS', letters(key))) do remove(letter) end
-  redis.call('UNLINK', letters(key))
+  local graves = redis.call('SMEMBERS', letters(key))
+  for _, letter in ipairs(graves) do remove(letter) end
+  if graves[1] then redis.call('UNLINK', letters(key)) end
   return YES
 end
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ...backends.redis.faults import WrongType
@@ -11,7 +10,7 @@ from ...backends.redis.script import Script
 from ...backends.redis.wire import Wire
 from ...errors import ConfigError, StoreError
 from .rows import Argument, decoded, encoded
-from .scripts import FOREIGN, ROWS
+from .scripts import FOREIGN, ROWS, YES
 
 __all__ = ["ROOM", "Table", "base_of"]
 
@@ -55,19 +54,27 @@ class Table:
                 "give the inbox a prefix of its own"
             ) from error
 
-    async def run(self, script: Script, calls: Sequence[tuple[Argument, ...]]) -> list[bool]:
+    async def run(self, script: Script, calls: Iterable[Sequence[bytes]]) -> list[bool]:
         """Run a verb for every call, whose first argument is an id; say which were obeyed.
 
         Raises:
             StoreError: A row's key holds foreign data; the others were dealt with.
         """
-        answers: list[int] = []
-        for part in _portions(calls):
-            answers += await self.call(script, len(part[0]), *chain.from_iterable(part))
-        for call, answer in zip(calls, answers, strict=True):
-            if answer == FOREIGN:
-                raise self.foreign(call[0])
-        return [answer > 0 for answer in answers]
+        # One list, since a sequence for each call would be alive while the server is waited for.
+        ids: list[bytes] = []
+        words: list[bytes] = []
+        for call in calls:
+            ids.append(call[0])
+            words += call
+        if not ids:
+            return []
+        width = len(words) // len(ids)
+        answers = b""
+        for part in _portions(words, width):
+            answers += await self.call(script, width, *part)
+        if FOREIGN in answers:
+            raise self.foreign(ids[answers.index(FOREIGN)])
+        return [answer == YES for answer in answers]
 
     async def rows(self, ids: Sequence[bytes]) -> list[list[Any]]:
         """Read rows; an id without one is left out.
@@ -79,10 +86,10 @@ class Table:
         while ids:
             answers = await self.call(ROWS, ROOM, *ids[:_CALLS_PER_SCRIPT])
             for item_id, answer in zip(ids, answers, strict=False):
-                if answer == FOREIGN:
-                    raise self.foreign(item_id)
                 if isinstance(answer, list):
                     rows.append(answer)
+                elif FOREIGN in answer:
+                    raise self.foreign(item_id)
             ids = ids[len(answers) :]
         return rows
 
@@ -96,15 +103,13 @@ class Table:
         )
 
 
-def _portions(calls: Sequence[tuple[Argument, ...]]) -> Iterator[list[tuple[Argument, ...]]]:
-    part: list[tuple[Argument, ...]] = []
-    size = 0
-    for call in calls:
-        weight = sum(len(each) for each in call if isinstance(each, bytes))
-        if part and (len(part) == _CALLS_PER_SCRIPT or size + weight > ROOM):
-            yield part
-            part, size = [], 0
-        part.append(call)
+def _portions(words: Sequence[bytes], width: int) -> Iterator[Sequence[bytes]]:
+    begin = size = 0
+    for start in range(0, len(words), width):
+        weight = sum(map(len, words[start : start + width]))
+        full = start - begin == _CALLS_PER_SCRIPT * width or size + weight > ROOM
+        if start > begin and full:
+            yield words[begin:start]
+            begin, size = start, 0
         size += weight
-    if part:
-        yield part
+    yield words[begin:]

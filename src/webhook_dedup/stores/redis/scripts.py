@@ -35,14 +35,14 @@ end
 
 _LOOP = """
 local each = #ARGV / #KEYS
-local codes, answer = {}, {now, ''}
+local codes, answer = {}, {''}
 for i, key in ipairs(KEYS) do
   local code, found = verb(key, unpack(ARGV, (i - 1) * each + 1, i * each))
   codes[i] = code
   answer[#answer + 1] = found
 end
-answer[2] = table.concat(codes)
-return answer
+answer[1] = now_text .. ' ' .. table.concat(codes)
+return answer[2] and answer or answer[1]
 """
 
 # Tells the value found, behind how long it still lives.
@@ -67,22 +67,27 @@ _LOOK = """
 local verb = find
 """
 
+# A claim is told as it stands in the value; where its time is not known, a dash is in its place.
 _COMPLETE = """
-local function verb(key, token, first_seen, fingerprint, ttl, tail)
+local expiries = setmetatable({}, {__index = function(known, ttl)
+  known[ttl] = string.format('%.0f', now + ttl)
+  return known[ttl]
+end})
+
+local function verb(key, claim, ttl, tail)
   local value = read(key)
-  local is = standing(value, token)
-  if is == 'foreign' then return '?' end
-  if is == 'taken' then return '-' end
-  if is == 'finished' then return '+' end
-  local claim
-  if is == 'mine' then
-    claim = string.sub(value, 6)
-  else
-    if first_seen == '' then first_seen = now_text end
-    claim = token .. ' ' .. first_seen .. ' ' .. fingerprint
+  if value ~= 'held ' .. claim then
+    local is = standing(value, string.match(claim, '^%S*'))
+    if is == 'foreign' then return '?' end
+    if is == 'taken' then return '-' end
+    if is == 'finished' then return '+' end
+    if is == 'mine' then
+      claim = string.sub(value, 6)
+    else
+      claim = string.gsub(claim, '^(%S*) %- ', '%1 ' .. now_text .. ' ')
+    end
   end
-  local done = 'done ' .. claim .. ' ' .. string.format('%.0f', now + ttl) .. tail
-  redis.call('SET', key, done, 'PX', ttl)
+  redis.call('SET', key, 'done ' .. claim .. ' ' .. expiries[ttl] .. tail, 'PX', ttl)
   return '+'
 end
 """

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
-from ...backends.redis.exchange import Word
 from ...backends.redis.faults import OldServer, WrongType
 from ...backends.redis.hazards import warn_of_hazards
 from ...backends.redis.script import Script
 from ...backends.redis.start import Start
-from ...backends.redis.wire import Answer, Call, Client, Wire
+from ...backends.redis.wire import Answers, Client, Wire
 from ...errors import StoreError
 from ...keys import check_keys
 from ...model import Bid, Claim, Outcome, Remembers, Settlement
 from ..entry import Entry, answer, sight
 from .scripts import CLAIM, COMPLETE, FOREIGN, LOOK, RELEASE, RENEW, YES
 from .values import (
+    claim_text,
     fingerprint_field,
-    held_value,
     milliseconds,
     parse,
     redis_key,
@@ -109,34 +109,35 @@ class RedisStore:
         await self._start.demand()
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
-        check_keys(bid.key for bid in bids)
+        check_keys([bid.key for bid in bids])
+        if not bids:
+            return []
         await self._start.ready()
-        if len(bids) == 1:
-            claim = await self._claim_at_once(bids[0])
-            if claim is not None:
-                return [claim]
-        return await self._claim_by_script(bids)
+        now = self._wire.clock.now()
+        if now is None or not self._knows_set_nx_get or len(bids) > self._wire.sets_at_once:
+            return await self._claim_by_script(bids)
+        return await self._claim_at_once(bids, round(now * 1000))
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
-        check_keys(settlement.key for settlement in done)
-        return await self._settle(COMPLETE, [self._completion(settlement) for settlement in done])
+        claims = [settlement.claim for settlement in done]
+        return await self._settle(COMPLETE, claims, map(_completion, done))
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
-        check_keys(claim.key for claim in claims)
-        return await self._settle(RELEASE, [self._hold(claim) for claim in claims])
+        return await self._settle(RELEASE, claims, ((token_field(each.token),) for each in claims))
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
-        check_keys(claim.key for claim in claims)
         expiry = milliseconds(lease)
-        return await self._settle(RENEW, [(*self._hold(claim), expiry) for claim in claims])
+        arguments = ((token_field(claim.token), expiry) for claim in claims)
+        return await self._settle(RENEW, claims, arguments)
 
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
         await self._start.ready()
-        answers = await self._run(LOOK, [(redis_key(self._prefix, key),) for key in keys])
+        answers = await self._run(LOOK, keys, ())
+        found = [value for each in answers for _, value in each.each()]
         return [
-            None if each.found is None else sight(key, self._found(key, each.found), now=0.0)
-            for key, each in zip(keys, answers, strict=True)
+            None if value is None else sight(key, self._found(key, value), now=0.0)
+            for key, value in zip(keys, found, strict=True)
         ]
 
     async def forget(self, key: str) -> bool:
@@ -151,39 +152,42 @@ class RedisStore:
     async def _check(self) -> None:
         """Log in and try the scripts on a key nobody holds."""
         probe = f"{self._prefix}start".encode("utf-8", "surrogatepass")
-        await self._wire.run(RELEASE, [(probe, b"-")])
+        await self._wire.run(RELEASE, [probe], [b"-"])
         await warn_of_hazards(self._client, self._wire, self._where)
 
-    async def _claim_at_once(self, bid: Bid) -> Claim | None:
-        """Claim with one plain command, or answer ``None`` when only the script can tell."""
-        first_seen = self._wire.clock.now()
-        if first_seen is None or not self._knows_set_nx_get:
-            return None
+    async def _claim_at_once(self, bids: Sequence[Bid], now: int) -> Sequence[Claim]:
+        """Claim with one plain command a key; what is held by anybody is left to the script."""
         try:
             found = await self._wire.set_new(
-                redis_key(self._prefix, bid.key),
-                held_value(bid.token, first_seen, bid.fingerprint),
-                milliseconds(bid.lease),
+                self._names([bid.key for bid in bids]),
+                [b"held " + claim_text(bid.token, now, bid.fingerprint) for bid in bids],
+                [milliseconds(bid.lease) for bid in bids],
             )
-        except OldServer:
-            self._knows_set_nx_get = False
-            return None
-        except WrongType as error:
-            raise self._foreign(redis_key(self._prefix, bid.key)) from error
+        except (OldServer, WrongType) as error:
+            self._knows_set_nx_get = not isinstance(error, OldServer)
+            return await self._claim_by_script(bids)  # it names the key of a wrong type
+        if found.count(None) == len(bids):
+            return [_fresh(bid, now / 1000) for bid in bids]
+        claims = [self._told(bid, value, now) for bid, value in zip(bids, found, strict=True)]
+        held = [bid for bid, claim in zip(bids, claims, strict=True) if claim is None]
+        rest = iter(await self._claim_by_script(held))
+        return [next(rest) if claim is None else claim for claim in claims]
+
+    def _told(self, bid: Bid, found: bytes | None, now: int) -> Claim | None:
+        """Answer a bid by what the plain command found, if that is enough."""
         if found is None:
-            return _fresh(bid, round(first_seen, 3))
+            return _fresh(bid, now / 1000)
         entry = self._parse(bid.key, found)
         # How much is left of a lease is not written in the value; of a TTL it is.
-        return answer(entry, bid, min(first_seen, entry.expires_at)) if entry.done else None
+        return answer(entry, bid, min(now / 1000, entry.expires_at)) if entry.done else None
 
-    async def _claim_by_script(self, bids: Sequence[Bid]) -> list[Claim]:
-        answers = await self._run(CLAIM, [self._bid(bid) for bid in bids])
-        return [self._told(bid, each) for bid, each in zip(bids, answers, strict=True)]
-
-    def _told(self, bid: Bid, told: Answer) -> Claim:
-        if told.found is None:
-            return _fresh(bid, told.at / 1000)
-        return answer(self._found(bid.key, told.found), bid, now=0.0)
+    async def _claim_by_script(self, bids: Sequence[Bid]) -> Sequence[Claim]:
+        answers = await self._run(CLAIM, [bid.key for bid in bids], map(_bid, bids))
+        told = ((each.at / 1000, found) for each in answers for _, found in each.each())
+        return [
+            _fresh(bid, at) if found is None else answer(self._found(bid.key, found), bid, now=0.0)
+            for bid, (at, found) in zip(bids, told, strict=True)
+        ]
 
     def _found(self, key: str, found: bytes) -> Entry:
         """Take apart what a script found, with its expiry as the seconds that are left."""
@@ -192,60 +196,62 @@ class RedisStore:
         entry.expires_at = max(0, int(left)) / 1000
         return entry
 
-    async def _settle(self, script: Script, calls: Sequence[Call]) -> list[bool]:
+    async def _settle(
+        self, script: Script, claims: Sequence[Claim], arguments: Iterable[Iterable[bytes]]
+    ) -> Sequence[bool]:
+        keys = [claim.key for claim in claims]
+        check_keys(keys)
         await self._start.ready()
-        return [answer.code == YES for answer in await self._run(script, calls)]
+        answers = await self._run(script, keys, arguments)
+        return [code == YES for each in answers for code in each.codes]
 
-    async def _run(self, script: Script, calls: Sequence[Call]) -> list[Answer]:
-        if not calls:
+    async def _run(
+        self, script: Script, keys: Sequence[str], arguments: Iterable[Iterable[bytes]]
+    ) -> list[Answers]:
+        if not keys:
             return []
-        answers = await self._wire.run(script, calls)
-        for call, each in zip(calls, answers, strict=True):
-            if each.code == FOREIGN:
-                raise self._foreign(call[0])
+        words = list(chain.from_iterable(arguments))
+        answers = await self._wire.run(script, self._names(keys), words)
+        codes = "".join([each.codes for each in answers])
+        if FOREIGN in codes:
+            raise self._foreign(keys[codes.index(FOREIGN)])
         return answers
 
-    def _bid(self, bid: Bid) -> Call:
-        return (
-            redis_key(self._prefix, bid.key),
-            token_field(bid.token),
-            fingerprint_field(bid.fingerprint),
-            milliseconds(bid.lease),
-        )
-
-    def _hold(self, claim: Claim) -> Call:
-        return (redis_key(self._prefix, claim.key), token_field(claim.token))
-
-    def _completion(self, settlement: Settlement) -> Call:
-        claim = settlement.claim
-        return (
-            *self._hold(claim),
-            b"" if claim.first_seen is None else round(claim.first_seen * 1000),
-            fingerprint_field(claim.fingerprint),
-            milliseconds(settlement.ttl),
-            result_tail(settlement.result),
-        )
+    def _names(self, keys: Sequence[str]) -> list[bytes]:
+        return [redis_key(self._prefix, key) for key in keys]
 
     def _parse(self, key: str, value: bytes) -> Entry:
         try:
             return parse(value)
         except ValueError as error:
-            raise self._foreign(redis_key(self._prefix, key)) from error
+            raise self._foreign(key) from error
 
-    def _foreign(self, name: Word) -> StoreError:
+    def _foreign(self, key: str) -> StoreError:
         return StoreError(
-            f"{self._where}: the key {name!r} holds something this library did not write; "
-            "give the store a prefix of its own"
+            f"{self._where}: the key {redis_key(self._prefix, key)!r} holds something this library "
+            "did not write; give the store a prefix of its own"
         )
 
 
+def _bid(bid: Bid) -> tuple[bytes, ...]:
+    """Return what the script ``claim`` is told."""
+    return token_field(bid.token), fingerprint_field(bid.fingerprint), milliseconds(bid.lease)
+
+
+def _completion(settlement: Settlement) -> tuple[bytes, ...]:
+    """Return what the script ``complete`` is told."""
+    claim = settlement.claim
+    first_seen = None if claim.first_seen is None else round(claim.first_seen * 1000)
+    return (
+        claim_text(claim.token, first_seen, claim.fingerprint),
+        milliseconds(settlement.ttl),
+        result_tail(settlement.result),
+    )
+
+
 def _fresh(bid: Bid, first_seen: float) -> Claim:
+    token = bid.token
+    # By position, which takes a quarter less: one is made for every event.
     return Claim(
-        key=bid.key,
-        token=bid.token,
-        outcome=Outcome.FRESH,
-        fingerprint=bid.fingerprint,
-        first_seen=first_seen,
-        remaining=bid.lease,
-        holder=bid.token,
+        bid.key, token, Outcome.FRESH, bid.fingerprint, first_seen, bid.lease, False, token
     )

@@ -22,8 +22,8 @@ from ...keys import digest
 from ..entry import Entry
 
 __all__ = [
+    "claim_text",
     "fingerprint_field",
-    "held_value",
     "milliseconds",
     "parse",
     "redis_key",
@@ -32,11 +32,10 @@ __all__ = [
 ]
 
 _VALUE = re.compile(
-    rb"(?P<state>held|done) (?P<token>\S*) (?P<first_seen>\d+) (?P<fingerprint>-|[A-Za-z0-9+/]*=*)"
-    rb"(?: (?P<expires>\d+)(?P<tail>\n.*)?)?",
+    rb"(held|done) (\S*) (\d+) (-|[A-Za-z0-9+/]*=*)(?: (\d+)(\n.*)?)?",
     re.DOTALL,
 )
-_PLAIN_TOKEN = re.compile(r"[A-Za-z0-9._~-]*")
+_is_plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 _LONGEST_READABLE_KEY = 512  # bytes
 _HEAD_OF_LONG_KEY = 64  # characters
 _LONGEST_EXPIRY = 10**14  # about 3,000 years; Redis refuses what overflows its clock
@@ -53,7 +52,7 @@ def redis_key(prefix: str, key: str) -> bytes:
 
 def token_field(token: str) -> bytes:
     """Write a token without the blanks that separate fields."""
-    if _PLAIN_TOKEN.fullmatch(token):  # as ours are; quoting costs more than all else here
+    if _is_plain(token):  # as ours are; quoting costs more than all else here
         return token.encode()
     return quote(token, safe="", errors="surrogatepass").encode()
 
@@ -63,10 +62,10 @@ def fingerprint_field(fingerprint: bytes | None) -> bytes:
     return b"-" if fingerprint is None else b2a_base64(fingerprint, newline=False)
 
 
-def held_value(token: str, first_seen: float, fingerprint: bytes | None) -> bytes:
-    """Write a claim."""
-    moment = round(first_seen * 1000)
-    return b"held %b %d %b" % (token_field(token), moment, fingerprint_field(fingerprint))
+def claim_text(token: str, first_seen: int | None, fingerprint: bytes | None) -> bytes:
+    """Write what follows the state; in place of a time that is not known stands a dash."""
+    moment = b"-" if first_seen is None else b"%d" % first_seen
+    return b"%b %b %b" % (token_field(token), moment, fingerprint_field(fingerprint))
 
 
 def result_tail(result: bytes | None) -> bytes:
@@ -81,20 +80,22 @@ def parse(value: bytes) -> Entry:
         ValueError: This library did not write it.
     """
     match = _VALUE.fullmatch(value)
-    if match is None or (match["state"] == b"done") != (match["expires"] is not None):
+    if match is None:
         raise ValueError("not a claim")
-    fingerprint, tail = match["fingerprint"], match["tail"]
+    state, token, first_seen, fingerprint, expires, tail = match.groups()
+    if (state == b"done") != (expires is not None):
+        raise ValueError("not a claim")
     return Entry(
-        token=unquote(match["token"].decode(), errors="surrogatepass"),
-        expires_at=int(match["expires"] or 0) / 1000,
-        first_seen=int(match["first_seen"]) / 1000,
-        fingerprint=None if fingerprint == b"-" else a2b_base64(fingerprint),
-        done=match["state"] == b"done",
-        result=None if tail is None else tail[1:],
+        unquote(token.decode(), errors="surrogatepass"),
+        0.0 if expires is None else int(expires) / 1000,
+        int(first_seen) / 1000,
+        None if fingerprint == b"-" else a2b_base64(fingerprint),
+        expires is not None,
+        None if tail is None else tail[1:],
     )
 
 
 @lru_cache(maxsize=64)  # a process knows few leases and TTLs
-def milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> bytes:
     """Round a duration up, never to 0: Redis refuses an expiry of nothing."""
-    return max(1, math.ceil(min(seconds * 1000, _LONGEST_EXPIRY)))
+    return b"%d" % max(1, math.ceil(min(seconds * 1000, _LONGEST_EXPIRY)))

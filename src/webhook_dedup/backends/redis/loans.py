@@ -1,0 +1,86 @@
+"""Connections of a pool that are kept from one command to the next."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+
+__all__ = ["Loans", "loans_of"]
+
+_KEPT_FOR = 10.0
+
+
+class Loans:
+    """Takes connections from a pool and keeps them, as a check-out costs more than a command.
+
+    Each is handed in now and then, so that the pool may do with it what it does with all.
+
+    Args:
+        pool: Whose connections they are. Closing it closes those that are kept, too.
+        most: How many are kept while nobody uses them.
+    """
+
+    def __init__(self, pool: ConnectionPool, most: int) -> None:
+        self._pool = pool
+        self._most = most
+        self._kept: list[AbstractConnection] = []
+        self._until: dict[AbstractConnection, float] = {}
+
+    async def take(self) -> AbstractConnection:
+        """Return a connection that nobody else uses; it may have to be connected."""
+        while self._kept:
+            connection = self._kept.pop()
+            if monotonic() < self._until[connection]:
+                if _was_closed(connection):
+                    await connection.disconnect(nowait=True)
+                return connection
+            await self._hand_in(connection)
+        return await self._check_out()
+
+    async def give_back(self, connection: AbstractConnection) -> None:
+        """Keep a connection for the next command, or hand it in."""
+        if len(self._kept) < self._most:
+            self._kept.append(connection)
+        else:
+            await self._hand_in(connection)
+
+    async def _check_out(self) -> AbstractConnection:
+        pool: Any = self._pool  # redis-py leaves it without types
+        connection: AbstractConnection = await pool.get_connection()
+        self._until[connection] = monotonic() + _KEPT_FOR
+        try:
+            await connection.check_health()  # type: ignore[no-untyped-call]  # redis-py's
+        except BaseException:
+            await self._hand_in(connection)
+            raise
+        return connection
+
+    async def _hand_in(self, connection: AbstractConnection) -> None:
+        del self._until[connection]
+        await self._pool.release(connection)
+
+
+_LOANS: WeakKeyDictionary[Redis, Loans] = WeakKeyDictionary()
+
+
+def loans_of(client: Redis, at_once: int) -> Loans:
+    """Return what is on loan from a client's pool; all who use the client share it.
+
+    Args:
+        client: Whose pool it is. Where it has no more connections than are used at once, none is
+            kept, since others could not have it.
+        at_once: How many are used at once.
+    """
+    if client not in _LOANS:
+        pool = client.connection_pool
+        _LOANS[client] = Loans(pool, pool.max_connections - at_once)
+    return _LOANS[client]
+
+
+def _was_closed(connection: AbstractConnection) -> bool:
+    reader = connection._reader  # noqa: SLF001  # redis-py itself only finds out by reading
+    return reader is None or reader.at_eof()
