@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import QueuePool
 
 from ...errors import StoreUnavailable, WebhookDedupError
 from .dialects import Dialect
-from .direct import Ask, Driver, by_sqlalchemy, driver_of
+from .direct import Ask, BySqlalchemy, Driver
+from .drivers import driver_of
 from .faults import Fault, fault_of, translated
 
 __all__ = ["Connections"]
@@ -41,8 +41,6 @@ class Connections:
         self._abandons = dialect.abandons
         self._timeout = timeout
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._lent = 0
-        self._returned: asyncio.Future[None] | None = None
 
     async def work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do work on a connection of its own. It may be done more than once."""
@@ -52,27 +50,18 @@ class Connections:
         """Do work that only executes statements. It may be done more than once."""
         if self._driver is None:
             return await self.bounded(partial(self._asking_sqlalchemy, work))
-        if not self._has_idle():
+        if not self._driver.is_free():
             return await self.bounded(partial(self._on_the_driver_or_not, self._driver, work))
         began = time.monotonic()
         try:
             # In the caller's own task: one of its own would cost as much as the statement.
-            answer = await self._on_the_driver(self._driver, work)
+            return await self._driver.run(work, self._timeout)
         except WebhookDedupError:
             raise
         except Exception as exc:
             if time.monotonic() - began >= self._timeout:
                 raise self._no_answer() if self._abandons else translated(exc, self._store) from exc
-        else:
-            # Whoever waits for the connection has it now: a caller that asks again and again, and
-            # always finds it idle, would keep all others from it.
-            await asyncio.sleep(0)
-            return answer
         return await self.bounded(partial(self._asking_sqlalchemy, work))
-
-    def _has_idle(self) -> bool:
-        pool = self._engine.sync_engine.pool
-        return isinstance(pool, QueuePool) and pool.checkedin() > 0
 
     async def _through_sqlalchemy(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._engine.connect() as connection:
@@ -80,35 +69,16 @@ class Connections:
 
     async def _asking_sqlalchemy(self, work: Callable[[Ask], Awaitable[T]]) -> T:
         async with self._engine.connect() as connection:
-            return await work(partial(by_sqlalchemy, connection))
+            return await work(BySqlalchemy(connection))
 
     async def _on_the_driver_or_not(self, driver: Driver, work: Callable[[Ask], Awaitable[T]]) -> T:
         try:
-            return await self._on_the_driver(driver, work)
+            return await driver.run(work, self._timeout)
         except WebhookDedupError:
             raise
         except Exception:  # noqa: BLE001  # told again by SQLAlchemy
             # It knows what an error means for its pool, and every statement may be repeated.
             return await self._asking_sqlalchemy(work)
-
-    async def _on_the_driver(self, driver: Driver, work: Callable[[Ask], Awaitable[T]]) -> T:
-        pooled = await self._engine.raw_connection()
-        self._lent += 1
-        connection = pooled.driver_connection
-        watch = asyncio.get_running_loop().call_later(self._timeout, driver.cut, connection)
-        try:
-            return await work(partial(driver.ask, connection))
-        except asyncio.CancelledError:
-            if not driver.cut_off_is_clean:
-                pooled.invalidate()
-            raise
-        finally:
-            watch.cancel()
-            pooled.close()
-            self._lent -= 1
-            if self._returned is not None and not self._lent:
-                self._returned.set_result(None)
-                self._returned = None
 
     async def bounded(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt something until it succeeds, cannot succeed, or time is up."""
@@ -130,10 +100,8 @@ class Connections:
     async def finish(self) -> None:
         """Wait for what is under way, also for callers that are gone."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
-        if self._lent:
-            if self._returned is None:
-                self._returned = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._returned)
+        if self._driver is not None:
+            await self._driver.finish()
 
     def _no_answer(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._store}: no answer within {self._timeout:g} s")

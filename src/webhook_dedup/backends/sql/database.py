@@ -100,7 +100,11 @@ class Database:
 
     async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
         """Execute one statement; return its rows, whose columns go by position."""
-        return await self.ask(lambda ask: ask(statement, parameters))
+        return await self.ask(lambda ask: ask.rows(statement, parameters))
+
+    async def count(self, statement: Executable, parameters: Any) -> int:
+        """Execute one statement with ``RETURNING``; say only how many rows it returned."""
+        return await self.ask(lambda ask: ask.count(statement, parameters))
 
     async def aclose(self) -> None:
         """Wait for what is under way, and free what is not the user's."""

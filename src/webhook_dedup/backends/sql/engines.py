@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ...errors import ConfigError, MissingExtra
 from .direct import OURS
+from .writer import TEXTS_KEPT
 
 __all__ = ["check_file", "open_engine"]
 
@@ -24,7 +25,19 @@ _DRIVERS = {
 }
 _POSTGRES_CONNECTIONS = 5
 # Digests come in no order: what is written twice between two checkpoints goes to the file once.
-_SQLITE_ROOM = ("cache_size=-32000", "wal_autocheckpoint=4000")  # KiB at most; pages of 4 KiB
+# What a statement of a longer transaction may have to take back is not worth a file.
+_SQLITE_ROOM = (
+    "cache_size=-32000",  # KiB at most
+    "wal_autocheckpoint=4000",  # pages of 4 KiB
+    "temp_store=MEMORY",
+)
+# The server keeps the plan of a prepared statement. One made while a table is all but empty, as an
+# inbox is for the most part, reads it from end to end, and goes on to when it has grown. Behind a
+# pooler, which shows another process id, the setting might end up with somebody else.
+_INDEXES_ONLY = """
+SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
+WHERE pg_backend_pid() = {pid}
+"""
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
 
@@ -51,8 +64,9 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         )
     except ImportError as exc:
         raise _missing(url) from exc
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    set_up = _SET_UPS.get(engine.dialect.driver)
+    if set_up is not None:
+        event.listen(engine.sync_engine, "connect", set_up)
     return engine, timeout
 
 
@@ -109,7 +123,7 @@ def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
         # One writer is all SQLite admits; a second connection would only wait in the file's lock.
         "poolclass": AsyncAdaptedQueuePool,
         **_pool(timeout, 1),
-        "connect_args": {"timeout": timeout},
+        "connect_args": {"timeout": timeout, "cached_statements": TEXTS_KEPT},
     }
 
 
@@ -159,6 +173,27 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     except Exception:
         connection.close()  # the pool forgets it, its thread would stay
         raise
+
+
+def _set_up_asyncpg(connection: Any, _: object) -> None:
+    async def set_up(driver: Any) -> None:
+        await driver.execute(_INDEXES_ONLY.format(pid=driver.get_server_pid()))
+
+    connection.run_async(set_up)
+
+
+def _set_up_psycopg(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_INDEXES_ONLY.format(pid=connection.driver_connection.info.backend_pid))
+    cursor.close()
+    connection.commit()
+
+
+_SET_UPS = {
+    "aiosqlite": _set_up_sqlite,
+    "asyncpg": _set_up_asyncpg,
+    "psycopg": _set_up_psycopg,
+}
 
 
 def _missing(url: URL) -> ConfigError:

@@ -24,7 +24,7 @@ from .portions import by_number, by_weight
 from .rows import escaped, past_of, read_row, stand_in, values_of
 from .schema import schema
 from .search import Search
-from .statements import BURIED, RETRIED, Statements
+from .statements import BURIED, KEPT, PAST, RETRIED, Statements
 
 __all__ = ["SqlInbox"]
 
@@ -35,13 +35,15 @@ _logger = logging.getLogger("webhook_dedup")
 _TABLE = "webhook_dedup_inbox"
 _TIMEOUT = 10.0
 _TAKEN_AT_ONCE = 500
+_HEAD, _BODY = map(list(KEPT).index, ("head", "body"))
 
 
 class SqlInbox:
     """Keeps deliveries in one table of SQLite or Postgres, beside a store or alone.
 
     It is durable unless the server's or the engine's settings put commits off; :meth:`start` finds
-    out and warns. Each verb is one statement in a transaction of its own. Calls that meet a
+    out and warns. Each verb is one statement and commits, on SQLite perhaps together with others
+    that waited for the same file. Calls that meet a
     conflict or a connection that has died are repeated within ``timeout``. On Postgres ``begin``
     and ``done`` do not wait for the disk: a crash of the server itself may take back those of its
     last moment, and the items come due again, whose claims say that their events are done.
@@ -108,13 +110,15 @@ class SqlInbox:
     async def put(self, items: Sequence[Item], lease: float) -> None:
         _check(items)
         if any(item.attempts or item.deferred or item.history for item in items):
-            statement = self._statements.put
-            rows = [values_of(item) | past_of(item) for item in items]
+            statement, names = self._statements.put, [*KEPT, *PAST]
+            rows = [(*values_of(item), *past_of(item)) for item in items]
         else:
-            statement = self._statements.put_new
-            rows = [values_of(item) for item in items]
-        for part in by_weight(rows):
-            await self._ids(statement, self._database.dialect.rows(part, lease=lease))
+            statement, names = self._statements.put_new, list(KEPT)
+            rows = list(map(values_of, items))
+        for part in by_weight(rows, _weight):
+            columns = dict(zip(names, map(list, zip(*part, strict=True)), strict=True))
+            asked = self._database.dialect.columns(columns, lease=lease)
+            await self._database.count(statement, asked)
 
     async def take(self, limit: int, lease: float) -> Sequence[Item]:
         parameters = {
@@ -205,8 +209,11 @@ class SqlInbox:
         answers: list[bool] = []
         for part in by_number(items):
             pairs = [(escaped(item.id), escaped(item.token)) for item in part]
-            held = self._database.dialect.id_pairs(pairs)
-            obeyed = await self._ids(statement, parameters | held)
+            held = parameters | self._database.dialect.id_pairs(pairs)
+            if await self._database.count(statement, held) == len(pairs):
+                answers += [True] * len(pairs)
+                continue
+            obeyed = await self._ids(statement, held)  # the same again, to learn which
             answers += [item_id in obeyed for item_id, _ in pairs]
         return answers
 
@@ -257,6 +264,10 @@ async def _ended(work: Coroutine[Any, Any, T]) -> T:
 
 def _check(items: Sequence[Item]) -> None:
     check_keys(item.id for item in items)
+
+
+def _weight(row: Sequence[Any]) -> int:
+    return len(row[_HEAD]) + len(row[_BODY])
 
 
 def _distinct(item_ids: Sequence[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 __all__ = ["by_number", "by_weight"]
 
@@ -19,16 +19,14 @@ def by_number(batch: Sequence[T]) -> Iterator[Sequence[T]]:
         yield batch[start : start + _AT_ONCE]
 
 
-def by_weight(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Yield portions of rows to write, bounded in number and in bytes."""
-    part: list[Mapping[str, Any]] = []
-    weight = 0
-    for row in rows:
-        size = len(row["body"]) + len(row["head"])
-        if part and (len(part) == _AT_ONCE or weight + size > _ROOM):
-            yield part
-            part, weight = [], 0
-        part.append(row)
+def by_weight(batch: Sequence[T], weight_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """Yield portions bounded in number and in weight, that is in bytes."""
+    begin = weight = 0
+    for position, one in enumerate(batch):
+        size = weight_of(one)
+        if position > begin and (position - begin == _AT_ONCE or weight + size > _ROOM):
+            yield batch[begin:position]
+            begin, weight = position, 0
         weight += size
-    if part:
-        yield part
+    if batch:
+        yield batch[begin:]

@@ -30,13 +30,13 @@ from sqlalchemy import (
 
 from ...backends.sql.dialects import Asked, Dialect
 
-__all__ = ["BURIED", "RETRIED", "Statements"]
+__all__ = ["BURIED", "KEPT", "PAST", "RETRIED", "Statements"]
 
 RETRIED = "retry"
 BURIED = "bury"
 _SHELVED = "shelve"
 
-_KEPT: Asked = {
+KEPT: Asked = {
     "id": Text(),
     "received_at": Double(),
     "source": Text(),
@@ -47,7 +47,7 @@ _KEPT: Asked = {
     "head": LargeBinary(),
     "body": LargeBinary(),
 }
-_PAST: Asked = {
+PAST: Asked = {
     "attempts": Integer(),
     "deferred": Boolean(),
     "last_error": Text(),
@@ -71,12 +71,13 @@ class Statements:
         self._items = items
         self._dialect = dialect
         self._waiting = items.c.due.is_not(None)
-        self._held = and_(self._waiting, items.c.spent.is_(None))
+        # Not said as the condition of an index, through which Postgres might find all that wait.
+        self._held = and_(items.c.due.is_(None).is_(false()), items.c.spent.is_(None))
         self._own = and_(items.c.id == _text("item_id"), items.c.token == _text("held_by"))
         self._reset: dict[str, Any] = {"begun": false(), "spent": null()}
         self.row = [_plain(column, dialect) for column in items.c]
-        self.put = self._put({**_KEPT, **_PAST}, {})
-        self.put_new = self._put(_KEPT, _NO_PAST)
+        self.put = self._put({**KEPT, **PAST}, {})
+        self.put_new = self._put(KEPT, _NO_PAST)
         self.take = self._take()
         self.renew = self._changed(self._paired(), {"due": self._in("lease")})
         self.begin = self._begin()

@@ -55,8 +55,11 @@ async def _write(
     pending: dict[bytes, Asked],
 ) -> dict[bytes, Answer]:
     parameters = verb.parameters(pending)
+    if verb.whole is not None:
+        number = await ask.count(verb.statement, parameters)
+        return dict.fromkeys(pending, verb.whole) if number == len(pending) else {}
     sent = time.monotonic()
-    rows = await ask(verb.statement, parameters)
+    rows = await ask.rows(verb.statement, parameters)
     waited = time.monotonic() - sent
     return _decided((row[0], verb.own(pending[row[0]], row, waited)) for row in rows)
 
@@ -73,7 +76,7 @@ async def _read(
 
 async def live_rows(ask: Ask, *, read: Executable, digests: Iterable[bytes]) -> dict[bytes, Row]:
     """Return the rows of keys that are held or done, by digest."""
-    rows = map(Row._make, await ask(read, {"digests": list(digests)}))
+    rows = map(Row._make, await ask.rows(read, {"digests": list(digests)}))
     return {row.digest: row for row in rows if row.left > 0}
 
 

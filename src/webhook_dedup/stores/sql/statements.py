@@ -58,7 +58,7 @@ class Statements:
 
     Every mark a statement makes or reads is compared with the database's clock at that very
     moment: it may have waited long behind another's lock. What a verb writes is returned digest
-    first; a claim goes on with when it was first seen and how many seconds it has left.
+    first; a claim goes on with when it was first seen.
     """
 
     def __init__(self, claims: Table, dialect: Dialect) -> None:
@@ -96,7 +96,7 @@ class Statements:
             index_elements=[self._claims.c.digest],
             set_={column.name: new[column.name] for column in self._claims.c} | written,
             where=self._expired,
-        ).returning(self._claims.c.digest, self._claims.c.first_seen, self._left)
+        ).returning(self._claims.c.digest, self._claims.c.first_seen)
 
     def _complete(self) -> Executable:
         asked: Asked = {

@@ -36,8 +36,9 @@ _KEYS_AT_ONCE = 1_000
 class SqlStore:
     """Keeps claims in one table of SQLite or Postgres.
 
-    Each verb is one multi-row statement in a transaction of its own, followed by a read of the
-    keys it could not write. Calls that meet a conflict or a connection that has died are repeated
+    Each verb is one multi-row statement, followed by a read of the keys it could not write; each
+    statement commits. In an SQLite file that was opened by its URL, those that wait for one another
+    commit together. Calls that meet a conflict or a connection that has died are repeated
     within ``timeout``.
 
     Args:
@@ -131,7 +132,7 @@ class SqlStore:
 
     async def forget(self, key: str) -> bool:
         forgetting = {"digests": [digest(key)]}
-        rows = await self._ask(lambda ask: ask(self._statements.forget, forgetting))
+        rows = await self._ask(lambda ask: ask.rows(self._statements.forget, forgetting))
         return any(was_live for (was_live,) in rows)
 
     async def purge(self) -> int:

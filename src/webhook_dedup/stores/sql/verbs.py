@@ -35,21 +35,33 @@ class Verb(Generic[Asked, Answer]):
     Attributes:
         statement: Writes the keys that it may and returns their rows.
         parameters: Makes the statement's parameters of a batch by digest.
-        own: Judges a row that the statement wrote up to so many seconds ago.
+        own: Judges a row that the statement wrote, which was sent so many seconds ago.
         other: Judges the live row that the statement left alone, or that there is none.
+        whole: The answer for each key of a batch that was written whole, where this can be told
+            without the rows; ``other`` then judges the live rows of any other batch.
     """
 
     statement: Executable
     parameters: Callable[[Mapping[bytes, Asked]], Any]
     own: Callable[[Asked, Sequence[Any], float], Answer | None]
     other: Callable[[Asked, Row | None], Answer | None]
+    whole: Answer | None = None
 
 
 def claiming(statements: Statements, dialect: Dialect) -> Verb[Bid, Claim]:
     """Take what is absent or has expired."""
 
     def parameters(bids: Mapping[bytes, Bid]) -> Any:
-        return dialect.rows([_bid(key, bid) for key, bid in bids.items()])
+        asked = bids.values()
+        return dialect.columns(
+            {
+                "digest": list(bids),
+                "key": [printable(bid.key) for bid in asked],
+                "token": [bid.token for bid in asked],
+                "fingerprint": [bid.fingerprint for bid in asked],
+                "lease": [bid.lease for bid in asked],
+            }
+        )
 
     return Verb(statements.claim, parameters, _taken, _not_taken)
 
@@ -58,9 +70,21 @@ def completing(statements: Statements, dialect: Dialect) -> Verb[Settlement, boo
     """Mark done what the token holds, or what nobody holds."""
 
     def parameters(batch: Mapping[bytes, Settlement]) -> Any:
-        return dialect.rows([_settled(key, settlement) for key, settlement in batch.items()])
+        asked = batch.values()
+        claims = [settlement.claim for settlement in asked]
+        return dialect.columns(
+            {
+                "digest": list(batch),
+                "key": [printable(claim.key) for claim in claims],
+                "token": [claim.token for claim in claims],
+                "fingerprint": [claim.fingerprint for claim in claims],
+                "result": [settlement.result for settlement in asked],
+                "first_seen": [claim.first_seen for claim in claims],
+                "ttl": [settlement.ttl for settlement in asked],
+            }
+        )
 
-    return Verb(statements.complete, parameters, lambda *_: True, _not_completed)
+    return Verb(statements.complete, parameters, _written, _not_completed, whole=True)
 
 
 def releasing(statements: Statements, dialect: Dialect) -> Verb[Claim, bool]:
@@ -69,16 +93,16 @@ def releasing(statements: Statements, dialect: Dialect) -> Verb[Claim, bool]:
     def parameters(claims: Mapping[bytes, Claim]) -> Any:
         return dialect.pairs(_pairs(claims))
 
-    return Verb(statements.release, parameters, lambda *_: True, _not_released)
+    return Verb(statements.release, parameters, _written, _not_released, whole=True)
 
 
 def renewing(statements: Statements, dialect: Dialect, lease: float) -> Verb[Claim, bool]:
     """Prolong what the token holds under a live lease."""
 
     def parameters(claims: Mapping[bytes, Claim]) -> Any:
-        return dialect.pairs(_pairs(claims)) | {"lease": lease}
+        return {**dialect.pairs(_pairs(claims)), "lease": lease}
 
-    return Verb(statements.renew, parameters, lambda *_: True, lambda *_: False)
+    return Verb(statements.renew, parameters, _written, lambda *_: False)
 
 
 def sight(key: str, row: Row | None) -> Claim | None:
@@ -86,11 +110,14 @@ def sight(key: str, row: Row | None) -> Claim | None:
     return _not_taken(Bid(key, "", 0.0), row)
 
 
+def _written(*_: object) -> bool:
+    return True
+
+
 def _taken(bid: Bid, row: Sequence[Any], waited: float) -> Claim | None:
-    _, first_seen, left = row
-    # The statement may have waited for another row after it wrote this one; a lease that ran
-    # out meanwhile is anybody's as soon as the statement ends.
-    left -= waited
+    # It began after the statement was sent. One that ran out while the statement waited for the
+    # rows of others is anybody's as soon as the statement ends.
+    left = bid.lease - waited
     if left <= 0:
         return None
     return Claim(
@@ -98,7 +125,7 @@ def _taken(bid: Bid, row: Sequence[Any], waited: float) -> Claim | None:
         token=bid.token,
         outcome=Outcome.FRESH,
         fingerprint=bid.fingerprint,
-        first_seen=first_seen,
+        first_seen=row[1],
         remaining=left,
         holder=bid.token,
     )
@@ -143,29 +170,6 @@ def _not_released(claim: Claim, row: Row | None) -> bool | None:
 
 def _holds(asked: Bid | Claim, row: Row) -> bool:
     return row.token == asked.token and not row.done
-
-
-def _bid(key: bytes, bid: Bid) -> dict[str, Any]:
-    return {
-        "digest": key,
-        "key": printable(bid.key),
-        "token": bid.token,
-        "fingerprint": bid.fingerprint,
-        "lease": bid.lease,
-    }
-
-
-def _settled(key: bytes, settlement: Settlement) -> dict[str, Any]:
-    claim = settlement.claim
-    return {
-        "digest": key,
-        "key": printable(claim.key),
-        "token": claim.token,
-        "fingerprint": claim.fingerprint,
-        "result": settlement.result,
-        "first_seen": claim.first_seen,
-        "ttl": settlement.ttl,
-    }
 
 
 def _pairs(claims: Mapping[bytes, Claim]) -> list[tuple[bytes, str]]:

@@ -1,0 +1,245 @@
+"""aiosqlite below SQLAlchemy: what waits for the one writer of a file is written together.
+
+A file has one writer, and each commit waits for the disk. What the stores and inboxes of an engine
+ask while a transaction is under way goes into the next one: one visit to the driver's thread, and
+one commit, for all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ...errors import StoreUnavailable
+from .direct import Ask, Columns, Texts, silent
+
+__all__ = ["TEXTS_KEPT", "Writer"]
+
+T = TypeVar("T")
+_Sql = tuple[str, Sequence[Any]]
+
+TEXTS_KEPT = 512
+"""How many statements a connection should keep: each in all its sizes."""
+_NOTHING: _Sql = ("SELECT 1", ())
+_AT_ONCE = 64  # other processes wait for the file meanwhile
+_EXPANDED = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
+
+
+class Writer:
+    """A driver for SQLite. An error of one statement is told to all that went with it.
+
+    Args:
+        engine: Over aiosqlite.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._texts = Texts(engine.dialect)
+        self._queue = _queues.setdefault(engine.sync_engine, _Queue())
+
+    def is_free(self) -> bool:
+        return True  # who comes while it writes joins the next transaction
+
+    async def run(
+        self,
+        work: Callable[[Ask], Awaitable[T]],
+        timeout: float,  # noqa: ARG002  # the database's own ends the wait for a lock
+    ) -> T:
+        return await work(self)
+
+    async def finish(self) -> None:
+        if self._queue.is_busy:
+            with suppress(Exception):  # told to those whom it concerns
+                await self._queue.ask(self._engine, _NOTHING, _fetched)
+
+    async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
+        text, names, constants = self._texts.of(statement)
+        sql = _laid_out(text, names, constants, parameters)
+        return await self._queue.ask(self._engine, sql, _fetched)
+
+    async def count(self, statement: Executable, parameters: Any) -> int:
+        text, names, constants = self._texts.of(statement)
+        sql = _laid_out(silent(text), names, constants, parameters)
+        return await self._queue.ask(self._engine, sql, _counted)
+
+
+class _Job(Generic[T]):
+    """A statement to execute, and who waits for its answer."""
+
+    __slots__ = ("answer", "future", "sql")
+
+    def __init__(
+        self, sql: _Sql, answer: Callable[[sqlite3.Cursor], T], future: asyncio.Future[T]
+    ) -> None:
+        self.sql = sql
+        self.answer = answer
+        self.future = future
+
+    def do(self, connection: sqlite3.Connection) -> T:
+        return self.answer(connection.execute(*self.sql))
+
+
+class _Queue:
+    """What waits for the writer of an engine."""
+
+    def __init__(self) -> None:
+        self._waiting: list[_Job[Any]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
+
+    async def ask(
+        self,
+        engine: AsyncEngine,
+        sql: _Sql,
+        answer: Callable[[sqlite3.Cursor], T],
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting.append(_Job(sql, answer, future))
+        if self._task is None:
+            self._task = loop.create_task(self._write(engine))
+        return await future
+
+    async def _write(self, engine: AsyncEngine) -> None:
+        group: list[_Job[Any]] = []
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                if wanted := [job for job in group if not job.future.done()]:
+                    await _together(engine, wanted)
+                # Who waits for the connection through SQLAlchemy has it now.
+                await asyncio.sleep(0)
+        finally:
+            cut_off = StoreUnavailable("sqlite: cut off; it may have happened or not")
+            _tell([*group, *self._waiting], cut_off)
+            self._waiting = []
+            self._task = None
+
+
+_queues: WeakKeyDictionary[Engine, _Queue] = WeakKeyDictionary()
+
+
+async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> None:
+    try:
+        pooled = await engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        try:
+            # aiosqlite has no public word for several statements in one visit to its thread.
+            answers = await connection._execute(_visit, connection._conn, group)  # noqa: SLF001
+        finally:
+            pooled.close()
+    except Exception as exc:  # noqa: BLE001  # told to those who wait for it
+        return _tell(group, exc)
+    for job, answer in zip(group, answers, strict=True):
+        if not job.future.done():
+            job.future.set_result(answer)
+    return None
+
+
+def _tell(group: Sequence[_Job[Any]], exc: Exception) -> None:
+    for job in group:
+        if not job.future.done():
+            job.future.set_exception(exc)
+
+
+def _visit(connection: sqlite3.Connection, group: Sequence[_Job[Any]]) -> list[Any]:
+    """Execute all in one transaction; a single statement is one by itself."""
+    if len(group) == 1:
+        return [group[0].do(connection)]
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        answers = [job.do(connection) for job in group]
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+    return answers
+
+
+def _fetched(cursor: sqlite3.Cursor) -> list[Any]:
+    return cursor.fetchall()
+
+
+def _counted(cursor: sqlite3.Cursor) -> int:
+    return cursor.rowcount
+
+
+def _laid_out(
+    text: str, names: Sequence[str], constants: Mapping[str, Any], parameters: Any
+) -> _Sql:
+    """Make a statement whose text is one of few: to compile one costs more than its rows.
+
+    What is missing to one of a few sizes is made up of repetitions, which change nothing.
+    """
+    if not isinstance(parameters, Columns):
+        return _expanded(text, names, {**constants, **parameters})
+    rows = _filled(list(zip(*map(parameters.__getitem__, names), strict=True)))
+    return _multiplied(text, len(rows)), list(chain.from_iterable(rows))
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _multiplied(text: str, rows: int) -> str:
+    """Give an insert of one row so many."""
+    head, _, rest = text.partition(" VALUES ")
+    values, _, tail = rest.partition(" ON CONFLICT ")
+    return f"{head} VALUES {', '.join([values] * rows)} ON CONFLICT {tail}"
+
+
+def _expanded(text: str, names: Sequence[str], given: Mapping[str, Any]) -> _Sql:
+    """Give each list its place holders; lay out the parameters in their order."""
+    lists = {name: _filled(given[name]) for name in _lists(text)}
+    values: list[Any] = []
+    for name in names:
+        if name not in lists:
+            values.append(given[name])
+        elif _is_pairs(lists[name]):
+            values += chain.from_iterable(lists[name])
+        else:
+            values += lists[name]
+    shapes = [(name, len(given), _is_pairs(given)) for name, given in lists.items()]
+    return _with_places(text, tuple(shapes)), values
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _lists(text: str) -> frozenset[str]:
+    return frozenset(_EXPANDED.findall(text))
+
+
+def _filled(values: list[T]) -> list[T]:
+    return values + values[-1:] * (_size(len(values)) - len(values))
+
+
+def _size(number: int) -> int:
+    """Return the next power of two, or three quarters of it where that is enough."""
+    power = 1 << max(0, number - 1).bit_length()
+    return power * 3 // 4 if number <= power * 3 // 4 else power
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _with_places(text: str, shapes: tuple[tuple[str, int, bool], ...]) -> str:
+    places = {name: _places(number, pairs) for name, number, pairs in shapes}
+    return _EXPANDED.sub(lambda match: places[match[1]], text)
+
+
+def _places(number: int, pairs: bool) -> str:
+    if pairs:
+        return "VALUES " + ", ".join(["(?, ?)"] * number)
+    return ", ".join("?" * number) or "NULL"
+
+
+def _is_pairs(values: Sequence[Any]) -> bool:
+    return bool(values) and isinstance(values[0], tuple)
