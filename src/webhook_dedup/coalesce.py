@@ -36,10 +36,11 @@ class Lane(Generic[T, R]):
     """Turns calls of one verb into batches of distinct keys, on the event loop it is made on.
 
     Args:
-        verb: Takes a batch, gives answers in order or none at all. Repeating it must be safe.
+        verb: Takes a batch, gives answers in order. Repeating it must be safe.
         key: Names what must be distinct within a batch.
         orphan: Called with the answer to a call whose caller was cancelled meanwhile, or with
             ``None`` when that call was cut off.
+        silent: The verb answers nothing.
     """
 
     def __init__(
@@ -47,10 +48,13 @@ class Lane(Generic[T, R]):
         verb: _Verb[T, R],
         key: Callable[[T], object],
         orphan: Callable[[T, R | None], None] | None = None,
+        *,
+        silent: bool = False,
     ) -> None:
         self._verb = verb
         self._key = key
         self._orphan = orphan
+        self._silent = silent
         # One call of each key, and those of the same key that must wait behind it: a batch is the
         # former as they stand, and one key with many callers costs it no more than one with one.
         self._waiting: dict[object, _Call[T, R]] = {}
@@ -185,10 +189,11 @@ class Lane(Generic[T, R]):
 
     async def _ask(self, requests: Sequence[T]) -> Sequence[Any]:
         answers = await self._verb(requests)
-        if answers is None:
+        if self._silent:
             return [None] * len(requests)
-        if len(answers) != len(requests):
-            raise StoreError(f"asked for {len(requests)} answers, the store gave {len(answers)}")
+        given = 0 if answers is None else len(answers)
+        if answers is None or given != len(requests):
+            raise StoreError(f"asked for {len(requests)} answers, the store gave {given}")
         return answers
 
     async def idle(self) -> None:
@@ -213,13 +218,14 @@ _id_of = attrgetter("id")
 class Direct(Generic[T, R]):
     """Makes each call by itself: what never waits gains nothing by company."""
 
-    def __init__(self, verb: _Verb[T, R]) -> None:
+    def __init__(self, verb: _Verb[T, R], *, silent: bool = False) -> None:
         self._verb = verb
+        self._silent = silent
 
     async def __call__(self, request: T) -> Any:
         """Make one call and return its answer."""
-        answers = await self._verb([request])
-        return None if answers is None else answers[0]
+        answers: Any = await self._verb([request])
+        return None if self._silent else answers[0]
 
     async def idle(self) -> None:
         """Wait for nothing."""
@@ -230,9 +236,13 @@ def _lane(
     verb: _Verb[T, R],
     key: Callable[[T], object],
     orphan: Callable[[T, R | None], None] | None = None,
+    *,
+    silent: bool = False,
 ) -> Lane[T, R] | Direct[T, R]:
     """Make the lane of a verb of a store or inbox, by whether its verbs ever wait."""
-    return Direct(verb) if never_waits(room) else Lane(verb, key, orphan)
+    if never_waits(room):
+        return Direct(verb, silent=silent)
+    return Lane(verb, key, orphan, silent=silent)
 
 
 class Coalescer:
@@ -305,9 +315,9 @@ class InboxCoalescer:
     def __init__(self, inbox: Inbox, lease: float) -> None:
         self.inbox = inbox
         self._lease = lease
-        self.put: _Silent = _lane(inbox, lambda items: inbox.put(items, lease), _id_of)
+        self.put: _Silent = _lane(inbox, lambda items: inbox.put(items, lease), _id_of, silent=True)
         self.begin = _lane(inbox, inbox.begin, _id_of)
-        self.done: _Silent = _lane(inbox, inbox.done, _id_of)
+        self.done: _Silent = _lane(inbox, inbox.done, _id_of, silent=True)
 
     async def take(self, limit: int) -> Sequence[Item]:
         """Hand over what is due; see :meth:`Inbox.take`."""

@@ -206,8 +206,10 @@ class Engine:
             ``None`` when the store has not said.
         """
         self._keeper.drop(claim)  # it may be settled inside its own run
-        completing = self._complete(event, Settlement(claim, ttl, result))
-        return completing if patience is None else self._within(patience, completing)
+        settlement = Settlement(claim, ttl, result)
+        if patience is None:
+            return self._complete(event, settlement)
+        return self._complete_within(patience, event, settlement)
 
     def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
         """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
@@ -227,9 +229,11 @@ class Engine:
             task.cancel()
         await self._keeper.aclose()
 
-    async def _within(self, patience: float, settling: Coroutine[Any, Any, S]) -> S | None:
+    async def _complete_within(
+        self, patience: float, event: Event, settlement: Settlement
+    ) -> bool | None:
         """Wait for a settlement for some seconds; it goes on, whatever becomes of the caller."""
-        task = self.start(settling)
+        task = self.start(self._complete(event, settlement))
         done, _ = await asyncio.wait([task], timeout=patience)
         return task.result() if done else None
 

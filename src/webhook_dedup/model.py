@@ -94,8 +94,15 @@ def fingerprint_of(body: bytes) -> bytes:
     return blake2b(body, digest_size=16).digest()
 
 
+class _Spelled:
+    """Keeps the text of a key, which is none of its fields and so not among what it is made of."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+
 @value(frozen=True, slots=True)
-class Key:
+class Key(_Spelled):
     """The identity of an event: who deduplicates, for which tenant, which event.
 
     ``str(key)`` joins the parts with their lengths, so that ``("a", "bc")`` and ``("ab", "c")``
@@ -105,11 +112,11 @@ class Key:
     scope: str
     event_id: str
     tenant: str = ""
-    _text: str = field(init=False, repr=False, compare=False)  # made once, asked for several times
 
     def __post_init__(self) -> None:
+        # Made once, asked for several times.
         text = f"{len(self.scope)}:{self.scope}:{len(self.tenant)}:{self.tenant}:{self.event_id}"
-        self._text = text  # type: ignore[misc]  # before anybody else has it
+        self._text = text  # type: ignore[misc]  # a slot of its base
 
     def __str__(self) -> str:
         return self._text

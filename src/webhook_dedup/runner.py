@@ -130,7 +130,10 @@ class Runner:
             ended.set_result(None)
             return ended
         turn = Turn(self._tools, item, job).run(standing, room=not self.busy)
-        self._runs[self._loop.create_task(turn)] = ended
+        task = self._loop.create_task(turn)
+        self._runs[task] = ended
+        if task.done():  # begun at once by an eager task factory, and ended before it was noted
+            self._ended(task)
         return ended
 
     async def drain(self, timeout: float) -> None:
@@ -142,6 +145,7 @@ class Runner:
             await asyncio.wait([self._taking], timeout=0.05)
         if self._runs:
             await asyncio.wait(list(self._runs), timeout=timeout)
+        self._forget_ended()
         left = list(self._runs)
         self._ending = True
         for task in left:
@@ -149,9 +153,7 @@ class Runner:
         if left:
             logger.warning("%d handlers were cancelled at shutdown", len(left))
             await asyncio.wait(left, timeout=LAST_WORDS)
-        for task in left:
-            if task.done():
-                self._ended(task)  # one that was cancelled before it began says nothing itself
+        self._forget_ended()
         await self._rows.aclose()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._inbox.drain(), LAST_WORDS)
@@ -165,6 +167,11 @@ class Runner:
         """Hear from a turn. A callback would be four objects more for every event."""
         task = asyncio.current_task(self._loop)
         if task is not None:
+            self._ended(task)
+
+    def _forget_ended(self) -> None:
+        """Note the end of turns that were cancelled before they began: they say nothing."""
+        for task in [task for task in self._runs if task.done()]:
             self._ended(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -188,8 +195,10 @@ class Runner:
                 logger.warning("the inbox did not answer: %s", exc)
             except Exception:
                 logger.exception("the inbox failed; it is asked again")
-            with contextlib.suppress(asyncio.TimeoutError):
+            try:
                 await asyncio.wait_for(self._wake.wait(), pause)
+            except asyncio.TimeoutError:
+                self._forget_ended()
 
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)

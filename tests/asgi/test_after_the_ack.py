@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gzip
 import json
+import pickle
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 import pytest
 from starlette.applications import Starlette
@@ -568,3 +571,26 @@ async def test_json_of_any_shape(ack):
         await deliver(app, json.dumps(document).encode())
     assert parsed == [document]
     assert SECRET not in str(parsed)
+
+
+async def test_delivery_can_be_handed_on(ack):
+    """What a handler finds of its delivery can be pickled, copied, told as JSON, and is its own."""
+    handler = Handler()
+    async with mounted(handler, ack) as (app, _):
+        await deliver(app)
+        await deliver(app, b'{"id": "evt_2"}')
+    one, other = (scope["webhook_dedup.event"].delivery for scope in handler.scopes)
+    assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
+    assert json.dumps(one.path_params) == "{}"
+    assert asdict(one)["path_params"] == {}
+    one.path_params.update(a=1)
+    assert other.path_params == {}
+
+
+async def test_addresses_are_pairs(ack):
+    """A server that names addresses as sockets do, four values for IPv6, is understood."""
+    handler = Handler()
+    async with mounted(handler, ack) as (app, _):
+        await deliver(app, client=("::1", 50_000, 0, 0), server=["::1", 80])
+    [scope] = handler.scopes
+    assert (scope["client"], scope["server"]) == (("::1", 50_000), ("::1", 80))

@@ -290,6 +290,25 @@ async def test_too_few_answers_are_an_error_not_a_mix_up(verb, lane):
         assert "the store gave 0" in str(error)
 
 
+async def test_no_answers_at_all_are_an_error_of_each_call(verb, lane):
+    """A store that answers ``None`` is not taken to have said that a call needs no claim."""
+    verb.respond = lambda _: None
+    tasks = await begun(lane, "a", "b", "c")
+    verb.let_go()
+
+    assert [type(await failure(task)) for task in tasks] == [StoreError] * 3
+
+
+async def test_verb_that_answers_nothing_answers_nobody(verb):
+    """Calls of a verb that has no answers end with ``None``, alone and in company."""
+    lane: Lane[str, None] = Lane(verb, lambda key: key, silent=True)
+    verb.respond = lambda _: None
+    verb.let_go()
+
+    assert await lane("a") is None
+    assert await asyncio.gather(*map(lane, "bcd")) == [None] * 3
+
+
 @pytest.mark.parametrize(
     "fault", [StoreUnavailable("away"), ValueError("bad"), RuntimeError("loop"), OSError()]
 )

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import gc
 import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -321,6 +323,22 @@ async def test_completion_goes_on_in_the_background_after_patience():
     made.store.away.clear()
     await asyncio.sleep(10)
     assert await made.outcome() is Outcome.DUPLICATE
+
+
+@in_virtual_time
+async def test_completion_that_is_cancelled_before_it_began_leaves_nothing_unawaited():
+    """A caller that is cancelled at once, as by a loop that ends, is told of no coroutine left."""
+    made = virtual()
+    claim, _ = await made.claim()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        completing = asyncio.ensure_future(made.engine.complete(EVENT, claim, 3600.0, patience=5.0))
+        completing.cancel()
+        await asyncio.wait([completing])
+        del completing
+        gc.collect()
+
+    assert [str(warning.message) for warning in told] == []
 
 
 @in_virtual_time

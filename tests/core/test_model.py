@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+from dataclasses import asdict, replace
 
 import pytest
 
-from webhook_dedup.model import new_id, new_token
+from webhook_dedup.model import Key, new_id, new_token
 
 
 def test_ids_are_distinct_and_fit_every_store():
@@ -28,3 +31,13 @@ def test_a_forked_process_makes_other_ids():
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reading, 64).decode() != new_id()
+
+
+def test_a_key_is_made_of_its_three_parts_only():
+    """A key copies, pickles and changes by its parts, and its text always says what they are."""
+    key = Key("webhook:shop", "evt_1", tenant="t")
+    assert asdict(key) == {"scope": "webhook:shop", "event_id": "evt_1", "tenant": "t"}
+    for same in (Key(**asdict(key)), copy.copy(key), pickle.loads(pickle.dumps(key))):
+        assert (same, hash(same), str(same)) == (key, hash(key), str(key))
+    other = replace(key, event_id="evt_2")
+    assert (other, str(other)) == (Key("webhook:shop", "evt_2", "t"), "12:webhook:shop:1:t:evt_2")

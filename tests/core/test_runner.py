@@ -21,6 +21,7 @@ from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Outcome, Settlement
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
+from webhook_dedup.stores import MemoryStore
 
 from .kit import CueStore, Floor, a_bid, an_event, eventually, floor, turns
 from .virtual import LoopClock, in_virtual_time, now
@@ -791,6 +792,40 @@ async def test_drain_is_bounded_when_the_inbox_hangs():
 
         assert now() - began < 10
         assert sorted(made.runs) == ["a", "b", "c"]
+
+
+@in_virtual_time
+async def test_turn_that_is_cancelled_before_it_began_takes_no_room_for_ever(caplog):
+    """What somebody else cancels at once ends too: its waiter, its room, its item comes due."""
+    policy = Policy(retries=STEADY, max_in_flight=1)
+    async with virtual(Work(), policy=policy) as made:
+        ended = await made.deliver()
+        [turn] = made.runner._runs
+        turn.cancel()
+        await asyncio.wait_for(ended, 2)
+        assert not made.runner.busy
+        await made.empty()
+        assert made.runs == ["evt_1"]
+        (await made.deliver(an_event("evt_2"))).cancel()
+        [turn] = made.runner._runs
+        turn.cancel()
+        await turns()
+
+    assert "cancelled at shutdown" not in caplog.text, "nothing was running"
+
+
+@in_virtual_time
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks do not begin at once there")
+async def test_turn_that_ends_before_its_task_was_made_is_ended():
+    """Under an eager task factory a turn that never waits is over at once, and so is its future."""
+    made = Floor(Work(), store=MemoryStore())
+    item = made.item(an_event())
+    await made.runner.accept(item)
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+    assert made.runner.run(item, made.job(item)).done()
+    assert made.runs == ["evt_1"]
+    assert not made.runner._runs
 
 
 @in_virtual_time

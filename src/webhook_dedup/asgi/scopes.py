@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import RejectedDelivery
@@ -23,7 +21,6 @@ __all__ = [
 ]
 
 _EVENT = "webhook_dedup.event"
-_NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 
 class _HasScope(Protocol):
@@ -98,7 +95,7 @@ def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
         http_version=get("http_version", "1.1"),
         client=_address(get("client")),
         server=_address(get("server")),
-        path_params=dict(params) if params else _NO_PARAMS,
+        path_params=dict(params) if params else {},
     )
 
 
@@ -115,7 +112,8 @@ def _headers(found: Any) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _address(found: Any) -> Any:
-    return found if found is None or type(found) is tuple else (found[0], found[1])
+    pair = found is None or (type(found) is tuple and len(found) == 2)  # noqa: PLR2004 - host, port
+    return found if pair else (found[0], found[1])
 
 
 def scope_of(delivery: Delivery, event: Event, app: Any, state: dict[str, Any]) -> Scope:
