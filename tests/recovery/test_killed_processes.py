@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 from httpx import HTTPError
@@ -62,10 +62,15 @@ async def test_event_that_kills_its_process_is_buried(store, tmp_path):
     tag = uuid.uuid4().hex
     poison, sound = f"{tag}-poison", [f"{tag}-sound-{number}" for number in range(3)]
     for death in range(1, 4):
-        with Life(tmp_path, store=store, die_at=f"event:{poison}") as server:
+        server = Life(tmp_path, store=store, die_at=f"event:{poison}")
+        with ExitStack() as ended:
             if death == 1:
+                ended.enter_context(server)
                 with suppress(HTTPError):
                     await asyncio.to_thread(deliver, server, poison)
+            else:
+                ended.push(server)
+                server.launch()  # it may be dead before anybody sees it listen
             await asyncio.to_thread(server.process.wait, 20)
             assert runs(server)[poison] == death
     with Life(tmp_path, store=store, die_at=f"event:{poison}") as server:

@@ -47,7 +47,7 @@ class Parsed:
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_form", "_json", "_url", "body", "headers", "method", "query")
+    __slots__ = ("_form", "_headers", "_json", "_url", "body", "headers", "method", "query")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Parsed:
         self.method = method
         self._url = url
         self.query = query
+        self._headers: dict[str, list[bytes]] = {}  # by the names that were asked for
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
@@ -75,11 +76,16 @@ class Parsed:
 
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
-        wanted = name.lower().encode("latin-1")
-        size = len(wanted)
-        return [
-            value for found, value in self.headers if len(found) == size and found.lower() == wanted
-        ]
+        values = self._headers.get(name)
+        if values is None:
+            wanted = name.lower().encode("latin-1")
+            size = len(wanted)
+            values = self._headers[name] = [
+                value
+                for found, value in self.headers
+                if len(found) == size and found.lower() == wanted
+            ]
+        return list(values)
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None`` if it is absent.
