@@ -49,7 +49,9 @@ class Listener:
 
 @asynccontextmanager
 async def listening(desk, query="", **headers):
-    """Listen to a stream until the block ends."""
+    """Listen to a stream until the block ends, from now on unless it says from where."""
+    if "last_event_id" not in headers and "after=" not in query:
+        query = f"{query}&after={await now(desk)}"
     listener = Listener()
     bearer = [(b"authorization", f"Bearer {VIEWER}".encode())]
     more = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
@@ -61,6 +63,13 @@ async def listening(desk, query="", **headers):
     listener.left.set()
     listener.free.set()
     await asyncio.wait_for(task, LIMIT)
+
+
+async def now(desk):
+    """The id of the last entry; there is one."""
+    await tell(desk, "evt_now")
+    [last] = await desk.history.find(limit=1)
+    return last.id
 
 
 async def heard(listener, *events):
