@@ -192,8 +192,8 @@ async def test_a_slow_browser_costs_no_memory(desk):
         desk.history._ledger.since = counted
         for number in range(50):
             await tell(desk, f"evt_{number}")
-        await asyncio.sleep(1.5)
-        assert asked <= 2
+        await asyncio.sleep(3)
+        assert asked <= 4, "of eight or more looks, those before it was seen to take nothing"
         listener.free.set()
         await heard(listener, *(f"evt_{number}" for number in range(50)))
 
