@@ -16,6 +16,7 @@ from tests.ports import free_port, reserve_port
 from tests.servers import wait_until
 from webhook_dedup.bench.load import cpu_of, quantile
 
+from .http_app import FROZEN
 from .lab import Lab, Row
 
 CONNECTIONS = 64
@@ -32,6 +33,9 @@ VARIANTS = (
     "first, durable",
     "handled, durable",
     SLOW,
+    f"bare Starlette{FROZEN}",
+    f"claimed, durable{FROZEN}",
+    f"first, durable{FROZEN}",
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 
 from .http import CURVE, SHARES
+from .http_app import FROZEN
 from .lab import Row
 from .labels import spread
 from .ours import OURS
@@ -79,10 +80,11 @@ def _latency(axes: Any, rows: list[Row]) -> None:
     axes.set_title("How soon is a sender answered?", loc="left", weight="bold")
     places = [-i for i in range(len(SHARES))]
     for row in sorted(rows, key=lambda row: row["p50_ms"]):
-        style = "--" if row["who"].startswith("bare") else "-"
+        who = row["who"].removesuffix(FROZEN)
+        style = ":" if who != row["who"] else "--" if who.startswith("bare") else "-"
         label = f"{row['who']}: {row['p50_ms']:.1f} / {row['p99_ms']:.1f} ms"
         heights = [-place for place in places]
-        axes.plot(row[CURVE], heights, style, color=WAYS[row["who"]], label=label, linewidth=2)
+        axes.plot(row[CURVE], heights, style, color=WAYS[who], label=label, linewidth=2)
     axes.set_yticks([-place for place in places], [f"{100 * share:g} %" for share in SHARES])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(alpha=0.25)
