@@ -19,7 +19,7 @@ from .kit import signed
 from .processes import Served
 from .wire import Connection, request
 
-ROUNDS = int(os.environ.get("WEBHOOK_DEDUP_RACE_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("WEBHOOK_DEDUP_RACE_ROUNDS", "200"))
 COPIES = 50
 PROCESSES = 4
 LEASE = 5.0  # far longer than a busy machine holds a process up
