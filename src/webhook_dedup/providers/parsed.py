@@ -47,7 +47,7 @@ class Parsed:
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_form", "_headers", "_json", "_url", "body", "headers", "method", "query")
+    __slots__ = ("_by_name", "_form", "_json", "_url", "body", "headers", "method", "query")
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Parsed:
         self.method = method
         self._url = url
         self.query = query
-        self._headers: dict[str, list[bytes]] = {}  # by the names that were asked for
+        self._by_name: dict[bytes, list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
@@ -76,16 +76,12 @@ class Parsed:
 
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
-        values = self._headers.get(name)
-        if values is None:
-            wanted = name.lower().encode("latin-1")
-            size = len(wanted)
-            values = self._headers[name] = [
-                value
-                for found, value in self.headers
-                if len(found) == size and found.lower() == wanted
-            ]
-        return list(values)
+        if self._by_name is None:
+            by_name: dict[bytes, list[bytes]] = {}
+            self._by_name = by_name
+            for found, value in self.headers:
+                by_name.setdefault(found.lower(), []).append(value)
+        return list(self._by_name.get(name.lower().encode("latin-1"), ()))
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None`` if it is absent.
