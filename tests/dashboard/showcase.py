@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from webhook_dedup import Dedup, Policy, Retries, Source, WebhookDedup, event_of
+from webhook_dedup.contracts import Sought
 from webhook_dedup.dashboard import Tokens, dashboard
 from webhook_dedup.guards import SelfSent
 from webhook_dedup.observe.history import History
@@ -128,7 +129,8 @@ class Showcase:
             push["X-GitHub-Event"] = "push"
             for _ in range(number % 2 + 1):
                 await self.send(client, "github", {"ref": "refs/heads/main"}, headers=push)
-        await asyncio.sleep(1)
+        while await self.dedup.inbox.count(Sought(state="waiting")):  # noqa: ASYNC110 - unannounced
+            await asyncio.sleep(0.05)
         await self.history.flush()
 
     async def send_hostile(self, client: httpx.AsyncClient) -> None:
