@@ -76,7 +76,7 @@ class Standing:
             else:
                 (done if claim.done else elsewhere).append(answer)
         # Tuples, because an empty one is no object of its own, and these live as long as the run.
-        running: Any = tuple(to_run)
+        running: Any = answers if len(to_run) == len(answers) else tuple(to_run)
         self.to_run: Sequence[Answer] = running
         self.granted: Sequence[Pair] = running if len(granted) == len(to_run) else tuple(granted)
         self.done: Sequence[Pair] = tuple(done)

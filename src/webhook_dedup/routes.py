@@ -111,7 +111,12 @@ class Route:
         return match["tenant"] if match else ""
 
     def late(self, event: Event) -> bool:
-        """Whether an event is older than events are remembered: its first copy may be forgotten."""
+        """Whether an event, or one of a batch, is older than events are remembered.
+
+        Its first copy may be forgotten.
+        """
+        if event.items:
+            return any(self.late(item.event) for item in event.items)
         return event.occurred_at is not None and event.occurred_at < time.time() - self.ttl
 
 

@@ -9,7 +9,6 @@ from ..errors import RejectedDelivery, StoreError
 from ..holding import Holding, Job, Standing, stand
 from ..model import Claim, Outcome
 from ..observe.record import Kind
-from ..policy import Policy
 from ..providers import Preset
 from ..routes import Route
 from .types import ASGIApp, Receive, Scope, Send
@@ -40,14 +39,9 @@ class Exchange:
         """The provider's row."""
         return self.route.source.preset
 
-    @property
-    def policy(self) -> Policy:
-        """The policy in force."""
-        return self.route.policy
-
     def refuses(self, claim: Claim) -> bool:
         """Whether a known id with another body is an error here."""
-        return claim.outcome is Outcome.MISMATCH and self.policy.on_mismatch == "reject"
+        return claim.outcome is Outcome.MISMATCH and self.route.policy.on_mismatch == "reject"
 
     async def claim(self, job: Job, row: str) -> Standing | None:
         """Claim the events of a job before its delivery is answered.
@@ -68,7 +62,7 @@ class Exchange:
                     503, "store_unavailable", "events cannot be claimed now", retry_after=5.0
                 ) from exc
             return None
-        if self.policy.on_mismatch == "reject" and any(
+        if self.route.policy.on_mismatch == "reject" and any(
             claim is not None and self.refuses(claim) for _, claim in standing.answers
         ):
             await self.holding(job, standing).release()
@@ -87,6 +81,6 @@ class Exchange:
 
         With ``ack="handled"`` no inbox keeps it, so there is nothing to defer to.
         """
-        choice = self.policy.on_store_error
+        choice = self.route.policy.on_store_error
         deferrable = self.route.source.ack != "handled"
         return choice == "reject" or (choice == "defer" and not deferrable)

@@ -30,7 +30,7 @@ async def respond_handled(exchange: Exchange, delivery: Delivery, event: Event) 
     """Claim, run the app and forward its response; answer copies with the first response."""
     job = exchange.dedup.job(exchange.route, event, delivery)
     standing = await exchange.claim(job, delivery.id) or Standing.unclaimed(job, monotonic())
-    if exchange.policy.observe_only:
+    if exchange.route.policy.observe_only:
         standing = standing.observed(exchange.dedup.record)
     for copy, claim in (*standing.done, *standing.elsewhere):
         exchange.dedup.record(skip(Kind.SKIPPED, copy, claim))

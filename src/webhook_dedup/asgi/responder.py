@@ -79,10 +79,10 @@ async def _admitted(exchange: Exchange) -> tuple[Delivery, Event] | None:
     if not exchange.dedup.running:
         await _start(exchange.dedup)
     event = _identify(exchange, delivery, parsed)
-    if event is None:
-        await _acknowledge_known(exchange, duplicate=False)
-    elif not await _answered_from_memory(exchange, event):
+    done = event is not None and _known_done(exchange, event)
+    if event is not None and not done:
         return delivery, event
+    await _acknowledge_known(exchange, duplicate=done)
     return None
 
 
@@ -100,7 +100,7 @@ def _identify(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> Event |
     """Say which events of a verified delivery are to be run. Nothing of a refused one is kept."""
     route, record = exchange.route, exchange.dedup.record
     event, repeats = without_repeats(route.identify(parsed, delivery))
-    if any(map(route.late, events_of(event))):
+    if route.late(event):
         detail = "the event is older than events are remembered; it is run all the same"
         record.about(Kind.RECEIVED, event, reason="after_window", detail=detail, warning=True)
     elif route.source.batched and not event.items:
@@ -128,10 +128,13 @@ def _record_rejected(exchange: Exchange, code: str, detail: str, status: int | N
     exchange.dedup.record(Record(Kind.REJECTED, name, reason=code, detail=detail, status=status))
 
 
-async def _answered_from_memory(exchange: Exchange, event: Event) -> bool:
-    """Acknowledge events that this process knows to be done, without any I/O."""
-    seen = exchange.dedup.seen
-    if seen is None or exchange.policy.observe_only or exchange.route.source.ack == "handled":
+def _known_done(exchange: Exchange, event: Event) -> bool:
+    """Whether this process knows a delivery's events to be done, and records their skips then.
+
+    What it answers needs no I/O.
+    """
+    seen, route = exchange.dedup.seen, exchange.route
+    if seen is None or route.policy.observe_only or route.source.ack == "handled":
         return False
     known: list[tuple[Event, Claim]] = []
     for one in events_of(event):
@@ -141,7 +144,6 @@ async def _answered_from_memory(exchange: Exchange, event: Event) -> bool:
         known.append((one, claim))
     for one, claim in known:
         exchange.dedup.record(skip(Kind.SKIPPED, one, claim))
-    await _acknowledge_known(exchange, duplicate=True)
     return True
 
 
