@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -25,6 +23,7 @@ from .observe.log import LogObserver
 from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
 from .policy import Policy
+from .residence import Residence
 from .routes import Route, Routes
 from .runner import Job, Runner
 from .source import Source
@@ -107,8 +106,7 @@ class Dedup:
         self.runner: Runner
         self._seen_size = seen_cache
         self._perform: Perform = _no_app
-        self._running_on: asyncio.AbstractEventLoop | None = None
-        self._place: tuple[object, int] | None = None
+        self._residence: Residence | None = None
         self._starting: asyncio.Task[None] | None = None
         self._used = False
         self._works = work
@@ -128,11 +126,7 @@ class Dedup:
     @property
     def running(self) -> bool:
         """Whether it is started on the present event loop."""
-        loop = self._running_on
-        if loop is None or not loop.is_running():
-            return False
-        # Asked first, because to ask for the present loop is a system call before Python 3.12.
-        return self._place == _here() or _present_loop() is loop
+        return self._residence is not None and self._residence.here
 
     async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
         await self.start()
@@ -156,7 +150,7 @@ class Dedup:
         if self.running:
             return
         loop = asyncio.get_running_loop()
-        if self._running_on is not None and self._running_on.is_running():
+        if self._residence is not None and self._residence.alive:
             raise ConfigError(
                 "this Dedup is running on the event loop of another thread; give each its own"
             )
@@ -198,8 +192,7 @@ class Dedup:
         self.runner = self._runner()
         warn_of_surprises(self.routes.by_name.values(), self.inbox)
         self.runner.start()
-        self._running_on = asyncio.get_running_loop()
-        self._place = _here()
+        self._residence = Residence()
 
     def _runner(self) -> Runner:
         worker = AT_WORK.get()
@@ -213,7 +206,7 @@ class Dedup:
         """Let running handlers end, cancel and release what does not, close what was opened."""
         if not self.running:
             return
-        self._running_on = None
+        self._residence = None
         # Taken along, because it may be started again while it drains.
         store, inbox, engine, runner = self.store, self.inbox, self.engine, self.runner
         ends_at = monotonic() + self.policy.drain_timeout
@@ -304,34 +297,6 @@ class _Performance:
 
     def __call__(self, shown: Event) -> Awaitable[int]:
         return self._perform(self._route.narrow(self._delivery, shown), shown)
-
-
-class _Process:
-    """Stands for this process: a forked child makes its own."""
-
-
-_process = _Process()
-
-
-def _forked() -> None:
-    global _process  # noqa: PLW0603 - that it changes with the process is its purpose
-    _process = _Process()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-def _here() -> tuple[object, int]:
-    """Name the present thread of the present process."""
-    return _process, get_ident()
-
-
-def _present_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def need(store: Store, power: Remembers, what: str) -> None:
