@@ -142,6 +142,17 @@ def test_killed_worker_leaves_its_events_to_another(crew):
     assert crew.runs("began")["event"] == 2
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_collector_of_a_worker_is_spared_what_was_imported(crew):
+    """It would walk through all of it again and again while the events wait."""
+    with crew.server() as hook, crew.worker():
+        deliver(hook, "event")
+        wait_until(lambda: crew.runs("ended")["event"] == 1, what="a worker")
+        deliver(hook, "frozen")
+        wait_until(lambda: crew.runs("ended")["frozen"] == 1, what="a run")
+    assert crew.runs("seen") == {"frozen": 1}
+
+
 def test_stopped_worker_drains(crew):
     """A worker that is asked to stop lets its handlers end."""
     with crew.server() as hook, crew.worker(HANDLER_SECONDS="1") as worker:

@@ -6,6 +6,7 @@ The ledger has a line for each run that began and each that ended: process, even
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def note(text: str) -> None:
 async def hook(request):
     event = event_of(request).id
     note(f"{event} began")
+    if event == "frozen" and gc.get_freeze_count():
+        note(f"{event} seen")
     await asyncio.sleep(SECONDS)
     note(f"{event} ended")
     return Response("handled")
