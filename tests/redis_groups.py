@@ -97,7 +97,7 @@ class RedisSentinel(_Group):
     def __init__(self, binary: Binary | None = None, *, replicas: int = 0) -> None:
         super().__init__()
         self.master = RedisServer(binary)
-        follow = ("--replicaof", f"{HOST} {self.master.port}", "--repl-diskless-sync-delay", "0")
+        follow = ("--replicaof", HOST, str(self.master.port), "--repl-diskless-sync-delay", "0")
         self.replicas = [RedisServer(binary, args=follow) for _ in range(replicas)]
         self.sentinel = Sentinel(binary, self.master, self.service)
 

@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 import redis.asyncio as aioredis
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ConstantBackoff, NoBackoff
 
-from tests.binaries import redis_binaries
 from tests.proxy import Proxy
 from tests.redis_groups import RedisSentinel
 from tests.stores.sql_support import bids, outcomes
@@ -142,15 +141,18 @@ async def test_given_up_answers_are_nobodys(redis_url, size):
         await store.aclose()
 
 
-async def test_a_connection_closed_while_idle_is_not_used(redis_server):
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_connection_closed_while_idle_is_not_used(redis_server, ours):
     """A command is not wasted on a connection that the server has closed meanwhile."""
     async with aioredis.from_url(redis_server.url, retry=NO_RETRY) as client:
-        store = RedisStore(client)
+        url = redis_server.url
+        store = RedisStore.from_url(url, retry=NO_RETRY) if ours else RedisStore(client)
         assert (await claim(store, a_key())).fresh
         with redis_server.client() as look:
             look.client_kill_filter(_type="normal", skipme=True)
         await asyncio.sleep(0.1)  # until the end of the connection was read
         assert (await claim(store, a_key())).fresh
+        await store.aclose()
 
 
 async def test_the_users_own_commands_find_a_connection(redis_url):
@@ -160,6 +162,16 @@ async def test_the_users_own_commands_find_a_connection(redis_url):
         await asyncio.gather(*(claim(store, a_key()) for _ in range(50)))
         assert await client.ping()
         assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize("size", [9, 12, 16])
+async def test_a_burst_leaves_the_users_pool_to_the_user(redis_url, size):
+    """Once its claims are answered, nothing is kept of a pool that is not the library's."""
+    async with aioredis.from_url(redis_url, max_connections=size) as client:
+        store = RedisStore(client)
+        await asyncio.gather(*(claim(store, a_key()) for _ in range(50)))
+        waits = [client.blpop(a_key(), timeout=0.5) for _ in range(size)]
+        assert await asyncio.gather(*waits) == [None] * size
 
 
 async def test_a_look_at_the_server_waits_its_turn(redis_url):
@@ -183,47 +195,66 @@ async def test_a_look_at_the_server_waits_its_turn(redis_url):
         assert str(facts["tcp_port"]) == port
 
 
-class Counting(BlockingConnectionPool):
-    """A pool that counts what comes back."""
-
-    returned = 0
-
-    async def release(self, connection):
-        self.returned += 1
-        await super().release(connection)
-
-
 async def test_connections_go_back_to_their_pool_now_and_then(redis_url, monkeypatch):
     """What a pool does for connections it hands out is done for those that are kept, too."""
-    pool = Counting.from_url(redis_url)
-    async with Redis.from_pool(pool) as client:
-        store = RedisStore(client)
-        await store.start()
-        now = loans.monotonic()
-        monkeypatch.setattr(loans, "monotonic", lambda: now)
-        before = pool.returned
-        for _ in range(10):
-            await claim(store, a_key())
-        assert pool.returned == before
-        now += 60
-        for _ in range(10):
-            await claim(store, a_key())
-        assert pool.returned == before + 1
+    store = RedisStore.from_url(redis_url)
+    await store.start()
+    pool, returned = store.connection.connection_pool, []
+    release = pool.release
+
+    async def counted(connection):
+        returned.append(connection)
+        await release(connection)
+
+    monkeypatch.setattr(pool, "release", counted)
+    now = loans.monotonic()
+    monkeypatch.setattr(loans, "monotonic", lambda: now)
+    for _ in range(10):
+        await claim(store, a_key())
+    assert not returned
+    now += 60
+    for _ in range(10):
+        await claim(store, a_key())
+    assert len(returned) == 1
+    await store.aclose()
 
 
-async def test_a_demoted_primary_is_left():
-    """A user's client that asks sentinels asks them again when its primary refuses to write."""
-    with RedisSentinel(redis_binaries()[-1], replicas=1) as group:
+async def test_commands_that_a_tracer_wraps_are_seen(redis_url, monkeypatch):
+    """Tracers put a function of their own in the place of the class's."""
+    plain, seen = Redis.execute_command, []
+
+    async def traced(self, *words, **options):
+        seen.append(words[0])
+        return await plain(self, *words, **options)
+
+    monkeypatch.setattr(Redis, "execute_command", traced)
+    store = RedisStore.from_url(redis_url)
+    assert (await claim(store, a_key())).fresh
+    assert "SET" in seen or "EVALSHA" in seen
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [lambda store, _: claim(store, a_key()), lambda store, held: store.renew([held], 60.0)],
+    ids=["claim", "renew"],
+)
+async def test_a_demoted_primary_is_left(redis_binary, asked):
+    """A user's client that asks sentinels asks them again when its primary refuses to write.
+
+    A script tells of it in its own words.
+    """
+    with RedisSentinel(redis_binary, replicas=1) as group:
         manager = Sentinel([group.address])
         retry = Retry(ConstantBackoff(0.5), 3)
         async with manager.master_for(group.service, retry=retry) as client:
             store = RedisStore(client)
-            assert (await claim(store, a_key())).fresh
+            held = await claim(store, a_key())
             with group.master.client() as look:
                 look.replicaof("127.0.0.1", "1")
-                claiming = asyncio.ensure_future(claim(store, a_key()))
+                asking = asyncio.ensure_future(asked(store, held))
                 await asyncio.sleep(0.2)
                 look.replicaof("NO", "ONE")
-            assert (await claiming).fresh
+            await asking
         for sentinel in manager.sentinels:
             await sentinel.aclose()

@@ -16,6 +16,8 @@ from redis import exceptions as driver
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelManagedConnection
 
+from .faults import code_of
+
 __all__ = ["Read", "ask", "reply", "values"]
 
 R = TypeVar("R")
@@ -124,8 +126,11 @@ def _explained(error: BaseException, *, late: bool) -> BaseException:
 
 
 async def _leave_replica(connection: AbstractConnection, error: driver.RedisError) -> None:
-    """Have the next connection ask the sentinels where the primary is, as redis-py does."""
-    if isinstance(error, driver.ReadOnlyError):
+    """Have the next connection ask the sentinels where the primary is, as redis-py does.
+
+    Also where a script tells of it, in whose text Redis 6.2 buries the code.
+    """
+    if code_of(error) == "READONLY":
         await connection.disconnect(nowait=True)
         if isinstance(connection, SentinelManagedConnection):
             raise driver.ConnectionError("the primary has become a replica") from error

@@ -23,6 +23,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ...errors import ConfigError
 from .address import Address, database_number
+from .loans import own
 from .wire import Client
 
 __all__ = ["check_client", "close_client", "describe", "open_client", "room_for", "waits_for_ever"]
@@ -60,9 +61,12 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         **options,
     }
     try:
-        return builders[address.shape](address, settings)
+        client = builders[address.shape](address, settings)
     except (TypeError, ValueError, RedisError, RedisClusterException) as error:
         raise ConfigError(f"a Redis option cannot be used: {error}") from error
+    if isinstance(client, Redis):
+        own(client)
+    return client
 
 
 def _timeout_of(address: Address, default: float) -> float:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
+import redis.asyncio.client
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelManagedConnection
@@ -32,7 +34,7 @@ class Exchange:
 
     Args:
         client: Where connections come from. A Cluster's, and one that sends in a way of its own (a
-            fake, a subclass that watches commands), is left to do so.
+            fake, a tracer, a subclass that watches commands), is left to do so.
         connections: How many are used at once.
 
     Attributes:
@@ -74,9 +76,14 @@ def _sends_plainly(client: Redis | RedisCluster) -> bool:
         return False
     connection = client.connection_pool.connection_class
     return (
-        type(client).execute_command is Redis.execute_command
+        _is_redis_pys(type(client).execute_command)
         and not client.single_connection_client
         and connection.send_command is AbstractConnection.send_command
         and connection.send_packed_command is AbstractConnection.send_packed_command
         and connection.read_response in _READ_PLAINLY
     )
+
+
+def _is_redis_pys(execute: object) -> bool:
+    """Whether it is redis-py's own function, and none that a tracer has put in its place."""
+    return isinstance(execute, FunctionType) and execute.__globals__ is vars(redis.asyncio.client)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ["Loans", "loans_of"]
+__all__ = ["Loans", "loans_of", "own"]
 
 _KEPT_FOR = 10.0
 
@@ -35,8 +35,7 @@ class Loans:
         while self._kept:
             connection = self._kept.pop()
             if monotonic() < self._until[connection]:
-                if _was_closed(connection):
-                    await connection.disconnect(nowait=True)
+                await _let_go_if_closed(connection)
                 return connection
             await self._hand_in(connection)
         return await self._check_out()
@@ -53,6 +52,7 @@ class Loans:
         connection: AbstractConnection = await pool.get_connection()
         self._until[connection] = monotonic() + _KEPT_FOR
         try:
+            await _let_go_if_closed(connection)
             await connection.check_health()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException:
             await self._hand_in(connection)
@@ -65,22 +65,30 @@ class Loans:
 
 
 _LOANS: WeakKeyDictionary[Redis, Loans] = WeakKeyDictionary()
+_OURS: WeakSet[Redis] = WeakSet()
+
+
+def own(client: Redis) -> None:
+    """Note that a client was made here, so that nobody else waits for its connections."""
+    _OURS.add(client)
 
 
 def loans_of(client: Redis, at_once: int) -> Loans:
     """Return what is on loan from a client's pool; all who use the client share it.
 
     Args:
-        client: Whose pool it is. Where it has no more connections than are used at once, none is
-            kept, since others could not have it.
+        client: Whose pool it is. Of one that was not made here nothing is kept: the user may have
+            sized it for all his own needs.
         at_once: How many are used at once.
     """
     if client not in _LOANS:
         pool = client.connection_pool
-        _LOANS[client] = Loans(pool, pool.max_connections - at_once)
+        _LOANS[client] = Loans(pool, pool.max_connections - at_once if client in _OURS else 0)
     return _LOANS[client]
 
 
-def _was_closed(connection: AbstractConnection) -> bool:
+async def _let_go_if_closed(connection: AbstractConnection) -> None:
+    """Have a connection made again that the server has closed while it was idle."""
     reader = connection._reader  # noqa: SLF001  # redis-py itself only finds out by reading
-    return reader is None or reader.at_eof()
+    if reader is not None and reader.at_eof():
+        await connection.disconnect(nowait=True)
