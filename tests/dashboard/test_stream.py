@@ -117,6 +117,20 @@ async def test_a_browser_goes_on_where_it_was(desk):
         assert listener.events == ["evt_2", "evt_3"]
 
 
+async def test_live_is_from_then_on(desk, monkeypatch):
+    """Who names no place is told all that is written once the stream has said that it is live."""
+    written = desk.history._ledger.written
+
+    async def slowly(page_id):
+        await asyncio.sleep(0.2)
+        return await written(page_id)
+
+    monkeypatch.setattr(desk.history._ledger, "written", slowly)
+    async with listening(desk, "after=") as listener:
+        await tell(desk, "evt_1")
+        await heard(listener, "evt_1")
+
+
 async def test_the_page_hands_over(desk):
     """Between the page and its stream nothing is missed, whatever the filter leaves out."""
     await tell(desk, "evt_1")
@@ -210,6 +224,11 @@ async def test_a_history_that_is_away(desk, monkeypatch):
     async with listening(desk) as listener:
         monkeypatch.setattr(desk.history._ledger, "since", away)
         await until(lambda: "event: away" in listener.text)
+    assert _stream_of(desk)._open == 0
+    async with listening(desk, "after=") as listener:  # away from the first look on
+        await until(lambda: "event: away" in listener.text)
+        assert "retry: 500" in listener.text
+        assert ": live" not in listener.text
     assert _stream_of(desk)._open == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -103,17 +104,18 @@ class Stream:
         self, request: Request, history: History, closing: anyio.Event
     ) -> AsyncIterator[ServerSentEvent]:
         wanted, after = _asked(request)
-        tail = _until(closing, self._longest, history.tail(after, every=_LOOK_EVERY))
         try:
+            # Whoever hears that it is live may rely on it: what happens from then on is told.
+            begun = await history.follow(after, every=_LOOK_EVERY)
             yield ServerSentEvent(comment="live", retry=_RETRY_AFTER_MS)
-            async for entry in tail:
-                if wanted.admits(entry):
-                    row = self._show.part(request, "_entry.html", entry=entry, fresh=True)
-                    yield ServerSentEvent(event="entry", id=entry.id, data=row)
+            async with aclosing(_until(closing, self._longest, begun)) as tail:
+                async for entry in tail:
+                    if wanted.admits(entry):
+                        row = self._show.part(request, "_entry.html", entry=entry, fresh=True)
+                        yield ServerSentEvent(event="entry", id=entry.id, data=row)
         except StoreError:  # the browser comes again, and goes on behind what it has
-            yield ServerSentEvent(event="away", data="the history does not answer")
-        finally:
-            await tail.aclose()
+            away = "the history does not answer"
+            yield ServerSentEvent(event="away", data=away, retry=_RETRY_AFTER_MS)
 
     def _leave(self) -> None:
         self._open -= 1

@@ -205,6 +205,11 @@ class History:
             after: Begin behind this id; without it with what is written from now on.
             every: Seconds between looks.
         """
+        async for entry in await self.follow(after, every=every):
+            yield entry
+
+    async def follow(self, after: str = "", *, every: float = 0.5) -> AsyncIterator[Entry]:
+        """Look up where a :meth:`tail` begins, and return it; it misses nothing written then."""
         last = page_of(after)
         mark = await self._ledger.written(last)
         # Statements that began before others may end behind them, so each look goes back a bit.
@@ -214,6 +219,13 @@ class History:
             async for page in self._written_since(mark - _OVERLAP)
             if (page.written, page.id) <= behind and page.id != last
         }
+        return self._told_from(mark, seen, after, every)
+
+    async def _told_from(
+        self, mark: float, seen: dict[str, float], after: str, every: float
+    ) -> AsyncIterator[Entry]:
+        """Yield what is written from a moment on, but for the pages that were seen before it."""
+        last = page_of(after)
         while True:
             async for page in self._written_since(mark - _OVERLAP):
                 if page.id not in seen:
