@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # workers outlive a supervisor that is shot
         self.process.wait()
         free_port(self.port)
 
@@ -64,6 +66,7 @@ class Served:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def terminate(self) -> int:
