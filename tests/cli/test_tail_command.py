@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -90,12 +91,17 @@ async def test_live(history, url):
     async def line():
         return json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["event_id"]
 
-    assert [await line() for _ in SOME] == ["evt_0", "evt_1", "evt_2", "evt_3"]
-    for number in range(10, 30):
-        history.record(Record(Kind.STARTED, "shop", event_id=f"evt_{number}"))
-    assert [await line() for _ in range(20)] == [f"evt_{number}" for number in range(10, 30)]
-    process.send_signal(signal.SIGINT)
-    rest, complaints = await asyncio.wait_for(process.communicate(), 30)
+    try:
+        assert [await line() for _ in SOME] == ["evt_0", "evt_1", "evt_2", "evt_3"]
+        for number in range(10, 30):
+            history.record(Record(Kind.STARTED, "shop", event_id=f"evt_{number}"))
+        assert [await line() for _ in range(20)] == [f"evt_{number}" for number in range(10, 30)]
+        process.send_signal(signal.SIGINT)
+        rest, complaints = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
     assert (process.returncode, rest, complaints) == (0, b"", b"")
 
 
