@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import uuid
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,29 @@ from .servers import PostgresServer, RedisServer
 
 GIVEN_REDIS = os.environ.get("WEBHOOK_DEDUP_TEST_REDIS_URL")
 GIVEN_POSTGRES = os.environ.get("WEBHOOK_DEDUP_TEST_POSTGRES_URL")
+
+# The longest first, or the last worker goes on alone with one of them.
+BEGIN_WITH = (
+    "asgi/test_race.py",
+    "stores/test_redis_faults.py",
+    "asgi/test_drain.py",
+    "stores/test_redis.py",
+    "stores/test_sql_processes.py",
+    "inbox/test_sql_inbox.py",
+    "stores/test_sql_contract.py",
+    "recovery/test_killed_processes.py",
+    "chaos/test_chaos_short.py",
+    "cli/test_work_command.py",
+    "inbox/test_redis_inbox_faults.py",
+    "docs/test_email_agent.py",
+    "inbox/test_redis_inbox.py",
+    "idempotency/test_servers.py",
+    "asgi/test_servers.py",
+    "asgi/test_frozen.py",
+    "once/test_worker.py",
+    "asgi/test_store_away.py",
+    "transaction/test_killed.py",
+)
 
 MAY_WRITE = "SET default_transaction_read_only = off"
 DISCONNECT_OTHERS = """
@@ -57,6 +82,18 @@ def redis_choices() -> list[RedisChoice]:
     if GIVEN_REDIS is None:
         return [RedisChoice(binary) for binary in binaries]
     return [RedisChoice(binaries[0]), RedisChoice(url=GIVEN_REDIS)]
+
+
+def pytest_configure() -> None:
+    # In the background of a script Ctrl-C is ignored, and so would those be who are sent it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(BEGIN_WITH)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_report_header() -> str:
