@@ -102,7 +102,12 @@ async def _under_harm(
     stop = asyncio.Event()
     sending = asyncio.ensure_future(sender.run(stop))
     harming = asyncio.ensure_future(harm.run())
-    await asyncio.wait([sending, harming], timeout=options.seconds, return_when="FIRST_COMPLETED")
+    ends = [sending, harming]
+    await asyncio.wait(ends, timeout=options.seconds, return_when="FIRST_COMPLETED")
+    # On a slow machine the processes of a short trial are hardly up when its time is over.
+    both = asyncio.ensure_future(harm.both())
+    await asyncio.wait([*ends, both], timeout=SENDING_LIMIT, return_when="FIRST_COMPLETED")
+    both.cancel()
     (directory / "calm").touch()
     stop.set()
     harming.cancel()

@@ -47,6 +47,12 @@ class Harm:
         self._ledger = ledger
         self._seed = seed
         self._store = asyncio.Lock()  # one thing at a time is the matter with it
+        self._killed = asyncio.Event()
+        self._healed = asyncio.Event()
+
+    async def both(self) -> None:
+        """Return when a process has been killed, and the store been away, at least once."""
+        await asyncio.gather(self._killed.wait(), self._healed.wait())
 
     async def run(self) -> None:
         harms: list[tuple[str, Span, Harming]] = [
@@ -76,6 +82,7 @@ class Harm:
         if place.pid is not None and not place.frozen:  # what is frozen shall wake up
             self._ledger.write("kill", pid=place.pid, point="at random")
             place.signal(signal.SIGKILL)
+            self._killed.set()
 
     async def _freeze(self, chance: random.Random) -> None:
         place, length = chance.choice(self._pool.places), chance.uniform(*FREEZE)
@@ -98,6 +105,7 @@ class Harm:
             await asyncio.sleep(_length(chance))
             await asyncio.to_thread(self._backend.heal)
             self._ledger.write("healed")
+            self._healed.set()
 
     async def _full(self, chance: random.Random) -> None:
         async with self._store:
