@@ -65,7 +65,10 @@ class Shop:
         url = f"http://{HOST}:{port}/webhooks/{name}"
         secret = self.secrets[name].signing
         sample = sample_delivery(name, secret=secret, url=url, **options)
-        return httpx.post(url, content=sample.body, headers=sample.headers, timeout=20)
+        # Without TLS, of which loading the certificates would be most of the work.
+        return httpx.post(
+            url, content=sample.body, headers=sample.headers, timeout=20, verify=False
+        )
 
     @property
     def lines(self) -> list[dict]:

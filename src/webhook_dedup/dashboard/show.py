@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -71,6 +71,7 @@ class Show:
             return None
 
 
+@cache  # what is compiled for one app serves all of its process
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__ or "", "templates"),
