@@ -115,6 +115,7 @@ async def test_only_so_many_deliveries_wait_for_a_key(monkeypatch):
     async with mounted(handler, sources=[source(signature=scheme)]) as (app, _):
         bodies = [b'{"id": "%d"}' % number for number in range(10)]
         calls = [asyncio.ensure_future(deliver(app, body, headers={})) for body in bodies]
+        await until(lambda: sum(call.done() for call in calls) >= 7)
         _, waiting = await asyncio.wait(calls, timeout=0.2)
         assert len(waiting) == 3
         scheme.gate.set()

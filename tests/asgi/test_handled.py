@@ -428,7 +428,7 @@ async def test_work_after_the_answer():
     ended = []
 
     async def task():
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
         ended.append("task")
 
     async def hook(request: Request):
@@ -441,7 +441,7 @@ async def test_work_after_the_answer():
         store=MemoryStore(),
         sources=[source(ack="handled")],
         observers=[records],
-        policy=policy(lease=0.1),
+        policy=policy(lease=0.5),
     )
     async with living(app):
         await deliver(app)
@@ -453,10 +453,10 @@ async def test_longer_than_the_lease():
     """A handler three times as long as its lease is not run by a copy."""
     handler = Handler()
     handler.gate.clear()
-    async with mounted(handler, "handled", policy=policy(lease=0.2)) as (app, _):
+    async with mounted(handler, "handled", policy=policy(lease=1)) as (app, _):
         first = asyncio.ensure_future(deliver(app))
         await handler.inside.wait()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(3)
         assert (await deliver(app)).status == 503
         handler.gate.set()
         assert (await first).status == 200

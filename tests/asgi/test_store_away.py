@@ -13,6 +13,7 @@ from webhook_dedup import open_store, runner
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.testing import FakeClock
 
 from .kit import BODY, Handler, TracedStore, deliver, mounted, policy, settled, source, until
 
@@ -114,13 +115,14 @@ async def test_away_at_completion(ack):
 
 async def test_away_at_release():
     """A failed event whose claim could not be released is free again after its lease."""
-    store, handler = TracedStore(), Handler(503)
-    async with mounted(handler, "handled", store=store, policy=policy(lease=0.2)) as (app, _):
+    clock = FakeClock()
+    store, handler = TracedStore(clock=clock), Handler(503)
+    async with mounted(handler, "handled", store=store, policy=policy(lease=30)) as (app, _):
         store.away.add("release")
         assert (await deliver(app)).status == 503
         store.away.clear()
         assert (await deliver(app)).status == 503
-        await asyncio.sleep(0.2)
+        clock.advance(30)
         assert (await deliver(app)).status == 200
     assert len(handler.runs) == 2
 

@@ -23,6 +23,7 @@ class Listener:
         self.status = None
         self.text = ""
         self.taken = asyncio.Event()
+        self.stuck = asyncio.Event()
         self.free = asyncio.Event()
         self.free.set()
         self.left = asyncio.Event()
@@ -32,6 +33,8 @@ class Listener:
         return {"type": "http.disconnect"}
 
     async def send(self, message):
+        if not self.free.is_set():
+            self.stuck.set()
         await self.free.wait()
         self.status = message.get("status", self.status)
         self.text += message.get("body", b"").decode()
@@ -197,6 +200,8 @@ async def test_a_slow_browser_costs_no_memory(desk):
         await tell(desk, "evt_begun")
         await heard(listener, "evt_begun")
         listener.free.clear()
+        await tell(desk, "evt_0")
+        await asyncio.wait_for(listener.stuck.wait(), LIMIT)
         asked = 0
         since = desk.history._ledger.since
 
@@ -206,7 +211,7 @@ async def test_a_slow_browser_costs_no_memory(desk):
             return await since(*arguments)
 
         desk.history._ledger.since = counted
-        for number in range(50):
+        for number in range(1, 50):
             await tell(desk, f"evt_{number}")
         await asyncio.sleep(1.5)
         assert asked <= 2

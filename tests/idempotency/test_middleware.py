@@ -394,7 +394,7 @@ async def test_lost_lease():
 async def test_long_requests_keep_their_key():
     """A request longer than the lease is still the only one."""
     store = CueStore()
-    shop = Shop(store, lease=0.3)
+    shop = Shop(store, lease=1.5)
     shop.gate.clear()
     task = asyncio.ensure_future(shop.order())
     await eventually(lambda: len(store.keys_of("renew")) >= 4)

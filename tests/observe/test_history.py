@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.asgi.kit import until
+from tests.observe.aging import age
 from webhook_dedup import ConfigError, StoreUnavailable, open_store
 from webhook_dedup.model import Delivery
 from webhook_dedup.observe.history import History
@@ -219,9 +220,9 @@ async def test_bounded_by_count(place):
 
 async def test_bounded_by_time(place):
     """What is older than it is to be kept, by the clock of its place, is deleted."""
-    history = History(place, keep=0.2, trim_every=0.001)
+    history = History(place, keep=60, trim_every=0.001)
     await keep(history, told(Kind.RECEIVED, "old"))
-    await asyncio.sleep(0.3)
+    await age(history, 61)
     await keep(history, told(Kind.RECEIVED, "new"))
     assert ids(await history.find()) == ["new"]
     await history.aclose()

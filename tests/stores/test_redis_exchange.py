@@ -11,6 +11,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 
 from tests.proxy import Proxy
 from tests.redis_groups import RedisSentinel
+from tests.servers import wait_until
 from tests.stores.sql_support import bids, outcomes
 from webhook_dedup.backends.redis import loans
 from webhook_dedup.backends.redis.resp import packed
@@ -129,7 +130,7 @@ async def test_given_up_answers_are_nobodys(redis_url, size):
         store = RedisStore.from_url(proxy.through(redis_url))
         done = await claim(store, a_key())
         assert await complete(store, done, result=b"done")
-        proxy.delay = 0.1
+        proxy.delay = 1.0  # far longer than until the cancellation, on a busy machine too
         for _ in range(3):
             impatient = asyncio.ensure_future(claim(store, done.key))
             await asyncio.sleep(0.05)
@@ -150,7 +151,9 @@ async def test_a_connection_closed_while_idle_is_not_used(redis_server, ours):
         assert (await claim(store, a_key())).fresh
         with redis_server.client() as look:
             look.client_kill_filter(_type="normal", skipme=True)
-        await asyncio.sleep(0.1)  # until the end of the connection was read
+            alone = lambda: len(look.client_list(_type="normal")) == 1  # noqa: E731
+            await asyncio.to_thread(wait_until, alone, what="the end of the connection")
+        await asyncio.sleep(0.1)  # until it was read
         assert (await claim(store, a_key())).fresh
         await store.aclose()
 

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from tests.asgi.kit import until
 from webhook_dedup import ConfigError, Source, WebhookDedup
 from webhook_dedup.providers.samples import SAMPLES, sample_delivery, sample_secret
 from webhook_dedup.stores import MemoryStore
@@ -115,6 +116,7 @@ async def test_connections_bound_what_is_under_way(reached, delivery):
             return await live(receive, send)
         inside += 1
         most = max(most, inside)
+        await until(lambda: most >= 3)
         await asyncio.sleep(0.01)
         inside -= 1
         return await JSONResponse({})(scope, receive, send)
