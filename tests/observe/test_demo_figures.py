@@ -89,10 +89,13 @@ def shown():
             stderr=subprocess.PIPE,
             text=True,
         )
-        address = next(filter(None, (ADDRESS.search(line) for line in process.stdout)))
-        scraped = scrape(address[0])
-        process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=PATIENCE)
+        try:
+            address = next(filter(None, (ADDRESS.search(line) for line in process.stdout)))
+            scraped = scrape(address[0])
+            process.send_signal(signal.SIGINT)
+            _, log = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
         assert process.returncode == 0, log
         told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         names = Counter(span.name for span in spans_of(collector.spans))

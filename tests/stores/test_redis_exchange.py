@@ -130,13 +130,15 @@ async def test_given_up_answers_are_nobodys(redis_url, size):
         store = RedisStore.from_url(proxy.through(redis_url))
         done = await claim(store, a_key())
         assert await complete(store, done, result=b"done")
-        proxy.delay = 1.0  # far longer than until the cancellation, on a busy machine too
-        for _ in range(3):
+        proxy.delay = 0.1
+        given_up = 0
+        while given_up < 3:
             impatient = asyncio.ensure_future(claim(store, done.key))
             await asyncio.sleep(0.05)
-            impatient.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await impatient
+            if impatient.cancel():  # on a busy machine the answer may be there before
+                given_up += 1
+                with pytest.raises(asyncio.CancelledError):
+                    await impatient
         proxy.delay = 0.0
         assert outcomes(await store.claim(bids(size))) == {Outcome.FRESH}
         await store.aclose()
