@@ -131,6 +131,7 @@ def test_overlapping_batches_run_each_item_once(shop):
         brought = Counter(item for items in batches for item in items)
         copies = sum(brought.values()) - len(brought)
         wait_until(lambda: len(shop.of("skipped")) >= copies, what="a skip of each copy")
+        wait_until(lambda: len(shop.of("succeeded")) >= len(numbers), what="the end of each item")
     assert set(shop.effects.values()) == {1}
     assert len(shop.of("succeeded")) == len(numbers)
 
@@ -144,6 +145,7 @@ def test_killed_after_some_items_are_settled(shop):
     assert sum(shop.effects.values()) == 3
     with shop.served(SETTLES="1"):
         wait_until(lambda: len(shop.effects) == 6, what="an effect of each item")
+        wait_until(lambda: len(shop.of("recovered")) >= 3, what="those that were settled before")
         time.sleep(2.5)  # longer than any lease: what would run twice has had its time
     assert set(shop.effects.values()) == {1}
     assert len(shop.of("recovered")) == 3
