@@ -13,9 +13,10 @@ DOCS_READY := .venv/.docs-ready
 BROWSER_READY := .venv/.browser-ready
 WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
-# Half the time of a test is waiting, for servers and for leases. The files go out in the order of
-# tests/conftest.py, the longest first.
-IN_PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# More workers than cores, as tests wait much, for servers and for leases. The files go out in the
+# order of tests/conftest.py, the longest first. Bytecode is kept, whatever the environment says: each
+# of the hundreds of processes that tests start would compile everything again.
+TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo bench bench-full chaos providers test lint format browser screenshots docs newcomer wheel-smoke clean
@@ -47,7 +48,7 @@ providers: $(READY)  ## Write the README's table of providers from the catalog
 	$(BIN)/python -m webhook_dedup.providers.table README.md
 
 test: $(READY)  ## Run the tests on a real Redis and a real PostgreSQL
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+	$(TESTS) $(PYTEST_ARGS)
 
 lint: $(READY)  ## Check style, types and layers
 	$(BIN)/ruff check

@@ -105,9 +105,9 @@ async def _under_harm(
     ends = [sending, harming]
     await asyncio.wait(ends, timeout=options.seconds, return_when="FIRST_COMPLETED")
     # On a slow machine the processes of a short trial are hardly up when its time is over.
-    both = asyncio.ensure_future(harm.both())
-    await asyncio.wait([*ends, both], timeout=SENDING_LIMIT, return_when="FIRST_COMPLETED")
-    both.cancel()
+    struck = asyncio.ensure_future(harm.struck())
+    await asyncio.wait([*ends, struck], timeout=SENDING_LIMIT, return_when="FIRST_COMPLETED")
+    struck.cancel()
     (directory / "calm").touch()
     stop.set()
     harming.cancel()

@@ -50,7 +50,7 @@ class Harm:
         self._killed = asyncio.Event()
         self._healed = asyncio.Event()
 
-    async def both(self) -> None:
+    async def struck(self) -> None:
         """Return when a process has been killed, and the store been away, at least once."""
         await asyncio.gather(self._killed.wait(), self._healed.wait())
 
