@@ -158,6 +158,19 @@ async def test_exact_bytes_and_headers(ack, body):
     assert scope["raw_path"] == b"/hooks"
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview, type("Bytes", (bytes,), {})])
+async def test_buffer_of_a_server_is_kept_as_bytes(ack, kind):
+    """What a server reads into is not what is kept: it may be used again, or have no text."""
+    handler = Handler()
+    async with mounted(handler, ack) as (app, _):
+        await deliver(app, kind(BODY), headers=signed(BODY))
+        await settled(app)
+    [scope] = handler.scopes
+    kept = event_of(Request(scope)).delivery.body
+    assert type(kept) is bytes
+    assert kept == BODY
+
+
 async def test_same_scope_for_a_rerun(ack):
     """The first run and a rerun find the same request."""
     handler = Handler(503)
