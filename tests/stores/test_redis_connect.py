@@ -10,6 +10,7 @@ import redis.asyncio as aioredis
 
 from tests.servers import RedisServer
 from webhook_dedup.backends.redis.address import Address
+from webhook_dedup.backends.redis.connect import waits_for_ever
 from webhook_dedup.errors import ConfigError, StoreUnavailable
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing.store_rules.case import a_key, claim
@@ -202,3 +203,16 @@ def test_missing_extra():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert "pip install 'webhook_dedup[redis]'" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "for_ever"),
+    [
+        ({"socket_timeout": None}, True),
+        ({"socket_timeout": 3}, False),
+        ({}, int(redis.__version__.partition(".")[0]) < 8),
+    ],
+)
+def test_clients_that_wait_for_ever(options, for_ever):
+    """A client without a time-out is warned of, and none that has redis-py's own."""
+    assert waits_for_ever(aioredis.from_url("redis://localhost", **options)) is for_ever

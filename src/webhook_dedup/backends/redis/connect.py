@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import redis
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
     Sentinel,
@@ -83,7 +83,7 @@ def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
         settings = {"socket_keepalive": True, **settings}
     parsed = parse_url(address.driver_url(address.path))
     pool = ConnectionPool(**{"retry": _retry(), **settings, **parsed})
-    _try_options(pool)
+    _unconnected(pool)
     return Redis.from_pool(pool)
 
 
@@ -113,7 +113,7 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
     )
     kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
     client: Redis = manager.master_for(unquote(service), connection_class=kind, **settings)
-    _try_options(client.connection_pool)
+    _unconnected(client.connection_pool)
     return client
 
 
@@ -126,9 +126,10 @@ def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
     return RedisCluster(startup_nodes=nodes, **settings)
 
 
-def _try_options(pool: ConnectionPool) -> None:
-    """Build a connection that connects to nothing, to notice an unknown option now."""
-    pool.connection_class(**pool.connection_kwargs)
+def _unconnected(pool: ConnectionPool) -> AbstractConnection:
+    """Build a connection that connects to nothing. An unknown option is noticed now."""
+    connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
+    return connection
 
 
 def _driver_options(address: Address, path: str) -> dict[str, Any]:
@@ -189,12 +190,10 @@ def room_for(client: Client, connections: int) -> int:
 
 def waits_for_ever(client: Client) -> bool:
     """Whether a client puts up with a server that never answers."""
-    options = (
-        client.nodes_manager.connection_kwargs
-        if isinstance(client, RedisCluster)
-        else client.connection_pool.connection_kwargs
-    )
-    return options.get("socket_timeout") is None
+    if isinstance(client, RedisCluster):
+        return client.nodes_manager.connection_kwargs.get("socket_timeout") is None
+    # What it was not told, a connection knows by itself: redis-py 8 has a time-out of its own.
+    return _unconnected(client.connection_pool).socket_timeout is None
 
 
 async def close_client(client: Client) -> None:
