@@ -24,7 +24,6 @@ __all__ = ["Coalescer", "Direct", "InboxCoalescer", "Lane"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_Call: TypeAlias = "tuple[T, asyncio.Future[R]]"
 _Verb: TypeAlias = "Callable[[Sequence[T]], Awaitable[Sequence[R] | None]]"
 
 MAX_BATCH = 256
@@ -57,8 +56,11 @@ class Lane(Generic[T, R]):
         self._silent = silent
         # One call of each key, and those of the same key that must wait behind it: a batch is the
         # former as they stand, and one key with many callers costs it no more than one with one.
-        self._waiting: dict[object, _Call[T, R]] = {}
-        self._behind: dict[object, deque[_Call[T, R]]] = {}
+        # A request and its caller lie side by side: a pair would be one thing more alive for every
+        # event.
+        self._waiting: dict[object, T] = {}
+        self._callers: dict[object, asyncio.Future[R]] = {}
+        self._behind: dict[object, deque[tuple[T, asyncio.Future[R]]]] = {}
         self._busy = False
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._worker: asyncio.Task[None] | None = None
@@ -91,7 +93,8 @@ class Lane(Generic[T, R]):
         if key in self._waiting:
             self._behind.setdefault(key, deque()).append((request, future))
         else:
-            self._waiting[key] = (request, future)
+            self._waiting[key] = request
+            self._callers[key] = future
         return future
 
     async def _finds_company(self, future: asyncio.Future[R]) -> bool:
@@ -109,6 +112,7 @@ class Lane(Generic[T, R]):
         if len(self._waiting) > 1 or self._behind:
             return True
         self._waiting.clear()
+        self._callers.clear()
         return False
 
     async def _ask_alone(self, request: T) -> R:
@@ -131,61 +135,72 @@ class Lane(Generic[T, R]):
             self._worker = self._loop.create_task(self._work())
 
     async def _work(self) -> None:
-        batch: list[_Call[T, R]] = []
+        requests, callers = self._pick()
         try:
-            while batch := self._pick():
+            while requests:
                 try:
-                    await self._run(batch)
+                    await self._run(requests, callers)
                 except StoreUnavailable as exc:
-                    _fail(batch, exc)
+                    _fail(callers, exc)
                 # The callers just answered go on first: what they ask next joins the next batch.
                 await asyncio.sleep(0)
+                requests, callers = self._pick()
         except BaseException:
-            _fail(batch, StoreUnavailable("the call was cut off; it may have happened or not"))
+            _fail(callers, StoreUnavailable("the call was cut off; it may have happened or not"))
             raise
         finally:
             self._next()
 
-    def _pick(self) -> list[_Call[T, R]]:
+    def _pick(self) -> tuple[Sequence[T], Sequence[asyncio.Future[R]]]:
         """Take one call of each waiting key; what is left of a key waits behind the others."""
-        taken, self._waiting = self._waiting, {}
-        for key in list(islice(taken, MAX_BATCH, None)):
-            self._waiting[key] = taken.pop(key)
-        for key in [key for key in self._behind if key in taken]:
+        requests, self._waiting = self._waiting, {}
+        callers, self._callers = self._callers, {}
+        for key in list(islice(requests, MAX_BATCH, None)):
+            self._waiting[key], self._callers[key] = requests.pop(key), callers.pop(key)
+        for key in [key for key in self._behind if key in requests]:
             self._follow(key, self._behind[key])
-        # The others were cancelled before they were sent.
-        return [call for call in taken.values() if not call[1].done()]
+        cancelled = [key for key, caller in callers.items() if caller.done()]
+        for key in cancelled:  # before it was sent
+            del requests[key], callers[key]
+        return list(requests.values()), list(callers.values())
 
-    def _follow(self, key: object, behind: deque[_Call[T, R]]) -> None:
-        self._waiting[key] = behind.popleft()
+    def _follow(self, key: object, behind: deque[tuple[T, asyncio.Future[R]]]) -> None:
+        self._waiting[key], self._callers[key] = behind.popleft()
         if not behind:
             del self._behind[key]
 
-    async def _run(self, batch: list[_Call[T, R]]) -> None:
+    async def _run(self, requests: Sequence[T], callers: Sequence[asyncio.Future[R]]) -> None:
         try:
-            answers = await self._ask([request for request, _ in batch])
+            answers = await self._ask(requests)
         except StoreUnavailable:
             raise
         except Exception as exc:  # noqa: BLE001 - handed to the caller it belongs to
-            if len(batch) == 1:
-                return _fail(batch, exc)
+            if len(requests) == 1:
+                return _fail(callers, exc)
         else:
-            return await self._deliver(batch, answers)
+            return await self._deliver(requests, callers, answers)
         # One bad request must not fail its neighbours. The batch may have happened in part, and
         # every verb may be repeated.
-        for call in batch:
-            await self._run([call])
+        for request, caller in zip(requests, callers, strict=True):
+            await self._run([request], [caller])
         return None
 
-    async def _deliver(self, batch: list[_Call[T, R]], answers: Sequence[R]) -> None:
+    async def _deliver(
+        self,
+        requests: Sequence[T],
+        callers: Sequence[asyncio.Future[R]],
+        answers: Sequence[R],
+    ) -> None:
         """Answer some callers a turn of the loop: all at once would hold up everybody else."""
-        for position, ((request, future), answer) in enumerate(zip(batch, answers, strict=True)):
-            if not future.done():
-                future.set_result(answer)
-            elif self._orphan is not None:
-                self._orphan(request, answer)
-            if position % ANSWERED_A_TURN == ANSWERED_A_TURN - 1:
+        calls = zip(requests, callers, answers, strict=True)
+        for position in range(0, len(requests), ANSWERED_A_TURN):
+            if position:
                 await asyncio.sleep(0)
+            for request, caller, answer in islice(calls, ANSWERED_A_TURN):
+                if not caller.done():
+                    caller.set_result(answer)
+                elif self._orphan is not None:
+                    self._orphan(request, answer)
 
     async def _ask(self, requests: Sequence[T]) -> Sequence[Any]:
         answers = await self._verb(requests)
@@ -205,10 +220,10 @@ class Lane(Generic[T, R]):
                 await asyncio.sleep(LOOK)
 
 
-def _fail(batch: Iterable[_Call[T, R]], exc: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(exc)
+def _fail(callers: Iterable[asyncio.Future[R]], exc: Exception) -> None:
+    for caller in callers:
+        if not caller.done():
+            caller.set_exception(exc)
 
 
 _key_of = attrgetter("key")

@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 
 from webhook_dedup import StoreUnavailable
-from webhook_dedup.coalesce import ANSWERED_A_TURN, MAX_BATCH, Coalescer, Direct, Lane
+from webhook_dedup.coalesce import (
+    ANSWERED_A_TURN,
+    MAX_BATCH,
+    Coalescer,
+    Direct,
+    InboxCoalescer,
+    Lane,
+)
 from webhook_dedup.errors import StoreError
+from webhook_dedup.inbox.memory import MemoryInbox
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.stores import MemoryStore, SeenCache
+from webhook_dedup.testing.inbox_rules.case import an_item
 
 from .kit import CueStore, a_bid, eventually, turns
 
@@ -444,8 +453,8 @@ async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
     await turns()
     deliver = coalescer.claim._deliver
 
-    async def deliver_and_cancel(batch, answers):
-        await deliver(batch, answers)
+    async def deliver_and_cancel(*batch):
+        await deliver(*batch)
         second.cancel()
 
     coalescer.claim._deliver = deliver_and_cancel
@@ -499,6 +508,18 @@ async def test_only_a_store_that_says_so_itself_goes_without_batches(wrap):
     assert isinstance(Coalescer(SeenCache(MemoryStore())).claim, Direct)
     assert isinstance(Coalescer(wrap()).claim, Lane)
     assert isinstance(Coalescer(SeenCache(wrap())).claim, Lane)
+
+
+async def test_calls_that_go_without_batches_are_answered_singly():
+    """A call that goes by itself gets its own answer, and nothing from a verb that answers none."""
+    store, inbox = Coalescer(MemoryStore()), InboxCoalescer(MemoryInbox(), 30.0)
+    claim, item = await store.claim(a_bid("key")), an_item()
+    assert claim.outcome is Outcome.FRESH
+    assert await store.release(claim) is True
+    assert await inbox.put(item) is None
+    assert await inbox.begin(item) is True
+    assert await inbox.done(item) is None
+    assert await inbox.begin(item) is False
 
 
 async def test_idle_waits_for_a_call_that_goes_alone(verb, lane):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook_dedup.inbox.codec import UnreadableDelivery, decode_delivery, encode_head
+from webhook_dedup.inbox.codec import UnreadableDelivery, decode_delivery, encode_head, number
 from webhook_dedup.model import Delivery
 
 DELIVERY = Delivery(
@@ -67,6 +67,26 @@ def test_hostile_deliveries_round_trip(delivery):
     head = encode_head(delivery)
     assert decode_delivery("d1", head, delivery.body) == delivery
     assert set(json.loads(head)) == {"v", *asdict(delivery)} - {"id", "body"}
+
+
+@pytest.mark.parametrize(
+    "odd", [*(bytes([byte]) for byte in range(256)), b'a","b', b'a"],["b', b'"', b'""', b"\\u0000"]
+)
+def test_odd_bytes_among_plain_headers(odd):
+    """What JSON must escape is escaped wherever it stands, and joins or parts no headers."""
+    delivery = replace(
+        DELIVERY, headers=((b"x-plain", b"1"), (b"x-odd", odd), (odd, b"2"), (odd, odd), (b"", b""))
+    )
+    for headers in (delivery.headers, delivery.headers[1:2], delivery.headers[2:3]):
+        delivery = replace(delivery, headers=headers)
+        assert decode_delivery("d1", encode_head(delivery), delivery.body) == delivery
+
+
+def test_written_time_is_taken():
+    """A time that the caller has written already is the one that is read."""
+    head = encode_head(DELIVERY, number(DELIVERY.received_at))
+    assert head == encode_head(DELIVERY)
+    assert decode_delivery("d1", head, DELIVERY.body) == DELIVERY
 
 
 def test_odd_values():

@@ -58,6 +58,21 @@ def commands(look):
     return sum(each["calls"] for each in look.info("commandstats").values())
 
 
+@pytest.mark.parametrize(
+    ("number", "size", "scripts"),
+    [(128, 1, 1), (129, 1, 2), (257, 1, 3), (20, MEGABYTE, 1), (2, 20 * MEGABYTE, 2)],
+)
+async def test_a_large_batch_goes_in_portions(redis_server, own, number, size, scripts):
+    """No script holds up the server for long, and none is given more than 32 MB at once."""
+    await put(own, an_item(), LONG)  # so that the server knows the script
+    items = [an_item(body=b"x" * size) for _ in range(number)]
+    with redis_server.client() as look:
+        look.config_resetstat()
+        await own.put(items, LONG)
+        assert look.info("commandstats")["cmdstat_evalsha"]["calls"] == scripts
+    assert await own.count(Sought()) == number + 1
+
+
 async def test_pages_of_items_received_at_once(own):
     """Items that arrived at the same moment are each on one page, though the last one leaves."""
     items = [an_item() for _ in range(1_200)]

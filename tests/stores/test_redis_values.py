@@ -15,7 +15,8 @@ from webhook_dedup.stores.redis.values import (
     token_field,
 )
 
-TOKENS = ["abc-1.F", "", "two words", "line\nbreak", "100%", "\u00e9\ud800\0", "held x 1 -"]
+ASCII = "".join(map(chr, range(128)))
+TOKENS = ["abc-1.F", "", "two words", "line\nbreak", "100%", "\u00e9\ud800\0", "held x 1 -", ASCII]
 FINGERPRINTS = [None, b"", b"-", b"\0\xff\n ", bytes(range(64))]
 RESULTS = [None, b"", b"0", b"\n", b"\n\n\0\xff", b" 17"]
 

@@ -6,7 +6,6 @@ https://redis.io/docs/latest/develop/reference/protocol-spec/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 
 __all__ = ["Word", "packed", "set_new"]
 
@@ -35,9 +34,11 @@ _HEADS = _Heads((length, b"\r\n$%d\r\n" % length) for length in range(_FORMATTED
 def packed(command: Sequence[Word]) -> bytes:
     """Write a command."""
     words = [word if type(word) is bytes else str(word).encode() for word in command]
-    heads = map(_HEADS.__getitem__, map(len, words))
-    laid_out = chain.from_iterable(zip(heads, words, strict=True))
-    return b"".join([b"*%d" % len(words), *laid_out, b"\r\n"])
+    laid_out = [b"\r\n"] * (2 * len(words) + 2)
+    laid_out[0] = b"*%d" % len(words)
+    laid_out[1:-1:2] = map(_HEADS.__getitem__, map(len, words))
+    laid_out[2::2] = words
+    return b"".join(laid_out)
 
 
 def set_new(key: bytes, value: bytes, expiry: bytes) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...model import Attempt, Delivery, Item
-from ..codec import UnreadableDelivery, decode_delivery, encode_head
+from ..codec import UnreadableDelivery, decode_delivery, encode_head, number
 
 __all__ = [
     "Argument",
@@ -52,12 +52,13 @@ def fields(item: Item, lease: bytes) -> tuple[bytes, ...]:
     delivery = item.delivery
     if not math.isfinite(delivery.received_at):
         raise ValueError(f"item {item.id!a} was received at {delivery.received_at}")
+    received_at = number(float(delivery.received_at))
     return (
         encoded(item.id),
-        repr(float(delivery.received_at)).encode(),
+        received_at.encode(),
         lease,
         encoded(item.token),
-        encode_head(delivery),
+        encode_head(delivery, received_at),
         delivery.body,
         encoded(item.key),
         encoded(item.event_id),

@@ -104,11 +104,14 @@ class Table:
 
 
 def _portions(words: Sequence[bytes], width: int) -> Iterator[Sequence[bytes]]:
+    most = _CALLS_PER_SCRIPT * width
+    if len(words) <= most and sum(map(len, words)) <= ROOM:  # as nearly always
+        yield words
+        return
     begin = size = 0
     for start in range(0, len(words), width):
         weight = sum(map(len, words[start : start + width]))
-        full = start - begin == _CALLS_PER_SCRIPT * width or size + weight > ROOM
-        if start > begin and full:
+        if start > begin and (start - begin == most or size + weight > ROOM):
             yield words[begin:start]
             begin, size = start, 0
         size += weight

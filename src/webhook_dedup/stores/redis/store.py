@@ -30,6 +30,8 @@ from .values import (
 
 __all__ = ["RedisStore"]
 
+_FRESH = Outcome.FRESH  # to find it in its class takes a fifth of making a claim
+
 
 class RedisStore:
     """Keeps claims in Redis (6.2 or newer) or Valkey: alone, behind Sentinel, or a Cluster.
@@ -252,6 +254,4 @@ def _completion(settlement: Settlement) -> tuple[bytes, ...]:
 def _fresh(bid: Bid, first_seen: float) -> Claim:
     token = bid.token
     # By position, which takes a quarter less: one is made for every event.
-    return Claim(
-        bid.key, token, Outcome.FRESH, bid.fingerprint, first_seen, bid.lease, False, token
-    )
+    return Claim(bid.key, token, _FRESH, bid.fingerprint, first_seen, bid.lease, False, token)

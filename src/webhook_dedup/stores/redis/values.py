@@ -35,7 +35,10 @@ _VALUE = re.compile(
     rb"(held|done) (\S*) (\d+) (-|[A-Za-z0-9+/]*=*)(?: (\d+)(\n.*)?)?",
     re.DOTALL,
 )
-_is_plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
+_CHANGED = bytes(
+    byte if quote(chr(byte), safe="") == chr(byte) else byte ^ 1 for byte in range(256)
+)
+"""A table for ``translate`` that leaves alone only what is written as it is."""
 _LONGEST_READABLE_KEY = 512  # bytes
 _HEAD_OF_LONG_KEY = 64  # characters
 _LONGEST_EXPIRY = 10**14  # about 3,000 years; Redis refuses what overflows its clock
@@ -52,9 +55,9 @@ def redis_key(prefix: str, key: str) -> bytes:
 
 def token_field(token: str) -> bytes:
     """Write a token without the blanks that separate fields."""
-    if _is_plain(token):  # as ours are; quoting costs more than all else here
-        return token.encode()
-    return quote(token, safe="", errors="surrogatepass").encode()
+    raw = token.encode("utf-8", "surrogatepass")
+    # Ours are plain, and quoting costs more than all else here.
+    return raw if raw.translate(_CHANGED) == raw else quote(raw, safe="").encode()
 
 
 def fingerprint_field(fingerprint: bytes | None) -> bytes:
