@@ -64,6 +64,7 @@ class Lane(Generic[T, R]):
         self._busy = False
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._worker: asyncio.Task[None] | None = None
+        self._begun = False
 
     def __call__(self, request: T) -> Awaitable[R]:
         """Make one call. Awaited, it gives its answer or raises what the store raised for it."""
@@ -132,9 +133,17 @@ class Lane(Generic[T, R]):
         """Start on the calls that came meanwhile."""
         self._busy = bool(self._waiting)
         if self._busy:
+            self._begun = False
             self._worker = self._loop.create_task(self._work())
+            self._worker.add_done_callback(self._ended)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        """Put another in the place of a worker that was cancelled before it began."""
+        if worker is self._worker and not self._begun:
+            self._next()
 
     async def _work(self) -> None:
+        self._begun = True
         requests, callers = self._pick()
         try:
             while requests:

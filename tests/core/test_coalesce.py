@@ -387,6 +387,19 @@ async def in_batch(store: CueStore, coalescer: Coalescer, key: str) -> asyncio.T
     return claiming
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_worker_cancelled_before_it_begins_is_replaced(verb, lane, steps):
+    """Every task may be cancelled between any two steps; the lane serves whoever comes then."""
+    verb.let_go()
+    calls = [asyncio.ensure_future(lane(key)) for key in "abc"]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait(calls)
+    assert await asyncio.wait_for(lane("d"), 5) == "D"
+
+
 async def test_claim_granted_in_a_batch_to_a_cancelled_caller_is_released():
     """Nobody's claim blocks nobody: what a batch won for a caller that left is given back."""
     store = CueStore()

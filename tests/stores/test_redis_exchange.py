@@ -33,6 +33,12 @@ def test_words_of_every_kind_are_packed_as_bytes():
     )
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview, type("Bytes", (bytes,), {})])
+def test_buffers_are_packed_as_the_bytes_they_hold(kind):
+    """What an app or a server hands over need not be bytes itself to be kept byte for byte."""
+    assert packed(["SET", kind(b"\xff\r\n")]) == packed(["SET", b"\xff\r\n"])
+
+
 class Watching(Redis):
     """A client that wants to see every command."""
 

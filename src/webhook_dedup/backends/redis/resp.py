@@ -33,12 +33,17 @@ _HEADS = _Heads((length, b"\r\n$%d\r\n" % length) for length in range(_FORMATTED
 
 def packed(command: Sequence[Word]) -> bytes:
     """Write a command."""
-    words = [word if type(word) is bytes else str(word).encode() for word in command]
+    words = [word if type(word) is bytes else _encoded(word) for word in command]
     laid_out = [b"\r\n"] * (2 * len(words) + 2)
     laid_out[0] = b"*%d" % len(words)
     laid_out[1:-1:2] = map(_HEADS.__getitem__, map(len, words))
     laid_out[2::2] = words
     return b"".join(laid_out)
+
+
+def _encoded(word: Word) -> bytes:
+    # Not all bytes: the text of a buffer or of a subclass is none of what it holds.
+    return str(word).encode() if isinstance(word, (str, int)) else bytes(word)
 
 
 def set_new(key: bytes, value: bytes, expiry: bytes) -> bytes:
