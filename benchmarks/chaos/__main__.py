@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.chaos --store redis --seconds 60 --seed 7 --json redis.json``. Exit status 1
 when an acknowledged event was never run, or one ran again without a reason the promises know (see
-:mod:`benchmarks.chaos.verdict`).
+:mod:`benchmarks.chaos.verdict`), or when nothing was acknowledged.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        return not self.lost and not self.unexplained and self.literally is not False
+        shown = self.acknowledged > 0  # nothing is lost of nothing
+        return shown and not self.lost and not self.unexplained and self.literally is not False
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "holds": self.holds}

@@ -37,6 +37,12 @@ def test_lost():
     assert not verdict.holds
 
 
+def test_nothing_acknowledged():
+    """A trial in which nothing was accepted shows nothing."""
+    assert judge([FIRST, line("completed", 2)], {"e"}, RULES).holds
+    assert not judge([], (), RULES).holds
+
+
 def test_second_effect_without_harm():
     """A second effect that nothing explains breaks the promise."""
     verdict = verdict_on(FIRST, *SECOND)
