@@ -50,7 +50,10 @@ class Verdict:
     @property
     def done(self) -> bool:
         """Whether the event is not to be run again."""
-        return self.ending in (Ending.DONE, Ending.DISCARD)
+        return self.ending in _FINAL
+
+
+_FINAL = (Ending.DONE, Ending.DISCARD)
 
 
 def succeeded(status: int) -> bool:
