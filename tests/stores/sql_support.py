@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 import uuid
 from contextlib import asynccontextmanager, contextmanager
@@ -71,6 +72,34 @@ async def statements_of(store):
     finally:
         connections._driver = driver
         event.remove(engine, "before_cursor_execute", note)
+
+
+async def driver_of(store):
+    """The one connection of a store to its file, as the driver has it."""
+    async with store.connection.connect() as connection:
+        return (await connection.get_raw_connection()).driver_connection
+
+
+@asynccontextmanager
+async def statements_below(store):
+    """Collect what SQLite is told on the connection of a store, as it begins with it."""
+    told: list[str] = []
+    driver = await driver_of(store)
+    await driver.set_trace_callback(told.append)
+    yield told
+    await driver.set_trace_callback(None)
+
+
+@contextmanager
+def file_locked(path):
+    """Hold a file as another program would that writes to it."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
 
 
 @asynccontextmanager

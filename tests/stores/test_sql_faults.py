@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from asyncpg import InterfaceError
+from sqlalchemy import event
 
 from tests.proxy import Proxy
 from tests.stores.sql_support import impatient, opened, role, session
+from webhook_dedup.backends.sql.faults import Fault, fault_of
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, new_token
 from webhook_dedup.testing.store_rules.case import (
@@ -16,6 +19,10 @@ from webhook_dedup.testing.store_rules.case import (
     release,
     renew,
 )
+
+MANY = 100
+FATAL = b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+LAST_WORD = b"E" + (4 + len(FATAL)).to_bytes(4, "big") + FATAL
 
 
 @pytest.fixture
@@ -126,6 +133,63 @@ async def test_a_start_that_failed_is_repeated(postgres_server):
             await claim(store, a_key())
         await asyncio.to_thread(postgres_server.start)
         assert (await claim(store, a_key())).fresh
+
+
+def ending(store, end, *, times):
+    """Have the server end so many connections of a store before anything is said on them."""
+    left = iter(range(times))
+
+    def made(connection, _):
+        if next(left, None) is not None:
+            connection.run_async(end)
+
+    event.listen(store.connection.sync_engine, "connect", made, insert=True)
+
+
+async def ended(driver):
+    """End a connection as the server would, and hear of it."""
+    gone = asyncio.Event()
+    driver.add_termination_listener(lambda _: gone.set())
+    driver.terminate()
+    await gone.wait()
+
+
+async def ending_soon(driver):
+    """Hear the server's last word on a connection, whose end is still under way."""
+    driver._protocol.data_received(LAST_WORD)
+
+
+async def test_a_start_on_a_connection_that_is_lost_is_repeated(postgres_url):
+    """A server that ends what it has just accepted is a passing state, not a mistake."""
+    async with opened(postgres_url) as store:
+        ending(store, ended, times=1)
+        await store.start()
+    async with opened(postgres_url) as store:
+        ending(store, ended, times=MANY)
+        with pytest.raises(StoreUnavailable):
+            await store.start()
+
+
+@pytest.mark.parametrize("end", [ended, ending_soon])
+async def test_a_connection_that_is_lost_while_it_is_set_up_is_made_again(postgres_url, end):
+    """One that is lost costs its caller no error; when each is lost, the store is unavailable."""
+    async with opened(postgres_url) as store:
+        await store.start()
+        await store.connection.dispose()
+        ending(store, end, times=1)
+        assert await store.purge() == 0
+        await store.connection.dispose()
+        ending(store, end, times=MANY)
+        with pytest.raises(StoreUnavailable):
+            await store.purge()
+
+
+async def test_a_mistake_of_ours_is_no_outage(postgres_url):
+    """What the driver refuses because it was asked wrongly is not asked again."""
+    async with session(postgres_url) as connection:
+        with pytest.raises(InterfaceError) as caught:
+            await connection.fetch("SELECT $1::int")
+    assert fault_of(caught.value) is Fault.OTHER
 
 
 async def test_a_full_server_is_an_outage(postgres_url):

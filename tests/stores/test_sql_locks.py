@@ -1,17 +1,27 @@
 """Waiting behind other transactions: what is granted after it, and what never deadlocks."""
 
 import asyncio
-import sqlite3
 from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.stores.sql_support import TABLE, bids, opened, outcomes, session, until
+from tests.stores.sql_support import (
+    TABLE,
+    bids,
+    file_locked,
+    opened,
+    outcomes,
+    rows_of,
+    session,
+    statements_below,
+    until,
+)
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.keys import digest
 from webhook_dedup.model import Bid, Outcome, new_token
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
+CROWD = 200  # more than go together
 LEASE = 0.3
 INSERT = f"""
     INSERT INTO {TABLE} (digest, key, token, done, first_seen, expires_at)
@@ -101,15 +111,42 @@ async def test_a_lock_held_too_long_is_an_outage(postgres_url):
         assert (await claim(store, key, token=token)).fresh
 
 
-async def test_a_locked_file_is_an_outage(tmp_path):
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "claims.db"
+
+
+async def test_a_locked_file_is_an_outage(path):
     """A file that another program keeps locked makes the store unavailable for that time."""
-    path = tmp_path / "claims.db"
     async with opened(f"sqlite:///{path}?timeout=0.1") as store:
         await store.start()
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailable, match="locked"):
+        with file_locked(path), pytest.raises(StoreUnavailable, match="locked"):
             await store.claim(bids(2))
-        other.execute("ROLLBACK")
-        other.close()
         assert outcomes(await store.claim(bids(2))) == {Outcome.FRESH}
+
+
+async def test_all_that_wait_for_a_locked_file_wait_once(path):
+    """However many callers there are, the file is asked for once before all are told."""
+    async with opened(f"sqlite:///{path}?timeout=0.1") as store:
+        await store.start()
+        async with statements_below(store) as told:
+            with file_locked(path):
+                calls = [store.claim(bids(1)) for _ in range(CROWD)]
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        assert told == ["BEGIN IMMEDIATE"]
+        assert await rows_of(store) == 0
+
+
+async def test_those_who_come_while_a_locked_file_is_waited_for_wait_for_it_together(path):
+    """They are not told with those who have waited for a whole time-out, and then wait once."""
+    async with opened(f"sqlite:///{path}?timeout=0.1") as store:
+        await store.start()
+        async with statements_below(store) as told:
+            with file_locked(path):
+                calls = [asyncio.ensure_future(store.claim(bids(1))) for _ in range(2)]
+                await until(lambda: asyncio.sleep(0, told))
+                calls += [asyncio.ensure_future(store.claim(bids(1))) for _ in range(CROWD)]
+                answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        assert told == ["BEGIN IMMEDIATE"] * 2

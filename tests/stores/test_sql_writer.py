@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.stores.sql_support import bids, opened, outcomes, rows_of
+from tests.stores.sql_support import bids, driver_of, opened, outcomes, rows_of
 from webhook_dedup.backends.sql.writer import _laid_out
-from webhook_dedup.errors import StoreError
+from webhook_dedup.errors import StoreError, StoreUnavailable
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
 from webhook_dedup.testing.inbox_rules.case import an_item
@@ -27,12 +27,6 @@ async def store(url):
     async with opened(url) as store:
         await store.claim(bids(1))
         yield store
-
-
-async def driver_of(store):
-    """The one connection of a store to its file, as the driver has it."""
-    async with store.connection.connect() as connection:
-        return (await connection.get_raw_connection()).driver_connection
 
 
 @asynccontextmanager
@@ -131,6 +125,17 @@ async def test_a_cancelled_caller_does_not_cancel_those_it_waits_with(store):
         assert [claim.key for claim in claims] == [bid.key for bid in batch]
         assert outcomes(claims) == {Outcome.FRESH}
         await store.release(claims)
+
+
+async def test_a_writer_cancelled_before_it_began_leaves_nobody_waiting(store):
+    """Those who waited for it are told, and the next caller has another."""
+    asked = asyncio.ensure_future(store.claim(bids(2)))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), asked}:
+        task.cancel()
+    with pytest.raises(StoreUnavailable, match="cut off"):
+        await asked
+    assert outcomes(await store.claim(bids(2))) == {Outcome.FRESH}
 
 
 async def test_batches_of_every_size_are_answered_in_order(store):

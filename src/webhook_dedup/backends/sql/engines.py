@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ...errors import ConfigError, MissingExtra
 from .direct import OURS
+from .loops import keep_to_loops
 from .writer import TEXTS_KEPT
 
 __all__ = ["check_file", "open_engine"]
@@ -67,6 +68,8 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
     set_up = _SET_UPS.get(engine.dialect.driver)
     if set_up is not None:
         event.listen(engine.sync_engine, "connect", set_up)
+    if engine.dialect.driver == "aiosqlite":
+        keep_to_loops(engine.sync_engine)
     return engine, timeout
 
 
@@ -177,7 +180,11 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _set_up_asyncpg(connection: Any, _: object) -> None:
     async def set_up(driver: Any) -> None:
-        await driver.execute(_INDEXES_ONLY.format(pid=driver.get_server_pid()))
+        try:
+            await driver.execute(_INDEXES_ONLY.format(pid=driver.get_server_pid()))
+        except BaseException:
+            driver.terminate()  # the pool forgets it, the server would not
+            raise
 
     connection.run_async(set_up)
 

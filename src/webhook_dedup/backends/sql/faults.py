@@ -31,6 +31,11 @@ _CONFLICTS = {"40001", "40P01", "55P03"}
 _AWAY_CLASSES = ("08", "57")  # connection exceptions; operator intervention, time-outs included
 _AWAY = {"53300"}  # too many connections
 _ABSENT = {"42P01"}
+# How asyncpg names a connection that is gone, or that has had the server's last word.
+_GONE = {
+    "InterfaceError": "connection is closed",
+    "InternalClientError": "cannot switch to state",
+}
 _POSTGRES_HINTS = {
     "25006": "this server is read-only, perhaps a replica: give the primary's address",
     "28000": "check the user and the server's pg_hba.conf",
@@ -54,7 +59,7 @@ def fault_of(error: BaseException) -> Fault:
     text = str(error)
     if state in _CONFLICTS or "is locked" in text:
         return Fault.CONFLICT
-    if isinstance(error, sqlalchemy_errors.DBAPIError) and error.connection_invalidated:
+    if _is_of_a_lost_connection(error):
         return Fault.LOST
     if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
         return Fault.AWAY
@@ -80,6 +85,16 @@ def _sqlstate(error: BaseException) -> str:
     # Behind SQLAlchemy's error stands the driver's, except where connecting failed.
     driver = getattr(error, "orig", None) or error
     return getattr(driver, "sqlstate", None) or ""
+
+
+def _is_of_a_lost_connection(error: BaseException) -> bool:
+    if isinstance(error, sqlalchemy_errors.DBAPIError):
+        return error.connection_invalidated
+    # By name, because asyncpg is not there for everybody. While SQLAlchemy makes a connection it
+    # lets asyncpg's errors through, and at any time those of its inner state.
+    kind = type(error)
+    said = _GONE.get(kind.__name__) if kind.__module__.startswith("asyncpg.") else None
+    return said is not None and said in str(error)
 
 
 def _first_line(error: BaseException) -> str:

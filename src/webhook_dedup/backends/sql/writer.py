@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import StoreUnavailable
 from .direct import Ask, Columns, Texts, silent
+from .faults import Fault, fault_of
 
 __all__ = ["TEXTS_KEPT", "Writer"]
 
@@ -33,6 +34,7 @@ TEXTS_KEPT = 512
 """How many statements a connection should keep: each in all its sizes."""
 _NOTHING: _Sql = ("SELECT 1", ())
 _AT_ONCE = 64  # other processes wait for the file meanwhile
+_WAITED_IN_VAIN = {Fault.CONFLICT, Fault.AWAY}  # for the file's lock, or the one connection
 _EXPANDED = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
 
@@ -96,6 +98,7 @@ class _Queue:
     def __init__(self) -> None:
         self._waiting: list[_Job[Any]] = []
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -108,24 +111,33 @@ class _Queue:
         answer: Callable[[sqlite3.Cursor], T],
     ) -> T:
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # what another one has left behind nobody waits for
+            self._loop, self._waiting, self._task = loop, [], None
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append(_Job(sql, answer, future))
         if self._task is None:
             self._task = loop.create_task(self._write(engine))
+            self._task.add_done_callback(self._ended)
         return await future
 
     async def _write(self, engine: AsyncEngine) -> None:
-        group: list[_Job[Any]] = []
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                if wanted := [job for job in group if not job.future.done()]:
-                    await _together(engine, wanted)
-                # Who waits for the connection through SQLAlchemy has it now.
-                await asyncio.sleep(0)
-        finally:
-            cut_off = StoreUnavailable("sqlite: cut off; it may have happened or not")
-            _tell([*group, *self._waiting], cut_off)
+        while self._waiting:
+            group, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+            behind = len(self._waiting)
+            if wanted := [job for job in group if not job.future.done()]:
+                failure = await _together(engine, wanted)
+                if failure is not None and fault_of(failure) in _WAITED_IN_VAIN:
+                    # They have waited as long, and behind another group would once more.
+                    _tell(self._waiting[:behind], failure)
+                    del self._waiting[:behind]
+            # Who waits for the connection through SQLAlchemy has it now.
+            await asyncio.sleep(0)
+        self._task = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Answer those whom a task left behind: one cancelled before it began runs no line."""
+        if task is self._task:
+            _tell(self._waiting, _cut_off())
             self._waiting = []
             self._task = None
 
@@ -133,7 +145,8 @@ class _Queue:
 _queues: WeakKeyDictionary[Engine, _Queue] = WeakKeyDictionary()
 
 
-async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> None:
+async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> Exception | None:
+    """Write and answer all of a group; return what it was told if that failed."""
     try:
         pooled = await engine.raw_connection()
         connection: Any = pooled.driver_connection
@@ -143,11 +156,19 @@ async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> None:
         finally:
             pooled.close()
     except Exception as exc:  # noqa: BLE001  # told to those who wait for it
-        return _tell(group, exc)
+        _tell(group, exc)
+        return exc
+    except BaseException:
+        _tell(group, _cut_off())
+        raise
     for job, answer in zip(group, answers, strict=True):
         if not job.future.done():
             job.future.set_result(answer)
     return None
+
+
+def _cut_off() -> StoreUnavailable:
+    return StoreUnavailable("sqlite: cut off; it may have happened or not")
 
 
 def _tell(group: Sequence[_Job[Any]], exc: Exception) -> None:

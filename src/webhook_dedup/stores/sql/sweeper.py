@@ -33,7 +33,7 @@ class Sweeper:
     async def stop(self) -> None:
         """End the task and wait for its end."""
         task, self._task = self._task, None
-        if task is not None:
+        if task is not None and not task.done():  # perhaps with the loop it ran on
             task.cancel()
             await asyncio.wait([task])
 

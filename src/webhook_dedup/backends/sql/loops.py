@@ -1,0 +1,56 @@
+"""A connection of aiosqlite is used on the event loop it was made on, and on no other.
+
+Its thread dies when it answers a loop that is closed, as ``asyncio.run`` leaves one behind in the
+middle of a write; whoever asks that thread anything waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+__all__ = ["keep_to_loops"]
+
+_LOOP = "webhook_dedup_loop"
+
+
+def keep_to_loops(engine: Engine) -> None:
+    """Have the pool of an engine make a connection anew where it is asked on another loop."""
+    event.listen(engine, "connect", _note)
+    event.listen(engine, "checkout", _check)
+    event.listen(engine, "close", _part)
+
+
+def _note(_: object, entry: ConnectionPoolEntry) -> None:
+    entry.info[_LOOP] = asyncio.get_running_loop()
+
+
+def _is_strange(entry: ConnectionPoolEntry) -> bool:
+    return entry.info.get(_LOOP) is not asyncio.get_running_loop()
+
+
+def _check(_: object, entry: ConnectionPoolEntry, __: object) -> None:
+    if _is_strange(entry):
+        raise DisconnectionError("made on another event loop")
+
+
+def _part(connection: Any, entry: ConnectionPoolEntry) -> None:
+    if _is_strange(entry):
+        _abandon(connection.driver_connection)
+
+
+def _abandon(driver: Any) -> None:
+    """Close a connection without waiting for its thread, which may die at any moment."""
+    whole, driver._connection = driver._connection, None  # noqa: SLF001  # closed, to all others
+    if whole is None:
+        return
+    if getattr(driver, "_thread", driver).is_alive():  # a thread itself, before aiosqlite 0.22
+        driver._tx.put_nowait((None, whole.close))  # noqa: SLF001  # what it is at comes first
+        getattr(driver, "stop", bool)()
+    else:
+        whole.close()
