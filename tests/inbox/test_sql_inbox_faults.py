@@ -140,16 +140,33 @@ async def test_inboxes_that_start_at_once_share_the_tables(url):
         await inbox.aclose()
 
 
+async def make_by_hand(inbox):
+    """Run the statements that an inbox names which may not make its tables."""
+    with pytest.raises(SchemaError, match=f"{TABLE} is absent; pass create=True") as caught:
+        await inbox.start()
+    _, _, statements = str(caught.value).partition("\n")
+    for statement in statements.split(";\n"):
+        await meddle(inbox, statement.rstrip(";"))
+
+
 async def test_absent_tables_are_named_with_the_remedy(url):
     """Without create, absent tables are an error whose statements make them."""
     async with opened(url, create=False) as inbox:
-        with pytest.raises(SchemaError, match=f"{TABLE} is absent; pass create=True") as caught:
-            await inbox.start()
-        _, _, statements = str(caught.value).partition("\n")
-        for statement in statements.split(";\n"):
-            await meddle(inbox, statement.rstrip(";"))
+        await make_by_hand(inbox)
         await put(inbox, an_item(), 0.0)
         assert await take_one(inbox, LONG_LEASE)
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_pages_have_room_for_the_next_version_of_a_row(postgres_url, create):
+    """Whoever makes the table, with any SQLAlchemy: an attempt is counted without an index."""
+    async with opened(postgres_url, create=create) as inbox:
+        if not create:
+            await make_by_hand(inbox)
+        await inbox.start()
+    async with sql_support.session(postgres_url) as connection:
+        asked = "SELECT reloptions FROM pg_class WHERE oid = $1::text::regclass"
+        assert await connection.fetchval(asked, TABLE) == ["fillfactor=50"]
 
 
 async def test_another_version_is_refused(url):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
     ClauseElement,
@@ -33,15 +33,23 @@ class VersionedTable:
         version: That this release writes and reads.
         build: Makes the table of its bare name.
         moving: What passing another name costs, for the message about another version.
+        fillfactor: Percent of a page that Postgres fills with new rows; its default if ``None``.
     """
 
     def __init__(
-        self, name: str, version: int, build: Callable[[str, MetaData], Table], moving: str
+        self,
+        name: str,
+        version: int,
+        build: Callable[[str, MetaData], Table],
+        moving: str,
+        *,
+        fillfactor: int | None = None,
     ) -> None:
         schema, _, bare = name.rpartition(".")
         self.name = name
         self._version = version
         self._moving = moving
+        self._fillfactor = fillfactor
         self._metadata = MetaData(schema=schema or None)
         self.table = build(bare, self._metadata)
         self._versions = Table(
@@ -83,7 +91,17 @@ class VersionedTable:
             str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
             for statement in statements
         ]
-        return "\n".join(f"{text.strip()};" for text in texts)
+        return "\n".join(f"{text.strip()};" for text in (*texts, *self._settings(dialect)))
+
+    def _settings(self, dialect: SqlalchemyDialect) -> Sequence[str]:
+        """Return what is said of the table once it is there.
+
+        SQLAlchemy can say it while it makes the table from 2.1 on only.
+        """
+        if self._fillfactor is None or dialect.name != "postgresql":
+            return ()
+        name = dialect.identifier_preparer.format_table(self.table)
+        return (f"ALTER TABLE {name} SET (fillfactor = {self._fillfactor})",)
 
     def _find(self, connection: Connection) -> int | None:
         """Return the version that is there, ``None`` when a table is absent."""
@@ -96,6 +114,8 @@ class VersionedTable:
     def _create(self, connection: Connection) -> int | None:
         if self._find(connection) is None:
             self._metadata.create_all(connection)
+            for setting in self._settings(connection.dialect):
+                connection.exec_driver_sql(setting)
             if self._find(connection) is None:
                 connection.execute(insert(self._versions).values(version=self._version))
         return self._find(connection)

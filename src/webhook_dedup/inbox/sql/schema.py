@@ -17,7 +17,15 @@ _Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 def schema(table: str) -> VersionedTable:
     """Return the table of deliveries and its version."""
-    return VersionedTable(table, VERSION, _items, "let that release run what is waiting first")
+    return VersionedTable(
+        table,
+        VERSION,
+        _items,
+        "let that release run what is waiting first",
+        # Room for the next version of each row: counting an attempt then touches no index, and
+        # writes to the log only what is new.
+        fillfactor=50,
+    )
 
 
 def _items(name: str, metadata: MetaData) -> Table:
@@ -41,9 +49,6 @@ def _items(name: str, metadata: MetaData) -> Table:
         Column("history", Text, nullable=False),
         Column("head", LargeBinary, nullable=False),
         Column("body", LargeBinary, nullable=False),
-        # Room for the next version of each row: counting an attempt then touches no index, and
-        # writes to the log only what is new.
-        postgresql_with={"fillfactor": 50},
     )
     dead = items.c.due.is_(None)
     Index(f"{name}_due", items.c.due, sqlite_where=~dead, postgresql_where=~dead)
