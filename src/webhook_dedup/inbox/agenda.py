@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from itertools import count
 
 __all__ = ["Agenda"]
 
@@ -15,7 +14,7 @@ class Agenda:
     """Knows which id comes due first, on the monotonic clock."""
 
     def __init__(self) -> None:
-        self._numbers = count()
+        self._made = 0
         self._present: dict[str, int] = {}
         # (due, number, id) of every move. One whose number is not the present one is stale.
         self._moves: list[tuple[float, int, str]] = []
@@ -26,8 +25,9 @@ class Agenda:
 
     def move(self, item_id: str, due: float) -> None:
         """Let an id come due at a time, whenever it was to come due before."""
-        number = self._present[item_id] = next(self._numbers)
-        heapq.heappush(self._moves, (due, number, item_id))
+        self._made += 1
+        self._present[item_id] = self._made
+        heapq.heappush(self._moves, (due, self._made, item_id))
         if len(self._moves) > 2 * len(self._present) + _STALE_KEPT:
             self._moves = [move for move in self._moves if self._is_present(move)]
             heapq.heapify(self._moves)
