@@ -17,10 +17,10 @@ class ClockedContract(Clocked, InboxContract):
         return True
 
 
-async def failure_of(rule, make_inbox, caplog):
+async def failure_of(rule, make_inbox, caplog, *, broken):
     """Run one test against a new inbox; return what it raised, or ``None``."""
     contract = ClockedContract()
     fixtures = (
         {"caplog": caplog} if "caplog" in signature(getattr(contract, rule)).parameters else {}
     )
-    return await failure_in(contract, rule, make_inbox, **fixtures)
+    return await failure_in(contract, rule, make_inbox, broken=broken, **fixtures)

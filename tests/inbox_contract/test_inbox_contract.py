@@ -21,14 +21,14 @@ from .spoilable import SpoilableInbox
 @pytest.mark.parametrize("broken", FAULTS, ids=lambda inbox: inbox.__name__)
 async def test_a_broken_inbox_is_caught(broken, caplog):
     """Each fault is caught by the very rules that forbid it."""
-    caught = {rule: await failure_of(rule, broken, caplog) for rule in FAULTS[broken]}
+    caught = {rule: await failure_of(rule, broken, caplog, broken=True) for rule in FAULTS[broken]}
     assert [rule for rule, failure in caught.items() if failure is None] == []
 
 
 @pytest.mark.parametrize("rule", RULES)
 async def test_a_whole_inbox_passes(rule, caplog):
     """No rule fails on the reference inbox."""
-    assert await failure_of(rule, SpoilableInbox, caplog) is None
+    assert await failure_of(rule, SpoilableInbox, caplog, broken=False) is None
 
 
 def test_every_rule_catches_a_fault():
