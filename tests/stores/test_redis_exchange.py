@@ -159,8 +159,11 @@ async def test_a_connection_closed_while_idle_is_not_used(redis_server, ours):
         assert (await claim(store, a_key())).fresh
         with redis_server.client() as look:
             look.client_kill_filter(_type="normal", skipme=True)
-            alone = lambda: len(look.client_list(_type="normal")) == 1  # noqa: E731
-            await asyncio.to_thread(wait_until, alone, what="the end of the connection")
+            await asyncio.to_thread(
+                wait_until,
+                lambda: len(look.client_list(_type="normal")) == 1,
+                what="the end of the connection",
+            )
         await asyncio.sleep(0.1)  # until it was read
         assert (await claim(store, a_key())).fresh
         await store.aclose()
