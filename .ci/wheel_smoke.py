@@ -14,7 +14,7 @@ from webhook_dedup.errors import MissingExtra
 from webhook_dedup.model import Bid, Outcome, Settlement
 from webhook_dedup.stores import open_store
 
-ALONE = {"webhook_dedup", "jmespath", "python_multipart", "pip", "setuptools"}
+ALONE = {"webhook_dedup", "jmespath", "msgspec", "python_multipart", "pip", "setuptools"}
 
 
 def check(holds: bool, what: str) -> None:

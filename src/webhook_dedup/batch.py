@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from .keys import digest
 from .model import BatchItem, Delivery, Event, Key, fingerprint_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic, time
 
 __all__ = ["SystemClock"]
 
@@ -10,10 +10,5 @@ __all__ = ["SystemClock"]
 class SystemClock:
     """The machine's clocks."""
 
-    def time(self) -> float:
-        """Unix time in seconds."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that only ever grow."""
-        return time.monotonic()
+    time = staticmethod(time)
+    monotonic = staticmethod(monotonic)

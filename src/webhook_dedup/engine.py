@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .coalesce import Coalescer
 from .errors import LeaseLost, StoreError
@@ -26,8 +28,7 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """How one run of a handler ended.
 
     Attributes:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .batch import events_of
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreUnavailable
-from .model import Bid, Claim, Event, Key, Outcome, new_token
+from .model import BatchItem, Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -26,8 +28,7 @@ _NOTHING: frozenset[str] = frozenset()
 _FRESH = Outcome.FRESH  # to find it in its class costs as much as all the rest of a comparison
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """What an item asks to be run.
 
     Attributes:
@@ -63,6 +64,18 @@ class Standing:
     def __init__(self, answers: Sequence[Answer], sent: float) -> None:
         self.answers = answers
         self.sent = sent
+        held: Any = answers  # all of them, as nearly always
+        self.to_run: Sequence[Answer] = answers
+        self.granted: Sequence[Pair] = held
+        self.done: Sequence[Pair] = ()
+        self.elsewhere: Sequence[Pair] = ()
+        for _, claim in answers:
+            if claim is None or claim.outcome is not _FRESH:
+                self._sort(answers)
+                break
+
+    def _sort(self, answers: Sequence[Answer]) -> None:
+        """Tell apart what is not all fresh."""
         to_run: list[Any] = []
         granted: list[Any] = []
         done: list[Any] = []
@@ -76,12 +89,7 @@ class Standing:
                 granted.append(answer)
             else:
                 (done if claim.done else elsewhere).append(answer)
-        # Tuples, because an empty one is no object of its own, and these live as long as the run.
-        running: Any = answers if len(to_run) == len(answers) else tuple(to_run)
-        self.to_run: Sequence[Answer] = running
-        self.granted: Sequence[Pair] = running if len(granted) == len(to_run) else tuple(granted)
-        self.done: Sequence[Pair] = tuple(done)
-        self.elsewhere: Sequence[Pair] = tuple(elsewhere)
+        self.to_run, self.granted, self.done, self.elsewhere = to_run, granted, done, elsewhere
 
     @classmethod
     def unclaimed(cls, job: Job, sent: float) -> Standing:
@@ -216,7 +224,12 @@ class Holding:
         if not event.items:
             return event
         items = [
-            replace(item, settle=functools.partial(self._settle, item.event, claim))
+            BatchItem(
+                item.event,
+                item.value,
+                item.index,
+                functools.partial(self._settle, item.event, claim),
+            )
             for item, (_, claim) in zip(event.items, standing.answers, strict=True)
             if claim is None or claim.fresh
         ]

@@ -16,11 +16,12 @@ class Residence:
         loop: The event loop.
     """
 
-    __slots__ = ("_place", "loop")
+    __slots__ = ("_process", "_thread", "loop")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._place = _here()
+        self._process = _process
+        self._thread = get_ident()
 
     @property
     def alive(self) -> bool:
@@ -30,8 +31,10 @@ class Residence:
     @property
     def here(self) -> bool:
         """Whether the caller is on the loop, and it runs."""
-        # The place is asked first: to ask for the present loop is a system call before Python 3.12.
-        return self.alive and (self._place == _here() or _present_loop() is self.loop)
+        # Thread and process are asked first: to ask for the present loop is a system call before
+        # Python 3.12.
+        unmoved = self._thread == get_ident() and self._process is _process
+        return self.loop.is_running() and (unmoved or _present_loop() is self.loop)
 
 
 class _Process:
@@ -48,11 +51,6 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
-
-
-def _here() -> tuple[object, int]:
-    """Name the present thread of the present process."""
-    return _process, get_ident()
 
 
 def _present_loop() -> asyncio.AbstractEventLoop | None:

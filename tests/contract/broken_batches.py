@@ -1,7 +1,8 @@
 """Stores with one fault each in keys, fingerprints and batches."""
 
 import unicodedata
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from webhook_dedup.keys import check_keys, digest
 from webhook_dedup.model import Outcome

@@ -1,8 +1,9 @@
 """Stores with one fault each in what they answer to a bid."""
 
 import time
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from webhook_dedup.model import Claim, Outcome, Remembers
 from webhook_dedup.stores.memory import MemoryStore

@@ -1,6 +1,6 @@
 """Stores with one fault each in how claims are completed."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from webhook_dedup.stores.memory import MemoryStore
 

@@ -1,6 +1,6 @@
 """Stores with one fault each in how claims are released, renewed or forgotten."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from webhook_dedup.model import Bid
 from webhook_dedup.stores.entry import sight

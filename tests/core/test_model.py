@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from dataclasses import asdict, replace
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from webhook_dedup.model import Key, new_id, new_token
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
 from webhook_dedup.contracts import Sought
@@ -578,7 +579,7 @@ async def test_item_taken_by_another_process_meanwhile_is_left_to_it():
     async with virtual(Work()) as made:
         item = made.item(an_event())
         await made.runner.accept(item)
-        lost = replace(item, token="another")
+        lost = structs.replace(item, token="another")
         await made.runner.run(lost, made.job(item))
 
         assert made.runs == []

@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from webhook_dedup import ConfigError, Dedup
 from webhook_dedup.errors import LeaseLost, Locked, Skipped
@@ -177,7 +178,7 @@ async def test_lost_lock_cancels_the_handler(dedup, passage):
 async def test_sources_may_share_a_lock(dedup, passage):
     """Sources that speak of the same threads share a lock by its name, and by nothing else."""
     mail = passage(dedup)
-    chat = replace(mail, event=replace(mail.event, source="chat"))
+    chat = replace(mail, event=structs.replace(mail.event, source="chat"))
     for name, shared in (("threads", True), (None, False)):
         task, end = await held(OneAtATime(name=name), mail)
         if shared:

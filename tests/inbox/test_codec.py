@@ -2,12 +2,12 @@
 
 import json
 import math
-from dataclasses import asdict, replace
 from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 
 from webhook_dedup.inbox.codec import UnreadableDelivery, decode_delivery, encode_head, number
 from webhook_dedup.model import Delivery

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import uuid
-from dataclasses import replace
 
 import pytest
 import redis.asyncio as aioredis
+from msgspec.structs import replace
 
 from tests.proxy import Proxy
 from tests.redis_groups import RedisCluster

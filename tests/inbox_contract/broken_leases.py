@@ -1,6 +1,6 @@
 """Inboxes with one fault each in when items come due."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from webhook_dedup.inbox.memory import MemoryInbox
 

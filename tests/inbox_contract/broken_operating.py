@@ -1,6 +1,6 @@
 """Inboxes with one fault each in what people do."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from webhook_dedup.inbox.memory import MemoryInbox
 

@@ -5,10 +5,10 @@ import logging
 import random
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import redis.asyncio as aioredis
+from msgspec.structs import replace
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 

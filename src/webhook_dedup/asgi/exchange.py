@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
@@ -16,8 +16,7 @@ from .types import ASGIApp, Receive, Scope, Send
 __all__ = ["Exchange"]
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """One request of one source.
 
     Attributes:

@@ -100,15 +100,12 @@ def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
 
 
 def _headers(found: Any) -> tuple[tuple[bytes, bytes], ...]:
-    """Return headers as pairs of ``bytes``. The tuples that most servers make are taken as such."""
-    return tuple(
-        [
-            pair
-            if type(pair) is tuple and type(pair[0]) is type(pair[1]) is bytes
-            else (bytes(pair[0]), bytes(pair[1]))
-            for pair in found
-        ]
-    )
+    """Return headers as pairs of ``bytes``. Those that most servers make are taken as they are."""
+    headers = tuple(found)
+    for pair in headers:
+        if type(pair) is not tuple or type(pair[0]) is not bytes or type(pair[1]) is not bytes:
+            return tuple([(bytes(name), bytes(value)) for name, value in headers])
+    return headers
 
 
 def _address(found: Any) -> Any:

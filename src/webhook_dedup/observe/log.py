@@ -21,6 +21,7 @@ _LEVELS = {
     Kind.ESCALATED: logging.WARNING,
     Kind.BURIED: logging.ERROR,
 }
+_LEVEL = logging.INFO
 _QUIET = ("kind", "error", "warning", "at", "delivery")
 _NAMES = tuple(name for name in Record.__dataclass_fields__ if name not in _QUIET)
 
@@ -38,10 +39,10 @@ class LogObserver:
         self._logger = logger or logging.getLogger("webhook_dedup")
 
     def wants(self, kind: Kind) -> bool:
-        return self._logger.isEnabledFor(_LEVELS.get(kind, logging.INFO))
+        return self._logger.isEnabledFor(_LEVELS.get(kind, _LEVEL))
 
     def record(self, record: Record) -> None:
-        level = logging.WARNING if record.warning else _LEVELS.get(record.kind, logging.INFO)
+        level = logging.WARNING if record.warning else _LEVELS.get(record.kind, _LEVEL)
         if self._logger.isEnabledFor(level):
             told = fields(record)
             self._logger.log(

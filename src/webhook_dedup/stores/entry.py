@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ..model import Bid, Claim, Outcome
 
 __all__ = ["Entry", "answer", "sight"]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct, gc=False):
     """A key held under a lease, or done for its TTL."""
 
     token: str

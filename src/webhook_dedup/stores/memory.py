@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 
 from ..clock import SystemClock
@@ -18,8 +17,7 @@ __all__ = ["MemoryStore"]
 _SWEEP_PER_CALL = 64
 
 
-@dataclass(slots=True)
-class _Entry(Entry):
+class _Entry(Entry, gc=False):
     queued_at: float = inf  # when the sweep looks at it; never later than it expires
 
 

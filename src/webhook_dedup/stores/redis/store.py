@@ -252,6 +252,12 @@ def _completion(settlement: Settlement) -> tuple[bytes, ...]:
 
 
 def _fresh(bid: Bid, first_seen: float) -> Claim:
-    token = bid.token
-    # By position, which takes a quarter less: one is made for every event.
-    return Claim(bid.key, token, _FRESH, bid.fingerprint, first_seen, bid.lease, False, token)
+    return Claim(
+        bid.key,
+        bid.token,
+        _FRESH,
+        fingerprint=bid.fingerprint,
+        first_seen=first_seen,
+        remaining=bid.lease,
+        holder=bid.token,
+    )

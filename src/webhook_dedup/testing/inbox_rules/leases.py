@@ -3,7 +3,7 @@
 # ruff: noqa: S101, PLR2004  a test suite asserts, and counts what it has just made
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ...contracts import OperableInbox
 from ..timed import LONG_LEASE
