@@ -246,13 +246,17 @@ class Direct(Generic[T, R]):
         self._verb = verb
         self._silent = silent
 
-    async def __call__(self, request: T) -> Any:
-        """Make one call and return its answer."""
-        answers: Any = await self._verb([request])
-        return None if self._silent else answers[0]
+    def __call__(self, request: T) -> Awaitable[Any]:
+        """Make one call. Awaited, it gives its answer."""
+        asked = self._verb([request])
+        return asked if self._silent else _first(asked)
 
     async def idle(self) -> None:
         """Wait for nothing."""
+
+
+async def _first(asked: Awaitable[Any]) -> Any:
+    return (await asked)[0]
 
 
 def _lane(

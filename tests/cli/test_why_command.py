@@ -4,10 +4,9 @@ import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from tests.asgi.kit import Handler, Records, deliver, living, policy, source, until
 from tests.cli.operating import app_inbox, command, item
@@ -170,7 +169,7 @@ async def test_nobody_works(url):
 
 async def test_its_process_died(url):
     """9: a run began, its process died and its lease is over."""
-    held = structs.replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1")))
+    held = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1")))
     async with app_inbox(url) as inbox:
         await inbox.put([held], 600)
         assert await inbox.begin([held]) == [True]
@@ -232,9 +231,7 @@ async def test_without_a_history(tmp_path):
 
 async def test_two_sources_and_tenants(url):
     """15: one id of two senders makes two stories, tenants apart."""
-    at_acme = structs.replace(
-        item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1", "acme"))
-    )
+    at_acme = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1", "acme")))
     async with app_inbox(url) as inbox:
         await inbox.put([at_acme], 600)
     other = replace(record(Kind.SKIPPED, reason="self_sent"), source="git", tenant="x")

@@ -5,9 +5,9 @@ import itertools
 import logging
 import os
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.asgi.kit import until
 from tests.observe.aging import age

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Awaitable
 from typing import Any
 
 from ..errors import RejectedDelivery
@@ -47,16 +48,15 @@ async def _respond_json(send: Send, status: int, content: Any, headers: Headers)
     await respond(send, status, body, [_JSON, *headers])
 
 
-async def acknowledge(send: Send, preset: Preset) -> None:
+def acknowledge(send: Send, preset: Preset) -> Awaitable[None]:
     """Send the acknowledgement a provider understands."""
     headers = [(b"content-type", preset.ack_content_type.encode())] if preset.ack_body else []
-    await respond(send, preset.ack_status, preset.ack_body, headers)
+    return respond(send, preset.ack_status, preset.ack_body, headers)
 
 
-async def acknowledge_claimed(send: Send, preset: Preset, *, duplicate: bool) -> None:
+def acknowledge_claimed(send: Send, preset: Preset, *, duplicate: bool) -> Awaitable[None]:
     """Acknowledge, and say whether the event was known."""
-    body = _CLAIMED[duplicate]
-    await respond(send, preset.ack_status, body, [_JSON])
+    return respond(send, preset.ack_status, _CLAIMED[duplicate], [_JSON])
 
 
 async def refuse(send: Send, rejection: RejectedDelivery) -> None:

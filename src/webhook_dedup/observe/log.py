@@ -23,7 +23,7 @@ _LEVELS = {
 }
 _LEVEL = logging.INFO
 _QUIET = ("kind", "error", "warning", "at", "delivery")
-_NAMES = tuple(name for name in Record.__dataclass_fields__ if name not in _QUIET)
+_NAMES = tuple(name for name in Record.__struct_fields__ if name not in _QUIET)
 
 
 class LogObserver:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..model import Claim, Delivery, Event, Outcome
 
@@ -54,8 +55,7 @@ class Reason(str, enum.Enum):
     STORE_AWAY = "store_away"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One thing that happened. Fields that do not apply are ``None``.
 
     Attributes:
@@ -101,8 +101,13 @@ class Record:
     error: BaseException | None = None
     warning: bool = False
     at: float = field(default_factory=time.time)
-    delivery: Delivery | None = field(default=None, repr=False, compare=False)
+    delivery: Delivery | None = None
     original_id: str | None = None
+
+    def __repr__(self) -> str:
+        """Show all but the delivery: a record may get into a log, and a body must not."""
+        names = (name for name in self.__struct_fields__ if name != "delivery")
+        return f"Record({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 _WITH_DELIVERY = (Kind.RECEIVED, Kind.STARTED)

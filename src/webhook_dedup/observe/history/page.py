@@ -18,6 +18,8 @@ from collections.abc import Set as AbstractSet
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from ...model import Delivery
 from ..masking import masked_headers, masked_query
 from ..record import Kind, Record
@@ -34,9 +36,9 @@ _TIME, _PAGE_ID = 16, 30  # digits
 _SHARED = ("source", "delivery_id", "event_id", "event_type", "tenant")
 _USUAL = ("kind", "at", "attempt", "duration")
 _RARE = {
-    name: field.default
-    for name, field in Record.__dataclass_fields__.items()
-    if name not in {*_SHARED, *_USUAL, "error", "delivery"}
+    field.name: field.default
+    for field in structs.fields(Record)
+    if field.name not in {*_SHARED, *_USUAL, "error", "delivery"}
 }
 _NOTHING_RARE = tuple(_RARE.values())
 _RECEIVED = Kind.RECEIVED
