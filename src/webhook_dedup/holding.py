@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from .batch import events_of
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreUnavailable
-from .model import BatchItem, Bid, Claim, Event, Key, Outcome, new_token
+from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
@@ -224,12 +224,7 @@ class Holding:
         if not event.items:
             return event
         items = [
-            BatchItem(
-                item.event,
-                item.value,
-                item.index,
-                functools.partial(self._settle, item.event, claim),
-            )
+            replace(item, settle=functools.partial(self._settle, item.event, claim))
             for item, (_, claim) in zip(event.items, standing.answers, strict=True)
             if claim is None or claim.fresh
         ]

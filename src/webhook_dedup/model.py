@@ -11,7 +11,6 @@ import enum
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -228,8 +227,7 @@ async def _nothing_held() -> None:
     """Settle an item that has no claim."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchItem:
+class BatchItem(Struct, frozen=True, eq=False):
     """One event of a delivery that may bring several.
 
     Attributes:
@@ -240,9 +238,13 @@ class BatchItem:
     """
 
     event: Event
-    value: Any = field(repr=False)
+    value: Any
     index: int
-    settle: Callable[[], Awaitable[None]] = field(default=_nothing_held, repr=False)
+    settle: Callable[[], Awaitable[None]] = _nothing_held
+
+    def __repr__(self) -> str:
+        """Show where it stands and not what it holds, which belongs in no log."""
+        return f"BatchItem(event={self.event!r}, index={self.index})"
 
     async def done(self) -> None:
         """Mark this item done now: it does not run again, whatever becomes of the others.
