@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -27,23 +28,24 @@ class Proxy:
         connections: How many connections clients have made so far.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self.delay = 0.0
         self.connections = 0
         self.losses: list[_Loss] = []
         self.flowing = asyncio.Event()
         self._target = (host, port)
+        self._tls = tls
         self._listener: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def to(cls, url: str) -> Proxy:
-        """A proxy to the server that a URL names."""
+    def to(cls, url: str, tls: ssl.SSLContext | None = None) -> Proxy:
+        """A proxy to the server that a URL names; with ``tls``, clients speak that to it."""
         parts = urlsplit(url)
         if not (parts.hostname and parts.port):
             raise ValueError(f"no host and port in {url!r}")
-        return cls(parts.hostname, parts.port)
+        return cls(parts.hostname, parts.port, tls)
 
     def through(self, url: str) -> str:
         """Return a URL of the server with the proxy's address in its place."""
@@ -89,7 +91,7 @@ class Proxy:
 
     async def accept(self) -> None:
         """Accept connections again, at the same port."""
-        self._listener = await asyncio.start_server(self._serve, HOST, self.port)
+        self._listener = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:

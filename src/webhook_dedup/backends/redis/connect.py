@@ -24,6 +24,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 from ...errors import ConfigError
 from .address import Address, database_number
 from .loans import own
+from .tls import load_certificates, tls_options
 from .wire import Client
 
 __all__ = ["check_client", "close_client", "describe", "open_client", "room_for", "waits_for_ever"]
@@ -59,6 +60,7 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
         # its connection, and a full pool raises.
         "max_connections": 2 * connections,
         **options,
+        **tls_options(address, options),
     }
     try:
         client = builders[address.shape](address, settings)
@@ -83,7 +85,7 @@ def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
         settings = {"socket_keepalive": True, **settings}
     parsed = parse_url(address.driver_url(address.path))
     pool = ConnectionPool(**{"retry": _retry(), **settings, **parsed})
-    _unconnected(pool)
+    load_certificates(_unconnected(pool))
     return Redis.from_pool(pool)
 
 
@@ -113,7 +115,7 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
     )
     kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
     client: Redis = manager.master_for(unquote(service), connection_class=kind, **settings)
-    _unconnected(client.connection_pool)
+    load_certificates(_unconnected(client.connection_pool))
     return client
 
 
@@ -123,7 +125,10 @@ def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
     nodes = [ClusterNode(host.strip("[]"), port) for host, port in address.hosts]
     settings = {"retry": _retry(1), **settings, **_driver_options(address, "")}
     settings["ssl"] = address.scheme == "rediss"
-    return RedisCluster(startup_nodes=nodes, **settings)
+    client = RedisCluster(startup_nodes=nodes, **settings)
+    node = next(iter(client.nodes_manager.startup_nodes.values()))
+    load_certificates(node.connection_class(**node.connection_kwargs))
+    return client
 
 
 def _unconnected(pool: ConnectionPool) -> AbstractConnection:

@@ -7,6 +7,7 @@ import re
 from types import TracebackType
 
 from redis import exceptions as driver
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from ...errors import StoreError, StoreUnavailable
 
@@ -48,6 +49,25 @@ _WRONG: dict[str, str] = {
     "MOVED": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
     "CROSSSLOT": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
 }
+# OpenSSL's words for what a handshake failed of; the code they begin with differs by release.
+_TLS = re.compile(r"\[(?:SSL|X509)[^]]*: (?:\w+?_ALERT_)?(\w+)\]")
+_CLIENT_CERTIFICATE = (
+    "wants a client certificate that it trusts: name one in ssl_certfile= and ssl_keyfile="
+)
+_HANDSHAKE: dict[str, str] = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "shows a certificate that is not trusted: name its CA in ssl_ca_certs=, and the host as "
+        "the certificate does"
+    ),
+    "CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
+    "HANDSHAKE_FAILURE": _CLIENT_CERTIFICATE,
+    "UNKNOWN_CA": _CLIENT_CERTIFICATE,
+    "WRONG_VERSION_NUMBER": "speaks no TLS: write redis:// in place of rediss://",
+}
+_UNNAMED = (
+    "cannot be reached: no sentinel names its primary; are the sentinels up at these addresses, do "
+    "they know the service, and do they speak TLS where the URL says rediss?"
+)
 
 
 class OldServer(StoreError):
@@ -90,10 +110,19 @@ def translate(error: Exception, where: str) -> StoreError:
         return StoreError(f"{where} {_WRONG[code]} ({error})")
     if code in _AWAY:
         return StoreUnavailable(f"{where} {_AWAY[code]} ({error})")
+    if isinstance(error, MasterNotFoundError):  # its text shows the sentinels' clients, at length
+        return StoreUnavailable(f"{where} {_UNNAMED}")
     if not isinstance(error, driver.RedisError) or isinstance(error, _UNREACHED):
-        return StoreUnavailable(f"{where} cannot be reached: {error}")
+        return _unreached(error, where)
     kind = next((kind for text, kind in _KINDS.items() if text in str(error)), StoreError)
     return kind(f"{where} answered: {error}")
+
+
+def _unreached(error: Exception, where: str) -> StoreError:
+    handshake = _TLS.search(str(error))
+    if handshake and handshake[1] in _HANDSHAKE:  # waiting does not help
+        return StoreError(f"{where} {_HANDSHAKE[handshake[1]]} ({error})")
+    return StoreUnavailable(f"{where} cannot be reached: {error}")
 
 
 def code_of(error: Exception) -> str | None:
