@@ -100,9 +100,10 @@ async def test_a_server_that_does_not_answer_is_an_outage(proxy, postgres_url):
         assert await complete(store, held)
 
 
-async def test_a_stopped_server_is_an_outage_and_ends(postgres_server):
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+async def test_a_stopped_server_is_an_outage_and_ends(postgres_server, driver):
     """While the server is away the store is unavailable; afterwards it works and has its claims."""
-    async with opened(postgres_server.url) as store:
+    async with opened(postgres_server.url.replace("postgresql", driver, 1)) as store:
         held = await claim(store, a_key())
         for stop in (postgres_server.stop, postgres_server.kill):
             await asyncio.to_thread(stop)
@@ -111,6 +112,22 @@ async def test_a_stopped_server_is_an_outage_and_ends(postgres_server):
                     await claim(store, a_key())
             await asyncio.to_thread(postgres_server.start)
             assert (await claim(store, held.key)).outcome is Outcome.IN_FLIGHT
+        assert await complete(store, held)
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+async def test_a_primary_that_was_replaced_is_left(postgres_url, driver):
+    """Connections to a server that only reads are an outage, and are not used again."""
+    url = postgres_url.replace("postgresql", driver, 1)
+    async with opened(url) as store:
+        held = await claim(store, a_key())
+    name = postgres_url.rpartition("/")[2]
+    async with session(postgres_url) as admin, opened(url) as store:
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="primary"):
+                await complete(store, held)
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
         assert await complete(store, held)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, AsyncAdaptedQueuePool, event, make_url
+from sqlalchemy import URL, AsyncAdaptedQueuePool, ExceptionContext, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ...errors import ConfigError, MissingExtra
 from .direct import OURS
+from .faults import is_of_a_replica
 from .loops import keep_to_loops
 from .writer import TEXTS_KEPT
 
@@ -41,6 +42,9 @@ WHERE pg_backend_pid() = {pid}
 """
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
+# libpq's words that hosts put into the URLs they hand out, with what asyncpg does anyway.
+_ASYNCPG_DOES = {"channel_binding": {"disable", "prefer"}, "gssencmode": {"disable", "prefer"}}
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
@@ -70,6 +74,8 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         event.listen(engine.sync_engine, "connect", set_up)
     if engine.dialect.driver == "aiosqlite":
         keep_to_loops(engine.sync_engine)
+    else:
+        event.listen(engine.sync_engine, "handle_error", _leave_replica)
     return engine, timeout
 
 
@@ -132,20 +138,44 @@ def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
 
 def _asyncpg_options(url: URL, timeout: float) -> dict[str, Any]:
     """Hand the URL itself to asyncpg, which knows ``sslmode`` and its kin; SQLAlchemy does not."""
+    url = _with_sslmode(url)
+    _check_what_asyncpg_lacks(url)
     query = dict(url.query)
     counts = {name: int(_number(url, name)) for name in _ASYNCPG_COUNTS if query.pop(name, None)}
-    if "ssl" in query:
-        query["sslmode"] = query.pop("ssl")
+    patience = _number(url, "connect_timeout") if query.pop("connect_timeout", None) else 0
+    for name in _ASYNCPG_DOES:
+        query.pop(name, None)
     dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     return {
         "url": "postgresql+asyncpg://",
         **_pool(timeout),
-        "connect_args": {"dsn": dsn, "timeout": timeout, **counts},
+        "connect_args": {"dsn": dsn, "timeout": patience or timeout, **counts},
     }
 
 
+def _check_what_asyncpg_lacks(url: URL) -> None:
+    for name, anyway in _ASYNCPG_DOES.items():
+        if url.query.get(name, "prefer") not in anyway:
+            raise ConfigError(
+                f"asyncpg cannot do {name}={url.query[name]}: leave it out of the URL, or write "
+                "postgresql+psycopg://"
+            )
+    for name in _FILES:
+        if name in url.query and not Path(str(url.query[name])).is_file():
+            raise ConfigError(f"there is no file {url.query[name]!a}, as {name}= in the URL says")
+
+
 def _psycopg_options(url: URL, timeout: float) -> dict[str, Any]:
-    return {"url": url, **_pool(timeout), "connect_args": {"connect_timeout": max(2, int(timeout))}}
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": max(2, int(timeout))}
+    return {"url": _with_sslmode(url), **_pool(timeout), "connect_args": patience}
+
+
+def _with_sslmode(url: URL) -> URL:
+    """Write libpq's name for what SQLAlchemy's asyncpg dialect calls ``ssl``."""
+    if "ssl" not in url.query:
+        return url
+    query = dict(url.query)
+    return url.set(query={"sslmode": query.pop("ssl"), **query})
 
 
 def _pool(timeout: float, connections: int = _POSTGRES_CONNECTIONS) -> dict[str, Any]:
@@ -201,6 +231,12 @@ _SET_UPS = {
     "asyncpg": _set_up_asyncpg,
     "psycopg": _set_up_psycopg,
 }
+
+
+def _leave_replica(context: ExceptionContext) -> None:
+    """Have all connections made anew after a fail-over: the address may mean another server."""
+    if is_of_a_replica(context.original_exception):
+        context.is_disconnect = True
 
 
 def _missing(url: URL) -> ConfigError:

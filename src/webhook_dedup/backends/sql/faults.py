@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import ssl
 
 from sqlalchemy import exc as sqlalchemy_errors
 
 from ...errors import SchemaError, StoreError, StoreUnavailable
 
-__all__ = ["Fault", "fault_of", "translated"]
+__all__ = ["Fault", "fault_of", "is_of_a_replica", "translated"]
 
 
 class Fault(enum.Enum):
@@ -29,18 +30,40 @@ class Fault(enum.Enum):
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONFLICTS = {"40001", "40P01", "55P03"}
 _AWAY_CLASSES = ("08", "57")  # connection exceptions; operator intervention, time-outs included
-_AWAY = {"53300"}  # too many connections
+_READ_ONLY = "25006"
+_AWAY = {"53300", _READ_ONLY}  # too many connections; a primary that was replaced
 _ABSENT = {"42P01"}
 # How asyncpg names a connection that is gone, or that has had the server's last word.
 _GONE = {
     "InterfaceError": "connection is closed",
     "InternalClientError": "cannot switch to state",
 }
+# psycopg does not give the code of what ends a log-in: these are what a person must mend.
+_REFUSALS = (
+    "does not exist",
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "certificate",
+    "private key",
+    "channel binding",
+    ": invalid ",
+)
+# What OpenSSL says when it is the files in the URL that are wrong.
+_TLS_HINTS = {
+    "certificate verify failed": (
+        "name its CA in sslrootcert=, and the host in the URL as the certificate does"
+    ),
+    "KEY_VALUES_MISMATCH": "sslkey= in the URL is not the key of sslcert=",
+    "PEM lib": "sslcert= in the URL needs its key, in the same file or in sslkey=",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "sslrootcert= in the URL is no file of certificates",
+}
 _POSTGRES_HINTS = {
-    "25006": "this server is read-only, perhaps a replica: give the primary's address",
+    _READ_ONLY: "this server is read-only, perhaps a replica: give the primary's address",
     "28000": "check the user and the server's pg_hba.conf",
     "28P01": "check the user and password",
     "3D000": "create the database first",
+    "42704": "leave it out of the URL, or write postgresql+psycopg:// if libpq knows it",
     "42501": "grant this to the user, or create the tables as another and pass create=False",
     "53100": "the server's disk is full",
 }
@@ -51,6 +74,7 @@ _SQLITE_HINTS = {
     "disk is full": "make room on the disk",
     "file is not a database": "name another file",
 }
+_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS}
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -61,9 +85,7 @@ def fault_of(error: BaseException) -> Fault:
         return Fault.CONFLICT
     if _is_of_a_lost_connection(error):
         return Fault.LOST
-    if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
-        return Fault.AWAY
-    if state in _AWAY or state.startswith(_AWAY_CLASSES):
+    if _is_away(error, state):
         return Fault.AWAY
     if state in _ABSENT or "no such table" in text:
         return Fault.SCHEMA
@@ -76,9 +98,13 @@ def translated(error: BaseException, store: str) -> StoreError:
     said = f"{store}: {_first_line(error)}"
     if fault is Fault.SCHEMA:
         return SchemaError(f"{said}; its tables were there at start-up, so restart to make them")
-    if fault is Fault.OTHER:
-        return StoreError(_with_hint(said, _sqlstate(error)))
-    return StoreUnavailable(said)
+    said = _with_hint(said, _sqlstate(error))
+    return StoreError(said) if fault is Fault.OTHER else StoreUnavailable(said)
+
+
+def is_of_a_replica(error: BaseException | None) -> bool:
+    """Whether a server refused a write because it only reads."""
+    return error is not None and _sqlstate(error) == _READ_ONLY
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -97,6 +123,24 @@ def _is_of_a_lost_connection(error: BaseException) -> bool:
     return said is not None and said in str(error)
 
 
+def _is_away(error: BaseException, state: str) -> bool:
+    if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
+        of_tls = isinstance(error, ssl.SSLError)
+        return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
+    return state in _AWAY or state.startswith(_AWAY_CLASSES) or _is_psycopg_without(error)
+
+
+def _is_psycopg_without(error: BaseException) -> bool:
+    """Whether psycopg got no connection, for no reason that a person must mend."""
+    driver = getattr(error, "orig", None)
+    return (
+        type(driver).__module__.partition(".")[0] == "psycopg"
+        and isinstance(error, sqlalchemy_errors.OperationalError)
+        and not _sqlstate(error)
+        and not any(said in str(driver) for said in _REFUSALS)
+    )
+
+
 def _first_line(error: BaseException) -> str:
     driver = getattr(error, "orig", None) or error
     lines = str(driver).strip().splitlines()
@@ -104,6 +148,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _with_hint(said: str, state: str) -> str:
-    hints = (hint for fragment, hint in _SQLITE_HINTS.items() if fragment in said)
+    hints = (hint for fragment, hint in _HINTS.items() if fragment in said)
     hint = _POSTGRES_HINTS.get(state) or next(hints, None)
     return f"{said}; {hint}" if hint else said
