@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from .binaries import Binary
 from .ports import HOST
@@ -36,11 +37,36 @@ class RedisCluster(_Group):
     def __init__(self, binary: Binary | None = None, *, size: int = 3) -> None:
         super().__init__()
         self.nodes = [RedisServer(binary, cluster_enabled=True) for _ in range(size)]
+        self._moved: dict[int, RedisServer] = {}
 
     @property
     def url(self) -> str:
         """The address of one node, ``redis://host:port``; clients find the others."""
         return f"redis://{HOST}:{self.nodes[0].port}"
+
+    def slot_of(self, key: bytes) -> int:
+        with self.nodes[0].client() as client:
+            return client.execute_command("CLUSTER", "KEYSLOT", key)
+
+    @contextmanager
+    def moving(self, slot: int) -> Iterator[None]:
+        """Have a slot under way from its node to the next one; at the end its keys go over."""
+        source = self._moved.get(slot) or self._first(slot)
+        target = self.nodes[(self.nodes.index(source) + 1) % len(self.nodes)]
+        with source.client() as here, target.client() as there:
+            origin, goal = (each.execute_command("CLUSTER", "MYID") for each in (here, there))
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", origin)
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", goal)
+            yield
+            while keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+                here.execute_command("MIGRATE", HOST, target.port, keys[0], 0, 5000)
+        for node in sorted(self.nodes, key=lambda node: node is not target):
+            with node.client() as client:
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", goal)
+        self._moved[slot] = target
+
+    def _first(self, slot: int) -> RedisServer:
+        return next(node for index, node in enumerate(self.nodes) if slot in self._share(index))
 
     def _start(self, stack: ExitStack) -> None:
         for node in self.nodes:

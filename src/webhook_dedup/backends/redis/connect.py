@@ -123,7 +123,14 @@ def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
     if address.path.strip("/") not in {"", "0"}:
         raise ConfigError("a Redis Cluster has only database 0; leave the path of the URL empty")
     nodes = [ClusterNode(host.strip("[]"), port) for host, port in address.hosts]
-    settings = {"retry": _retry(1), **settings, **_driver_options(address, "")}
+    settings = {
+        "retry": _retry(1),
+        # A slot that has moved is looked for where the server says; to learn the whole map anew
+        # redis-py closes every connection, also beneath calls that are under way.
+        "reinitialize_steps": 0,
+        **settings,
+        **_driver_options(address, ""),
+    }
     settings["ssl"] = address.scheme == "rediss"
     client = RedisCluster(startup_nodes=nodes, **settings)
     node = next(iter(client.nodes_manager.startup_nodes.values()))

@@ -6,12 +6,13 @@ argument of a command and around each command.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import redis.asyncio.client
+from redis import exceptions as driver
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelManagedConnection
@@ -21,7 +22,7 @@ from .asking import Read, ask, reply, values
 from .loans import loans_of
 from .resp import Word, packed
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "undisturbed"]
 
 R = TypeVar("R")
 
@@ -51,7 +52,9 @@ class Exchange:
         """Send a command, repeatedly where redis-py would; ``options`` are for redis-py."""
         if self.by_hand:
             return await self._converse(packed(command), reply)
-        return await self._client.execute_command(*cast(Any, command), **_RAW, **options)
+        return await undisturbed(
+            self._client.execute_command(*cast(Any, command), **_RAW, **options)
+        )
 
     async def get_all(self, commands: Sequence[bytes]) -> Sequence[bytes | None]:
         """Send packed commands at once, by hand; return the value that each of them finds."""
@@ -65,6 +68,18 @@ class Exchange:
             )
         finally:
             await self._loans.give_back(connection)
+
+
+async def undisturbed(call: Awaitable[R]) -> R:
+    """Wait for a call of redis-py's.
+
+    Its Cluster closes all connections when it learns anew who holds what, also beneath calls that
+    are under way; those then find parts of theirs gone.
+    """
+    try:
+        return await call
+    except (AttributeError, RuntimeError) as error:
+        raise driver.ConnectionError(f"the connection was closed: {error}") from error
 
 
 async def _reconnect(connection: AbstractConnection, _: BaseException) -> None:

@@ -64,6 +64,7 @@ _HANDSHAKE: dict[str, str] = {
     "UNKNOWN_CA": _CLIENT_CERTIFICATE,
     "WRONG_VERSION_NUMBER": "speaks no TLS: write redis:// in place of rediss://",
 }
+_NOWHERE = "TTL exhausted"  # redis-py was sent to and fro, or told to try again, 16 times
 _UNNAMED = (
     "cannot be reached: no sentinel names its primary; are the sentinels up at these addresses, do "
     "they know the service, and do they speak TLS where the URL says rediss?"
@@ -122,6 +123,8 @@ def _unreached(error: Exception, where: str) -> StoreError:
     handshake = _TLS.search(str(error))
     if handshake and handshake[1] in _HANDSHAKE:  # waiting does not help
         return StoreError(f"{where} {_HANDSHAKE[handshake[1]]} ({error})")
+    if _NOWHERE in str(error):
+        return StoreUnavailable(f"{where} {_AWAY['TRYAGAIN']} ({error})")
     return StoreUnavailable(f"{where} cannot be reached: {error}")
 
 

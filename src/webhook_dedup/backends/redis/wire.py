@@ -14,7 +14,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
-from .exchange import Exchange
+from .exchange import Exchange, undisturbed
 from .faults import Translating, code_of, translate
 from .resp import Word, set_new
 from .script import Script
@@ -25,6 +25,7 @@ Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
 _TURNS: WeakKeyDictionary[Client, asyncio.Semaphore] = WeakKeyDictionary()
+_ANOTHER = b"another"  # after the name of no key makes another that is none
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
 
@@ -91,7 +92,7 @@ class Wire:
         self._where = where
         self._turns = _TURNS.setdefault(client, asyncio.Semaphore(connections))
         self._exchange = Exchange(client, connections)
-        self._one_key_per_script = isinstance(client, RedisCluster)
+        self._clustered = self._one_key_per_script = isinstance(client, RedisCluster)
 
     @property
     def sets_at_once(self) -> int:
@@ -146,9 +147,19 @@ class Wire:
                 return [(await self._client.config_get(name)).get(name)]
 
     async def call(self, script: Script, key: bytes, *arguments: Word) -> Any:
-        """Run a script all of whose keys lie in the slot of one; return its answer."""
+        """Run a script whose keys all begin with one that has a hash tag and is no key itself."""
+        keys = self._named(key)
         with self._translating:
-            return await self._evaluate(script, [1, key, *arguments])
+            return await self._evaluate(script, [len(keys), *keys, *arguments])
+
+    def _named(self, key: bytes) -> Sequence[bytes]:
+        """Return the keys that stand before a script for all those in their slot.
+
+        While the slot moves from one node of a Cluster to another, each has some of its keys. With
+        one name that is no key, the script would run on the node that takes the slot over, find
+        what has arrived so far, and write beside what has not. With two it is told to try again.
+        """
+        return (key, key + _ANOTHER) if self._clustered else (key,)
 
     async def run(
         self, script: Script, keys: Sequence[bytes], words: Sequence[Word]
@@ -199,7 +210,7 @@ class Wire:
             pipeline = self._client.pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command("EVALSHA", script.sha, *call, **_RAW)
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+            replies: list[Any] = await undisturbed(pipeline.execute(raise_on_error=False))
         for position, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 replies[position] = await self._evaluate(script, calls[position])

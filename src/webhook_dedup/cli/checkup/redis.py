@@ -25,7 +25,7 @@ async def examine_redis(store: Sharing) -> list[Finding]:
     client = store.connection
     wire = Wire(client, describe(client), 1)
     sent = time.time()
-    seconds, micros = await wire.call(_TIME, f"{store.namespace}doctor".encode())
+    seconds, micros = await wire.call(_TIME, f"{store.namespace}{{doctor}}".encode())
     findings = [clock(int(seconds) + int(micros) / 1_000_000, sent)]
     servers = await facts(wire)
     if not servers:
