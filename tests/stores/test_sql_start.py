@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -13,8 +14,10 @@ from tests.stores.sql_support import TABLE, bids, opened, role, session
 from webhook_dedup.backends.sql.faults import translated
 from webhook_dedup.contracts import Forgetful, Startable, Store
 from webhook_dedup.errors import ConfigError, SchemaError, StoreError
+from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.stores.sql import SqlStore
-from webhook_dedup.testing.store_rules.case import a_key, claim
+from webhook_dedup.testing.inbox_rules.case import an_item
+from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key, claim, complete, renew
 
 url = sql_support.url
 
@@ -188,6 +191,44 @@ async def test_a_missing_database_is_named(postgres_url):
     """A database that does not exist is a mistake in the configuration."""
     async with opened(f"{postgres_url}_absent") as store:
         with pytest.raises(ConfigError, match="create the database first"):
+            await store.start()
+
+
+@pytest.mark.parametrize("room", [SqlStore, SqlInbox])
+async def test_the_documented_grants_are_enough(postgres_url, room):
+    """A user who may make nothing works on tables that another has made."""
+    made = room.from_url(postgres_url)
+    await made.start()
+    await made.aclose()
+    async with role(postgres_url, "LOGIN") as guest, session(postgres_url) as admin:
+        name = urlsplit(guest).username
+        await admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        for table in ("claims", "inbox"):
+            if await admin.fetchval(f"SELECT to_regclass('webhook_dedup_{table}')"):
+                rights = f"SELECT, INSERT, UPDATE, DELETE ON webhook_dedup_{table} TO {name}"
+                await admin.execute(f"GRANT {rights}")
+                await admin.execute(f"GRANT SELECT ON webhook_dedup_{table}_version TO {name}")
+        given = room.from_url(guest, create=False)
+        await given.start()
+        if room is SqlStore:
+            held = await claim(given, a_key())
+            assert await renew(given, held)
+            assert await complete(given, held)
+        else:
+            item = an_item()
+            await given.put([item], 0.0)
+            taken = await given.take(1, LONG_LEASE)
+            assert await given.begin(taken) == [True]
+            await given.done(taken)
+        await given.aclose()
+        await admin.execute(f"DROP OWNED BY {name}")
+
+
+@pytest.mark.parametrize("table", ["nowhere.claims", "claims"])
+async def test_a_schema_that_is_not_there_is_named(postgres_url, table):
+    """Neither the table's own nor that of the search path is made; the error says what to do."""
+    async with opened(f"{postgres_url}?search_path=nowhere", table=table) as store:
+        with pytest.raises(ConfigError, match="create the schema first"):
             await store.start()
 
 

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from urllib.parse import quote, urlsplit
 
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.stores.sql_support import opened
+from tests.stores.sql_support import opened, role, session
 from webhook_dedup.errors import ConfigError, MissingExtra, StoreUnavailable
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import a_key, claim
+
+ODD = "p@ss:w/o%rd?#& é"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,8 @@ from webhook_dedup.testing.store_rules.case import a_key, claim
         ("mysql://localhost/claims", "use sqlite:///file.db"),
         ("postgresql+psycopg2://localhost/claims", "asyncpg"),
         ("postgresql://localhost:port/claims", "not a URL"),
+        ("postgresql://me:p@ss:w/ord@localhost/claims", "percent-encode"),
+        ("postgresql://one:5432,two:5432/claims", r"\?host=one:5432&host=two:5432"),
         ("claims.db", "not a URL"),
         ("", "not a URL"),
     ],
@@ -82,6 +87,20 @@ async def test_libpqs_parameters_work(postgres_url, query):
     """What libpq and asyncpg understand may stand in the query."""
     async with opened(f"{postgres_url}?{query}") as store:
         assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+async def test_a_password_may_be_anything(postgres_url, driver):
+    """Special characters are percent-encoded, and arrive as they were; several hosts are tried."""
+    async with role(postgres_url, "LOGIN") as guest, session(postgres_url) as admin:
+        parts = urlsplit(guest)
+        await admin.execute(f"ALTER ROLE {parts.username} PASSWORD '{ODD}'")
+        await admin.execute(f"GRANT CREATE ON SCHEMA public TO {parts.username}")
+        query = f"host=127.0.0.1:1&host={parts.hostname}:{parts.port}"
+        place = f"{parts.username}:{quote(ODD, safe='')}@{parts.path}?{query}"
+        async with opened(f"{driver}://{place}") as store:
+            assert (await claim(store, a_key())).fresh
+        await admin.execute(f"DROP OWNED BY {parts.username}")
 
 
 async def test_encryption_that_is_demanded_is_not_skipped(postgres_url):

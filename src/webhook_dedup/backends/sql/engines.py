@@ -108,7 +108,8 @@ def _parsed(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError) as exc:  # the port is no number
         raise ConfigError(
-            "not a URL: write sqlite:///file.db or postgresql://user@host/db"
+            "not a URL: write sqlite:///file.db or postgresql://user@host/db, percent-encode what is "
+            "special in a password, and write several hosts as /db?host=one:5432&host=two:5432"
         ) from exc
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
@@ -222,6 +223,8 @@ def _set_up_asyncpg(connection: Any, _: object) -> None:
 def _set_up_psycopg(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     cursor.execute(_INDEXES_ONLY.format(pid=connection.driver_connection.info.backend_pid))
+    # While it is off, psycopg escapes bytes in a list twice: they would be stored as others.
+    cursor.execute("SET standard_conforming_strings = on")
     cursor.close()
     connection.commit()
 

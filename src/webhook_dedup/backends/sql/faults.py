@@ -63,6 +63,7 @@ _POSTGRES_HINTS = {
     "28000": "check the user and the server's pg_hba.conf",
     "28P01": "check the user and password",
     "3D000": "create the database first",
+    "3F000": "create the schema first, and name it in table= or ?options=-csearch_path%3Dname",
     "42704": "leave it out of the URL, or write postgresql+psycopg:// if libpq knows it",
     "42501": "grant this to the user, or create the tables as another and pass create=False",
     "53100": "the server's disk is full",
