@@ -72,6 +72,10 @@ class Proxy:
         self.losses.append(loss)
         return loss.happened
 
+    def altered(self, reply: bytes) -> bytes:
+        """Return what is passed on of a reply: all of it, unless a subclass says otherwise."""
+        return reply
+
     def black_hole(self) -> None:
         """Let nothing through in either direction; connections stay open and new ones are taken.
 
@@ -164,7 +168,7 @@ class _Link:
             self._seen = b""  # the request is answered: what follows belongs to another one
             await asyncio.sleep(self._proxy.delay)
             await self._proxy.flowing.wait()
-            writer.write(data)
+            writer.write(self._proxy.altered(data))
             await writer.drain()
 
     def _look_for_loss(self, data: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, ExceptionContext, event, make_url
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -13,6 +15,7 @@ from ...errors import ConfigError, MissingExtra
 from .direct import OURS
 from .faults import is_of_a_replica
 from .loops import keep_to_loops
+from .poolers import set_up_asyncpg, set_up_psycopg
 from .writer import TEXTS_KEPT
 
 __all__ = ["check_file", "open_engine"]
@@ -33,13 +36,6 @@ _SQLITE_ROOM = (
     "wal_autocheckpoint=4000",  # pages of 4 KiB
     "temp_store=MEMORY",
 )
-# The server keeps the plan of a prepared statement. One made while a table is all but empty, as an
-# inbox is for the most part, reads it from end to end, and goes on to when it has grown. Behind a
-# pooler, which shows another process id, the setting might end up with somebody else.
-_INDEXES_ONLY = """
-SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
-WHERE pg_backend_pid() = {pid}
-"""
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
 # libpq's words that hosts put into the URLs they hand out, with what asyncpg does anyway.
@@ -69,13 +65,8 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         )
     except ImportError as exc:
         raise _missing(url) from exc
-    set_up = _SET_UPS.get(engine.dialect.driver)
-    if set_up is not None:
-        event.listen(engine.sync_engine, "connect", set_up)
-    if engine.dialect.driver == "aiosqlite":
-        keep_to_loops(engine.sync_engine)
-    else:
-        event.listen(engine.sync_engine, "handle_error", _leave_replica)
+    _SET_UPS[engine.dialect.driver](engine.sync_engine)
+    event.listen(engine.sync_engine, "handle_error", _leave_replica)
     return engine, timeout
 
 
@@ -108,8 +99,8 @@ def _parsed(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError) as exc:  # the port is no number
         raise ConfigError(
-            "not a URL: write sqlite:///file.db or postgresql://user@host/db, percent-encode what is "
-            "special in a password, and write several hosts as /db?host=one:5432&host=two:5432"
+            "not a URL: write sqlite:///file.db or postgresql://user@host/db, percent-encode what "
+            "is special in a password, and write several hosts as /db?host=one:5432&host=two:5432"
         ) from exc
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
@@ -196,7 +187,12 @@ _OPTIONS = {
 }
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
+def _set_up_sqlite(engine: Engine) -> None:
+    event.listen(engine, "connect", _open_sqlite)
+    keep_to_loops(engine)
+
+
+def _open_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
@@ -209,30 +205,10 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
         raise
 
 
-def _set_up_asyncpg(connection: Any, _: object) -> None:
-    async def set_up(driver: Any) -> None:
-        try:
-            await driver.execute(_INDEXES_ONLY.format(pid=driver.get_server_pid()))
-        except BaseException:
-            driver.terminate()  # the pool forgets it, the server would not
-            raise
-
-    connection.run_async(set_up)
-
-
-def _set_up_psycopg(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(_INDEXES_ONLY.format(pid=connection.driver_connection.info.backend_pid))
-    # While it is off, psycopg escapes bytes in a list twice: they would be stored as others.
-    cursor.execute("SET standard_conforming_strings = on")
-    cursor.close()
-    connection.commit()
-
-
-_SET_UPS = {
+_SET_UPS: dict[str, Callable[[Engine], None]] = {
     "aiosqlite": _set_up_sqlite,
-    "asyncpg": _set_up_asyncpg,
-    "psycopg": _set_up_psycopg,
+    "asyncpg": set_up_asyncpg,
+    "psycopg": set_up_psycopg,
 }
 
 
