@@ -43,8 +43,9 @@ _WRONG: dict[str, str] = {
     "NOAUTH": "refuses the login: check user name and password",
     "WRONGPASS": "refuses the login: check user name and password",
     "NOPERM": (
-        "forbids this user a command: on the keys of the prefix allow +time +eval +evalsha, for "
-        "claims +set +get +del +pttl +pexpire, for an inbox +@hash +@sortedset +@set +unlink"
+        "forbids this user a command or a key: on the keys of the prefix (~webhook_dedup:*) allow "
+        "+ping +select +time +eval +evalsha, for claims +set +get +del +pttl +pexpire, for an "
+        "inbox +@hash +@sortedset +@set +unlink, in a Cluster +command +cluster|slots"
     ),
     "MOVED": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
     "CROSSSLOT": "is a node of a Redis Cluster: write redis+cluster:// or pass a RedisCluster",
@@ -64,6 +65,7 @@ _HANDSHAKE: dict[str, str] = {
     "UNKNOWN_CA": _CLIENT_CERTIFICATE,
     "WRONG_VERSION_NUMBER": "speaks no TLS: write redis:// in place of rediss://",
 }
+_ALONE = "Cluster mode is not enabled"
 _NOWHERE = "TTL exhausted"  # redis-py was sent to and fro, or told to try again, 16 times
 _UNNAMED = (
     "cannot be reached: no sentinel names its primary; are the sentinels up at these addresses, do "
@@ -123,6 +125,11 @@ def _unreached(error: Exception, where: str) -> StoreError:
     handshake = _TLS.search(str(error))
     if handshake and handshake[1] in _HANDSHAKE:  # waiting does not help
         return StoreError(f"{where} {_HANDSHAKE[handshake[1]]} ({error})")
+    if _ALONE in str(error):  # which redis-py says of a user who may not ask, too
+        return StoreError(
+            f"{where} does not tell of a Redis Cluster: write redis://, or allow this user "
+            f"+command +cluster|slots ({error})"
+        )
     if _NOWHERE in str(error):
         return StoreUnavailable(f"{where} {_AWAY['TRYAGAIN']} ({error})")
     return StoreUnavailable(f"{where} cannot be reached: {error}")
