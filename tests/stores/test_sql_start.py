@@ -21,6 +21,8 @@ from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key, claim, com
 
 url = sql_support.url
 
+EXTRA = 3  # https://www.sqlite.org/pragma.html#pragma_synchronous
+
 
 @pytest.fixture
 async def engine(url):
@@ -248,6 +250,19 @@ async def test_commits_are_durable(tmp_path):
         async with store.connection.connect() as connection:
             assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
             assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
+
+
+async def test_commits_are_durable_without_a_wal(tmp_path):
+    """Where the file system refuses one, the end of each journal goes to the disk, too."""
+    async with opened(f"sqlite:///file:{tmp_path}/claims.db?vfs=unix-dotfile&uri=true") as store:
+        assert (await claim(store, a_key())).fresh
+        async with store.connection.connect() as connection:
+            assert await scalar(connection, "journal_mode") == "delete"
+            assert await scalar(connection, "synchronous") == EXTRA
+
+
+async def scalar(connection, pragma):
+    return (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar()
 
 
 async def test_claims_outlive_the_store(url):

@@ -25,6 +25,9 @@ ODD = "p@ss:w/o%rd?#& é"
         ("sqlite:///file:claims?mode=memory&uri=true", "memory://"),
         ("sqlite://claims.db", "three slashes"),
         ("sqlite:///claims.db?timeout=soon", "must be a number"),
+        ("sqlite:///what?x=1.db", "may not have a [?]"),
+        ("sqlite:///claims.db?tiemout=5", "tiemout= in the URL is not known"),
+        ("sqlite:///claims.db?mode=ro", "uri=true"),
         ("mysql://localhost/claims", "use sqlite:///file.db"),
         ("postgresql+psycopg2://localhost/claims", "asyncpg"),
         ("postgresql://localhost:port/claims", "not a URL"),
@@ -59,6 +62,16 @@ async def test_every_name_of_postgres_works(postgres_url, scheme):
     async with opened(postgres_url.replace("postgresql", scheme)) as store:
         assert store.name == "postgres"
         assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.db", "ü€.db", "a+b.db", "hash#x.db", "semi;x.db", "quo'te\".db", "a&b=c.db"]
+)
+async def test_a_file_may_have_nearly_any_name(tmp_path, name):
+    """The file that is made has the name that stands in the URL."""
+    async with opened(f"sqlite:///{tmp_path}/{name}") as store:
+        assert (await claim(store, a_key())).fresh
+        assert (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite"])

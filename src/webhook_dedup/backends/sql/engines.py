@@ -36,6 +36,8 @@ _SQLITE_ROOM = (
     "wal_autocheckpoint=4000",  # pages of 4 KiB
     "temp_store=MEMORY",
 )
+# What Python's sqlite3 takes. SQLAlchemy leaves out the rest, so that another file might be meant.
+_SQLITES = {"cached_statements", "check_same_thread", "detect_types", "isolation_level"}
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
 # libpq's words that hosts put into the URLs they hand out, with what asyncpg does anyway.
@@ -119,6 +121,12 @@ def _number(url: URL, name: str) -> float:
 
 
 def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:
+    strange = [] if "uri" in url.query else [name for name in url.query if name not in _SQLITES]
+    if strange:
+        raise ConfigError(
+            f"{strange[0]}= in the URL is not known: a file's name may not have a ?, and SQLite's "
+            "own parameters are written sqlite:///file:name.db?…&uri=true"
+        )
     return {
         "url": url,
         # One writer is all SQLite admits; a second connection would only wait in the file's lock.
@@ -196,7 +204,10 @@ def _open_sqlite(connection: Any, _: object) -> None:
     cursor = connection.cursor()
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
+        (mode,) = cursor.fetchone()
+        # A commit is on the disk when it returns. Where the file system has no shared memory for a
+        # WAL, that takes more: the end of a journal is an entry of its directory.
+        cursor.execute(f"PRAGMA synchronous={'FULL' if mode == 'wal' else 'EXTRA'}")
         for setting in _SQLITE_ROOM:
             cursor.execute(f"PRAGMA {setting}")
         cursor.close()
