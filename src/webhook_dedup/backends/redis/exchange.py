@@ -52,9 +52,8 @@ class Exchange:
         """Send a command, repeatedly where redis-py would; ``options`` are for redis-py."""
         if self.by_hand:
             return await self._converse(packed(command), reply)
-        return await undisturbed(
-            self._client.execute_command(*cast(Any, command), **_RAW, **options)
-        )
+        call = self._client.execute_command(*cast(Any, command), **_RAW, **options)
+        return await undisturbed(self._client, call)
 
     async def get_all(self, commands: Sequence[bytes]) -> Sequence[bytes | None]:
         """Send packed commands at once, by hand; return the value that each of them finds."""
@@ -70,7 +69,7 @@ class Exchange:
             await self._loans.give_back(connection)
 
 
-async def undisturbed(call: Awaitable[R]) -> R:
+async def undisturbed(client: Redis | RedisCluster, call: Awaitable[R]) -> R:
     """Wait for a call of redis-py's.
 
     Its Cluster closes all connections when it learns anew who holds what, also beneath calls that
@@ -79,6 +78,8 @@ async def undisturbed(call: Awaitable[R]) -> R:
     try:
         return await call
     except (AttributeError, RuntimeError) as error:
+        if not isinstance(client, RedisCluster):
+            raise
         raise driver.ConnectionError(f"the connection was closed: {error}") from error
 
 

@@ -210,7 +210,8 @@ class Wire:
             pipeline = self._client.pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command("EVALSHA", script.sha, *call, **_RAW)
-            replies: list[Any] = await undisturbed(pipeline.execute(raise_on_error=False))
+            sent = pipeline.execute(raise_on_error=False)
+            replies: list[Any] = await undisturbed(self._client, sent)
         for position, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 replies[position] = await self._evaluate(script, calls[position])
