@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic, time
+import time
 
 __all__ = ["SystemClock"]
 
@@ -10,5 +10,10 @@ __all__ = ["SystemClock"]
 class SystemClock:
     """The machine's clocks."""
 
-    time = staticmethod(time)
-    monotonic = staticmethod(monotonic)
+    def time(self) -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that only ever grow."""
+        return time.monotonic()

@@ -1,8 +1,8 @@
 """The values the library passes around: slotted, free of I/O, and never changed once made.
 
-They are structs of ``msgspec``, which cost a third of a slotted dataclass to make, and of which
-those without a cycle (``gc=False``) are no work for the garbage collector: every event makes ten.
-Change one with ``msgspec.structs.replace``.
+They are structs of ``msgspec``, which cost a third of a slotted dataclass to make. Those whose
+fields hold nothing that could lead back to them (``gc=False``) are no work for the garbage
+collector: every event makes ten. Change one with ``msgspec.structs.replace``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "Outcome",
     "Remembers",
     "Settlement",
+    "as_text",
     "fingerprint_of",
     "new_id",
     "new_token",
@@ -36,6 +37,12 @@ __all__ = [
 _random = random.Random()  # noqa: S311 - nothing rests on its secrecy
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)  # or parent and child would make the same ids
+
+
+def as_text(value: Struct) -> str:
+    """Write a value as ``repr`` does, with those of its fields that it shows to ``rich``."""
+    fields = ", ".join(f"{name}={field!r}" for name, field in value.__rich_repr__())
+    return f"{type(value).__name__}({fields})"
 
 
 class Outcome(enum.Enum):
@@ -175,7 +182,7 @@ class Delivery(Struct, frozen=True, gc=False):
         headers: Raw header pairs in the order they came.
         body: The exact bytes.
         received_at: Unix time of arrival.
-        path_params: What outer routers took from the path.
+        path_params: What outer routers took from the path; text and numbers.
     """
 
     id: str
@@ -242,9 +249,12 @@ class BatchItem(Struct, frozen=True, eq=False):
     index: int
     settle: Callable[[], Awaitable[None]] = _nothing_held
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show where it stands and not what it holds, which belongs in no log."""
-        return f"BatchItem(event={self.event!r}, index={self.index})"
+        return [("event", self.event), ("index", self.index)]
+
+    def __repr__(self) -> str:
+        return as_text(self)
 
     async def done(self) -> None:
         """Mark this item done now: it does not run again, whatever becomes of the others.

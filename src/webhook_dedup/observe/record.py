@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import time
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct, field
 
-from ..model import Claim, Delivery, Event, Outcome
+from ..model import Claim, Delivery, Event, Outcome, as_text
 
 __all__ = ["Kind", "Reason", "Record", "about", "skip"]
 
@@ -104,10 +105,22 @@ class Record(Struct, frozen=True):
     delivery: Delivery | None = None
     original_id: str | None = None
 
-    def __repr__(self) -> str:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show all but the delivery: a record may get into a log, and a body must not."""
-        names = (name for name in self.__struct_fields__ if name != "delivery")
-        return f"Record({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        return list(zip(_SHOWN, _shown(self), strict=True))
+
+    def __repr__(self) -> str:
+        return as_text(self)
+
+    def __eq__(self, other: object) -> bool:
+        return _shown(self) == _shown(other) if isinstance(other, Record) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_shown(self))
+
+
+_SHOWN = tuple(name for name in Record.__struct_fields__ if name != "delivery")
+_shown = attrgetter(*_SHOWN)
 
 
 _WITH_DELIVERY = (Kind.RECEIVED, Kind.STARTED)
