@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import redis
 import redis.asyncio as aioredis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -14,6 +15,7 @@ from tests.redis_groups import RedisSentinel
 from tests.servers import wait_until
 from tests.stores.sql_support import bids, outcomes
 from webhook_dedup.backends.redis import loans
+from webhook_dedup.backends.redis.exchange import undisturbed
 from webhook_dedup.backends.redis.resp import packed
 from webhook_dedup.backends.redis.wire import Wire
 from webhook_dedup.errors import StoreError, StoreUnavailable
@@ -272,3 +274,28 @@ async def test_a_demoted_primary_is_left(redis_binary, asked):
             await asking
         for sentinel in manager.sentinels:
             await sentinel.aclose()
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (AttributeError("'NoneType' object has no attribute 'write'"), redis.ConnectionError),
+        (
+            RuntimeError("unable to perform operation on <TCPTransport closed>"),
+            redis.ConnectionError,
+        ),
+        (RuntimeError("Task got Future attached to a different loop"), RuntimeError),
+        (RuntimeError("Event loop is closed"), RuntimeError),
+        (RecursionError("maximum recursion depth exceeded"), RecursionError),
+        (NotImplementedError("a subclass does not do this"), NotImplementedError),
+    ],
+)
+async def test_what_a_cluster_that_closes_its_connections_raises(raised, told):
+    """What is pulled from under a call is an outage; what a person must mend stays what it is."""
+
+    async def call():
+        raise raised
+
+    cluster = aioredis.RedisCluster(host="localhost")
+    with pytest.raises(told):
+        await undisturbed(cluster, call())

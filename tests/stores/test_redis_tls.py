@@ -84,6 +84,8 @@ async def test_a_client_may_show_a_certificate(redis_url, authority):
         ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert (_ssl.c:2580)", "ssl_certfile="),
         ("[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert (_ssl.c:1006)", "ssl_certfile="),
         ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "ssl_certfile="),
+        ("[SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate", "ssl_certfile="),
+        ("[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED] sslv3 alert certificate expired", "renew it"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)", "redis://"),
     ],
 )
@@ -92,6 +94,14 @@ def test_what_openssl_says(said, remedy):
     error = translate(redis.ConnectionError(f"Error 1 connecting to host:6379. {said}"), "Redis")
     assert type(error) is StoreError
     assert remedy in str(error)
+
+
+def test_a_certificate_that_has_expired():
+    """One that ends in use is an outage until it is renewed, and no question of trust."""
+    said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired"
+    error = translate(redis.ConnectionError(f"Error 1 connecting to host:6379. {said}"), "Redis")
+    assert isinstance(error, StoreUnavailable)
+    assert "expired: renew it" in str(error)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])

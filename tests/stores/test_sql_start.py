@@ -13,7 +13,7 @@ from tests.stores import sql_support
 from tests.stores.sql_support import TABLE, bids, opened, role, session
 from webhook_dedup.backends.sql.faults import translated
 from webhook_dedup.contracts import Forgetful, Startable, Store
-from webhook_dedup.errors import ConfigError, SchemaError, StoreError
+from webhook_dedup.errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.inbox_rules.case import an_item
@@ -117,6 +117,20 @@ async def test_a_table_that_goes_away_is_a_schema_error(url):
             await connection.execute(text(f"DROP TABLE {TABLE}"))
         with pytest.raises(SchemaError, match=TABLE):
             await claim(store, a_key())
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize("refused", ["NOLOGIN", "LOGIN CONNECTION LIMIT 0", "options"])
+async def test_a_login_that_is_refused_for_good_is_named(postgres_url, driver, refused):
+    """A person must mend what the server does not allow; a limit that is reached passes."""
+    error = StoreUnavailable if "LIMIT" in refused else ConfigError
+    options = "LOGIN" if refused == "options" else refused
+    async with role(postgres_url, options) as guest:
+        url = guest.replace("postgresql", driver, 1)
+        url += "?options=-cwork_mem%3Dfish" if refused == "options" else ""
+        async with opened(url) as store:
+            with pytest.raises(error):
+                await store.start()
 
 
 async def test_an_engine_of_the_users_stays_open(engine):

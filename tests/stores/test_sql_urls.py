@@ -91,6 +91,8 @@ async def test_every_name_of_sqlite_works(tmp_path, scheme):
         "application_name=hooks",
         "timeout=5",
         "connect_timeout=5",
+        "connect_timeout=-1",
+        "sslmode=prefer&sslrootcert=/nowhere/ca.pem",
         "channel_binding=prefer&gssencmode=disable",
         "prepared_statement_cache_size=0",
         "statement_cache_size=0&sslmode=disable",
@@ -103,13 +105,25 @@ async def test_libpqs_parameters_work(postgres_url, query):
 
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize("absent", ["first", "last"])
+async def test_several_hosts_are_tried(postgres_url, driver, absent):
+    """Of servers named beside each other, one that is up is found wherever it stands."""
+    parts = urlsplit(postgres_url)
+    user, _, _ = parts.netloc.rpartition("@")
+    hosts = [f"host={parts.hostname}:{parts.port}", "host=127.0.0.1:1"]
+    query = "&".join(hosts if absent == "last" else reversed(hosts))
+    async with opened(f"{driver}://{user}@{parts.path}?{query}") as store:
+        assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
 async def test_a_password_may_be_anything(postgres_url, driver):
-    """Special characters are percent-encoded, and arrive as they were; several hosts are tried."""
+    """Special characters are percent-encoded, and arrive as they were, also beside a host."""
     async with role(postgres_url, "LOGIN") as guest, session(postgres_url) as admin:
         parts = urlsplit(guest)
         await admin.execute(f"ALTER ROLE {parts.username} PASSWORD '{ODD}'")
         await admin.execute(f"GRANT CREATE ON SCHEMA public TO {parts.username}")
-        query = f"host=127.0.0.1:1&host={parts.hostname}:{parts.port}"
+        query = f"host={parts.hostname}:{parts.port}"
         place = f"{parts.username}:{quote(ODD, safe='')}@{parts.path}?{query}"
         async with opened(f"{driver}://{place}") as store:
             assert (await claim(store, a_key())).fresh

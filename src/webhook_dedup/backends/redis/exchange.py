@@ -27,6 +27,7 @@ __all__ = ["Exchange", "undisturbed"]
 R = TypeVar("R")
 
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
+_DISTURBANCES = (AttributeError, RuntimeError)
 _READ_PLAINLY = {AbstractConnection.read_response, SentinelManagedConnection.read_response}
 
 
@@ -77,8 +78,9 @@ async def undisturbed(client: Redis | RedisCluster, call: Awaitable[R]) -> R:
     """
     try:
         return await call
-    except (AttributeError, RuntimeError) as error:
-        if not isinstance(client, RedisCluster):
+    except _DISTURBANCES as error:
+        mistaken = type(error) not in _DISTURBANCES or " loop" in str(error)  # used on another one
+        if mistaken or not isinstance(client, RedisCluster):
             raise
         raise driver.ConnectionError(f"the connection was closed: {error}") from error
 

@@ -55,13 +55,16 @@ _TLS = re.compile(r"\[(?:SSL|X509)[^]]*: (?:\w+?_ALERT_)?(\w+)\]")
 _CLIENT_CERTIFICATE = (
     "wants a client certificate that it trusts: name one in ssl_certfile= and ssl_keyfile="
 )
+_EXPIRED = "certificate has expired"
 _HANDSHAKE: dict[str, str] = {
     "CERTIFICATE_VERIFY_FAILED": (
         "shows a certificate that is not trusted: name its CA in ssl_ca_certs=, and the host as "
         "the certificate does"
     ),
     "CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
-    "HANDSHAKE_FAILURE": _CLIENT_CERTIFICATE,
+    "BAD_CERTIFICATE": _CLIENT_CERTIFICATE,
+    "CERTIFICATE_EXPIRED": "refuses the client's certificate, which has expired: renew it",
+    "HANDSHAKE_FAILURE": f"shares no way of TLS with this client, or {_CLIENT_CERTIFICATE}",
     "UNKNOWN_CA": _CLIENT_CERTIFICATE,
     "WRONG_VERSION_NUMBER": "speaks no TLS: write redis:// in place of rediss://",
 }
@@ -122,6 +125,8 @@ def translate(error: Exception, where: str) -> StoreError:
 
 
 def _unreached(error: Exception, where: str) -> StoreError:
+    if _EXPIRED in str(error):  # which somebody is likely to be mending
+        return StoreUnavailable(f"{where} shows a certificate that has expired: renew it ({error})")
     handshake = _TLS.search(str(error))
     if handshake and handshake[1] in _HANDSHAKE:  # waiting does not help
         return StoreError(f"{where} {_HANDSHAKE[handshake[1]]} ({error})")

@@ -29,10 +29,11 @@ def tls_options(address: Address, options: Mapping[str, Any]) -> dict[str, Any]:
     if "ssl_cert_reqs" in query:  # Celery and Kombu write CERT_NONE
         query["ssl_cert_reqs"] = query["ssl_cert_reqs"].lower().removeprefix("cert_")
     given = {**options, **query}
-    if address.scheme != "rediss" or "ssl_check_hostname" in given:
-        return {}
-    # Before its release 6 redis-py takes a trusted certificate of any host for the server's.
-    return {"ssl_check_hostname": given.get("ssl_cert_reqs", "required") not in _UNCHECKED}
+    # redis-py 6 looks for the host's name in a certificate that it is told not to check.
+    unchecked = given.get("ssl_cert_reqs", "required") in _UNCHECKED
+    if address.scheme == "rediss" and unchecked and "ssl_check_hostname" not in given:
+        return {"ssl_check_hostname": False}
+    return {}
 
 
 def load_certificates(connection: AbstractConnection) -> None:

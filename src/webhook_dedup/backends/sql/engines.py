@@ -42,6 +42,7 @@ _SQLITES = {"cached_statements", "check_same_thread", "detect_types", "isolation
 _ASYNCPG_COUNTS = ("prepared_statement_cache_size", "statement_cache_size")
 # libpq's words that hosts put into the URLs they hand out, with what asyncpg does anyway.
 _ASYNCPG_DOES = {"channel_binding": {"disable", "prefer"}, "gssencmode": {"disable", "prefer"}}
+_SSL_AT_WILL = {"disable", "allow", "prefer"}
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
@@ -143,13 +144,15 @@ def _asyncpg_options(url: URL, timeout: float) -> dict[str, Any]:
     query = dict(url.query)
     counts = {name: int(_number(url, name)) for name in _ASYNCPG_COUNTS if query.pop(name, None)}
     patience = _number(url, "connect_timeout") if query.pop("connect_timeout", None) else 0
+    if not isinstance(query.get("host", ""), str):
+        query["host"] = ",".join(query["host"])  # of several asyncpg takes the last
     for name in _ASYNCPG_DOES:
         query.pop(name, None)
     dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     return {
         "url": "postgresql+asyncpg://",
         **_pool(timeout),
-        "connect_args": {"dsn": dsn, "timeout": patience or timeout, **counts},
+        "connect_args": {"dsn": dsn, "timeout": patience if patience > 0 else timeout, **counts},
     }
 
 
@@ -160,6 +163,8 @@ def _check_what_asyncpg_lacks(url: URL) -> None:
                 f"asyncpg cannot do {name}={url.query[name]}: leave it out of the URL, or write "
                 "postgresql+psycopg://"
             )
+    if url.query.get("sslmode", "prefer") in _SSL_AT_WILL:
+        return
     for name in _FILES:
         if name in url.query and not Path(str(url.query[name])).is_file():
             raise ConfigError(f"there is no file {url.query[name]!a}, as {name}= in the URL says")

@@ -38,16 +38,19 @@ _GONE = {
     "InterfaceError": "connection is closed",
     "InternalClientError": "cannot switch to state",
 }
-# psycopg does not give the code of what ends a log-in: these are what a person must mend.
-_REFUSALS = (
-    "does not exist",
-    "authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "certificate",
-    "private key",
-    "channel binding",
-    ": invalid ",
+# psycopg does not give the code of what ends a log-in. A person must mend what is wrong here, and
+# whatever a server or a pooler ends it with, but for some of their words.
+_WRONG_HERE = ("no password supplied", "certificate", "private key", "channel binding", "invalid ")
+_ENDED = "FATAL:"
+_AWAY_FOR_NOW = (
+    "the database system is",  # starting up, shutting down, in recovery
+    "too many",
+    "connection slots",
+    "no more connections",
+    "cannot connect",
+    "server login",
+    "terminating",
+    "timeout",
 )
 # What OpenSSL says when it is the files in the URL that are wrong.
 _TLS_HINTS = {
@@ -138,8 +141,14 @@ def _is_psycopg_without(error: BaseException) -> bool:
         type(driver).__module__.partition(".")[0] == "psycopg"
         and isinstance(error, sqlalchemy_errors.OperationalError)
         and not _sqlstate(error)
-        and not any(said in str(driver) for said in _REFUSALS)
+        and not _must_be_mended(str(driver))
     )
+
+
+def _must_be_mended(said: str) -> bool:
+    if _ENDED in said:
+        return not any(words in said for words in _AWAY_FOR_NOW)
+    return any(words in said for words in _WRONG_HERE)
 
 
 def _first_line(error: BaseException) -> str:
