@@ -147,9 +147,9 @@ class Slow(MemoryStore):
 
 async def test_long_handler_keeps_the_lock(dedup, other, passage):
     """The lock outlives its lease while the handler runs."""
-    guard = OneAtATime(lease=1.2)
+    guard = OneAtATime(lease=3.0)
     task, end = await held(guard, passage(dedup))
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(7.5)
     with pytest.raises(Locked):
         await guard.run(passage(other), Inside())
     end.set()
