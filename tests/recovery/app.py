@@ -79,6 +79,7 @@ def build() -> Starlette:
             lease=float(setting("LEASE", "1")),
             drain_timeout=float(setting("DRAIN", "20")),
             retries=Retries(attempts=3, initial=0.1),
+            max_in_flight=int(setting("AT_ONCE", "256")),
         ),
     )
     return app
