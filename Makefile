@@ -1,4 +1,5 @@
 PYTHON ?= python3
+VENV ?= .venv
 STORE ?=
 SECONDS ?= 150
 SEED ?=
@@ -6,11 +7,11 @@ CONCURRENCY ?=
 EFFECT ?=
 PYTEST_ARGS ?=
 
-BIN := .venv/bin
-READY := .venv/.ready
-BENCH_READY := .venv/.bench-ready
-DOCS_READY := .venv/.docs-ready
-BROWSER_READY := .venv/.browser-ready
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
+DOCS_READY := $(VENV)/.docs-ready
+BROWSER_READY := $(VENV)/.browser-ready
 WITH_SERVER := $(BIN)/python -m tests.servers
 DEMO := $(BIN)/webhook-dedup demo
 # More workers than cores, as tests wait much, for servers and for leases. The files go out in the
@@ -82,13 +83,13 @@ wheel-smoke: $(READY)  ## Build the wheel and try it alone in an empty environme
 	cd build && smoke/bin/python -I ../.ci/wheel_smoke.py
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv build dist
+	rm -rf $(VENV) build dist
 
 # Groups of dependencies (PEP 735) need pip 25.1. The stamp comes last, so that a broken set-up is
 # made again.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@

@@ -7,6 +7,7 @@ same time, so that they are measured in turns. What a turn claims is released af
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
@@ -113,6 +114,8 @@ async def ask(lab: Lab) -> list[Row]:
                         {"keys": number}, claims.release,
                     )
                 )  # fmt: skip
+        lab.tell("growth: what was filled is written to the disk")
+        await asyncio.to_thread(os.sync)  # else that goes on beneath what is measured
         return await compare(lab, "growth", contestants, TASKS)
 
 

@@ -28,6 +28,8 @@ A_TICK = 0.011  # the watch of the event loop's lag goes on
 VARIANTS = (
     "bare ASGI",
     "bare Starlette",
+    "by hand, the least",
+    "by hand, redis-py",
     "claimed, volatile",
     "claimed, durable",
     "first, durable",

@@ -21,6 +21,8 @@ from starlette.routing import Route
 from webhook_dedup import Dedup, Source, WebhookDedup
 from webhook_dedup.inbox.memory import MemoryInbox
 
+from . import http_by_hand
+
 HOOK = "/hook"
 LAG = "/lag"
 EVERY = 0.005
@@ -84,6 +86,10 @@ def built(variant: str, store: str):
         return starlette()
     if variant == "asgi-idempotency-header":
         return idempotency_header(store)
+    if variant == "by hand, redis-py":
+        return starlette(http_by_hand.route(store))
+    if variant == "by hand, the least":
+        return http_by_hand.Least(starlette(), store)
     ack, inbox = variant.split(", ")
     return deduplicated(ack, inbox, store)
 

@@ -64,6 +64,16 @@ PEERS = {
         "the same in a transaction of SQLAlchemy, on 16 connections", "as above"
     ),
     "aiosqlite": Peer("the same on one connection, synchronous=FULL", "as above"),
+    "by hand, redis-py": Peer(
+        "a route that claims with one command, handles, completes with another and answers",
+        "no check, no token, no lease that is renewed, no inbox: an event whose handler fails or "
+        "whose process dies is gone",
+    ),
+    "by hand, the least": Peer(
+        "the same in batches, the route in a task behind the answer: what is left when nothing is "
+        "checked or kept",
+        "as above",
+    ),
     "bare ASGI, bare Starlette": Peer("answers", "nothing else"),
 }
 

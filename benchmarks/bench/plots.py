@@ -30,7 +30,8 @@ BY_HAND = {
 WAYS = {
     "bare ASGI": "#999999", "bare Starlette": "#000000", "claimed, volatile": "#E69F00",
     "claimed, durable": "#D55E00", "first, durable": "#0072B2", "handled, durable": "#009E73",
-    "asgi-idempotency-header": "#CC79A7",
+    "asgi-idempotency-header": "#CC79A7", "by hand, redis-py": "#56B4E9",
+    "by hand, the least": "#56B4E9",
 }  # fmt: skip
 Label = tuple[float, str, str]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, cast
 
@@ -68,6 +69,7 @@ async def _dashboard(
             await place.rooms()
             app = pages_of(place, door_of(auth), masked)
             await _Server(uvicorn.Config(app, host, port, log_level="warning")).serve()
+            await asyncio.sleep(0)  # Ctrl-C comes again behind the server: here, not while closing
         finally:
             await place.aclose()
             await inbox.aclose()

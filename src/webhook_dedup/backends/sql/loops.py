@@ -7,6 +7,9 @@ middle of a write; whoever asks that thread anything waits for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+from threading import Thread
 from typing import Any
 
 from sqlalchemy import event
@@ -49,8 +52,17 @@ def _abandon(driver: Any) -> None:
     whole, driver._connection = driver._connection, None  # noqa: SLF001  # closed, to all others
     if whole is None:
         return
-    if getattr(driver, "_thread", driver).is_alive():  # a thread itself, before aiosqlite 0.22
+    thread = getattr(driver, "_thread", driver)  # a thread itself, before aiosqlite 0.22
+    if thread.is_alive():
         driver._tx.put_nowait((None, whole.close))  # noqa: SLF001  # what it is at comes first
         getattr(driver, "stop", bool)()
+        Thread(target=_close_after, args=(thread, whole), daemon=True).start()
     else:
+        whole.close()
+
+
+def _close_after(thread: Thread, whole: sqlite3.Connection) -> None:
+    """Close what a thread leaves open that dies of its next answer."""
+    thread.join()
+    with contextlib.suppress(sqlite3.ProgrammingError):  # the user wants it used by one thread
         whole.close()
