@@ -115,8 +115,10 @@ class Dedup:
             self._check_workers_can_take()
 
     def bind(self, perform: Perform) -> None:
-        """Tell how a delivery is run. The middleware does this."""
+        """Tell how a delivery is run, and begin to take what is due. The middleware does this."""
         self._perform = perform
+        if self.running:
+            self.runner.start()
 
     @property
     def bound(self) -> bool:
@@ -142,6 +144,8 @@ class Dedup:
 
     async def start(self) -> None:
         """Connect and check the store, then begin to run what comes due. May be called again.
+
+        Until the middleware is built nothing is taken: its runs would fail for want of an app.
 
         Raises:
             ConfigError: The store cannot work as configured.
@@ -191,7 +195,14 @@ class Dedup:
         self.engine = Engine(Coalescer(store), self.record)
         self.runner = self._runner()
         warn_of_surprises(self.routes.by_name.values(), self.inbox)
-        self.runner.start()
+        if self.bound:
+            self.runner.start()
+        elif self.routes.by_name:
+            logger.warning(
+                "events that wait are not run yet: WebhookDedup is not built. A mounted app builds "
+                "its middleware with its first request; app.mount(path, WebhookDedup(mounted_app, "
+                "dedup=dedup)) does it at once"
+            )
         self._residence = Residence()
 
     def _runner(self) -> Runner:

@@ -178,6 +178,8 @@ class Policy:
         check_choice(on_store_error, OnStoreError, "on_store_error")
         check_count(max_body, "max_body")
         check_count(max_in_flight, "max_in_flight")
+        if retries is not None and not isinstance(retries, Retries):
+            raise ConfigError(f"retries must be Retries(attempts=…), got {retries!r}")
         timeout = None if handler_timeout is None else seconds(handler_timeout, "handler_timeout")
         _assign(
             self,

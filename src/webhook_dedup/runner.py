@@ -86,8 +86,8 @@ class Runner:
         return len(self._runs) >= self._limit
 
     def start(self) -> None:
-        """Begin to take items that come due."""
-        if self._works:
+        """Begin to take items that come due, unless that was done."""
+        if self._works and self._taking is None:
             self._taking = self._loop.create_task(self._take_due())
 
     async def accept(self, item: Item) -> None:

@@ -14,9 +14,21 @@ from starlette.routing import Mount, Route
 
 from webhook_dedup import Dedup, WebhookDedup
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.policy import Retries
 from webhook_dedup.stores import MemoryStore
 
-from .kit import BODY, Handler, Records, TestClient, TracedStore, deliver, living, policy, source
+from .kit import (
+    BODY,
+    LIMIT,
+    Handler,
+    Records,
+    TestClient,
+    TracedStore,
+    deliver,
+    living,
+    policy,
+    source,
+)
 
 
 @pytest.fixture
@@ -156,6 +168,48 @@ async def test_entered_by_an_outer_lifespan(warnings):
     assert not middleware.dedup.running
     assert len(records.of(Kind.SUCCEEDED)) == 1
     assert not any("sees no lifespan" in text for text in warnings())
+
+
+async def test_nothing_is_taken_before_the_middleware_is_built(tmp_path, warnings):
+    """A mounted app builds its middleware with its first request; no attempt is used up by then."""
+    url, rules = f"sqlite:///{tmp_path}/webhooks.db", policy(retries=Retries(attempts=1))
+    front = WebhookDedup(Handler(), store=url, sources=[source()], policy=rules, work=False)
+    async with living(front):
+        await deliver(front)
+    records, ran = Records(), asyncio.Event()
+
+    async def run(_: Request) -> Response:
+        ran.set()
+        return Response()
+
+    dedup = Dedup(url, sources=[source()], policy=rules, observers=[records])
+    mounted = Starlette(routes=[Route("/hooks", run, methods=["POST"])])
+    mounted.add_middleware(WebhookDedup, dedup=dedup)
+    async with dedup:
+        await asyncio.sleep(0.3)  # it would be taken at once
+        assert not records.all
+        assert any("WebhookDedup is not built" in text for text in warnings())
+        await deliver(mounted, b'{"id": "evt_2"}')
+        await asyncio.wait_for(ran.wait(), LIMIT)
+        while len(records.of(Kind.SUCCEEDED)) < 2:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+    assert not records.of(Kind.FAILED)
+
+
+async def test_mounted_and_built_at_once(tmp_path, warnings):
+    """Wrapped by hand where it is mounted, it runs what waits without a request."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    front = WebhookDedup(Handler(), store=url, sources=[source()], work=False)
+    async with living(front):
+        await deliver(front)
+    records, handler = Records(), Handler()
+    dedup = Dedup(url, sources=[source()], observers=[records])
+    outer = Starlette(routes=[Mount("/sub", WebhookDedup(handler, dedup=dedup))])
+    async with living(outer), dedup:
+        await asyncio.wait_for(handler.inside.wait(), LIMIT)
+        assert (await deliver(outer, b'{"id": "evt_2"}', path="/sub/hooks")).status == 200
+    assert len(records.of(Kind.SUCCEEDED)) == 2
+    assert not any("not built" in text for text in warnings())
 
 
 async def test_started_late(warnings):

@@ -70,6 +70,7 @@ def test_defaults_lose_nothing():
         {"max_in_flight": 1.5},
         {"max_body": True},
         {"drain_timeout": -1},
+        {"retries": 3},
     ],
     ids=repr,
 )
