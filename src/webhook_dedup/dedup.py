@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
@@ -124,6 +124,11 @@ class Dedup:
     def bound(self) -> bool:
         """Whether something runs deliveries."""
         return self._perform is not _no_app
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The senders the middleware listens to."""
+        return [route.source for route in self.routes.by_name.values()]
 
     @property
     def running(self) -> bool:

@@ -173,10 +173,13 @@ class Retry(WebhookDedupError):
         after: Seconds (or a ``timedelta``) to wait; ``None`` follows the policy's back-off.
 
     Raises:
-        ConfigError: ``after`` is no finite number, by which the event would never come due.
+        ConfigError: ``reason`` is no text, or ``after`` no finite number, by which the event would
+            never come due.
     """
 
     def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        if not isinstance(reason, str):
+            raise ConfigError(f"Retry(reason) takes text, got {reason!r}; write Retry(after=…)")
         super().__init__(reason or "the handler asked for a retry")
         self.after = after.total_seconds() if isinstance(after, timedelta) else after
         if self.after is not None and not math.isfinite(self.after):

@@ -136,7 +136,7 @@ class Routes:
         self._shapes: dict[tuple[str, str], Source] = {}
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: list[tuple[frozenset[str], Route]] = []
-        for source in sources:
+        for source in _checked(sources):
             self._add(_route(source, source.policy or policy))
 
     def _add(self, route: Route) -> None:
@@ -169,6 +169,16 @@ class Routes:
                 if method in methods and candidate.source.pattern.fullmatch(path):
                     return candidate
         return route
+
+
+def _checked(sources: object) -> Sequence[Source]:
+    given = tuple(sources) if isinstance(sources, Iterable) else (None,)
+    if not all(isinstance(each, Source) for each in given):
+        raise ConfigError(
+            "sources must be a list such as [Source('stripe', path='/webhooks/stripe', secret=…)], "
+            f"got {sources!r}"
+        )
+    return given
 
 
 def _route(source: Source, policy: Policy) -> Route:

@@ -120,7 +120,7 @@ class Source:
         items = self.preset.items if items is None else items
         self.batched = items is not None
         self.narrow = self._narrowing(items, batch)
-        self.guards = self._guarded(guards)
+        self.guards = self._guarded(guards, subject or self.preset.subject)
         preset = self.preset
         self.identifier = Identifier(
             source=self.name,
@@ -191,8 +191,10 @@ class Source:
             )
         return handshake.with_token(token)
 
-    def _guarded(self, guards: Iterable[Guard]) -> Guards:
+    def _guarded(self, guards: Iterable[Guard], subject: Expression | None) -> Guards:
         checked = Guards(guards)
+        if subject is None:
+            checked.need_subject(f"source {self.name!r}")
         if checked.stateful and self.batched:
             raise ConfigError(
                 f"deliveries of source {self.name!r} bring several events in one call of the "

@@ -29,6 +29,17 @@ def warn_of_surprises(routes: Collection[Route], inbox: Inbox) -> None:
             "header fails too, so nothing gets in): give each its public_url=…",
             ", ".join(guessed),
         )
+    doubled = [
+        route.source.name
+        for route in routes
+        if (route.source.public_url or "").endswith(route.source.path) and route.source.path != "/"
+    ]
+    if doubled:
+        logger.warning(
+            "public_url of %s ends with the source's path, which then stands twice in the URL "
+            "that signatures are checked against; leave the path away",
+            ", ".join(doubled),
+        )
     early = [route.source.name for route in routes if route.source.ack != "handled"]
     if early and not inbox.durable:
         logger.warning(

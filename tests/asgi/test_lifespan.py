@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from webhook_dedup import Dedup, WebhookDedup
+from webhook_dedup import Dedup, Source, WebhookDedup
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.policy import Retries
 from webhook_dedup.stores import MemoryStore
@@ -304,6 +304,59 @@ async def test_unfinished_at_shutdown(warnings):
     await call
     assert store.trace[-1] == "release"
     assert any("handlers were cancelled at shutdown" in text for text in warnings())
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [("/hook", "/hooks"), ("/hooks/", "/hooks"), ("/looked_at", None), ("/elsewhere", None)],
+)
+async def test_path_that_no_route_serves(warnings, path, near):
+    """A slip of the pen in a source's path leaves the route open to everybody, so it is told."""
+    async with living(routed(path)):
+        told = [text for text in warnings() if "listens at" in text]
+    assert len(told) == 1
+    assert f"source 'shop' listens at {path}, but the app has no POST route there" in told[0]
+    assert ("is /hooks meant?" in told[0]) == (near is not None)
+
+
+@pytest.mark.parametrize("path", ["/hooks", "/below/any", "/late", "/{tenant}/x"])
+async def test_path_that_a_route_serves(warnings, path):
+    """Mounted apps and routes that the start-up of the app adds are found too."""
+    async with living(routed(path)):
+        assert not any("listens at" in text for text in warnings())
+
+
+def routed(path):
+    """Return an app with some routes behind a source at a path."""
+
+    async def hook(_: Request):
+        return Response()
+
+    @asynccontextmanager
+    async def lifespan(app):
+        app.router.add_route("/late", hook, methods=["POST"])
+        yield
+
+    app = Starlette(
+        routes=[
+            Route("/hooks", hook, methods=["POST"]),
+            Route("/looked_at", hook),
+            Mount("/below", Starlette()),
+        ],
+        lifespan=lifespan,
+    )
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(path=path)])
+    return app
+
+
+async def test_path_twice_in_a_url(warnings):
+    """``public_url`` is what stands before the path."""
+    twice = Source(
+        "twilio", path="/sms", secret="a token", public_url="https://example.com/sms", name="sms"
+    )
+    async with living(WebhookDedup(Handler(), store=MemoryStore(), sources=[twice])):
+        pass
+    assert any("public_url of sms ends with the source's path" in text for text in warnings())
 
 
 async def test_start_up_warnings(warnings):

@@ -8,6 +8,7 @@ import pytest
 
 from webhook_dedup import ConfigError, Policy, Source, WebhookDedup
 from webhook_dedup.errors import MissingPower
+from webhook_dedup.guards import OneAtATime
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers import HmacSignature, sign
 from webhook_dedup.routes import Routes
@@ -110,6 +111,27 @@ REFUSED = {
     "a mismatch that comes too late": (
         lambda: Routes([source(ack="first")], Policy(on_mismatch="reject")),
         r"on_mismatch='reject' cannot work for source 'shop' with ack='first'.*ack='claimed'",
+    ),
+    "store that is nothing": (lambda: open_store(None), r"a store is named by a URL.*got None"),
+    "source that is a name": (
+        lambda: Routes(["stripe"], Policy()),
+        r"sources must be a list such as \[Source\('stripe'.*got \['stripe'\]",
+    ),
+    "source that is no list": (
+        lambda: Routes(source(), Policy()),
+        r"sources must be a list.*got Source\('generic'",
+    ),
+    "secret with a line feed": (
+        lambda: source(secret="a secret\n"),
+        r"source 'shop': the secret begins or ends with white space.*strip\(\) it",
+    ),
+    "lock without a subject": (
+        lambda: source(guards=[OneAtATime()]),
+        r"OneAtATime\(\) would never act: events of source 'shop' have no subject; write subject=",
+    ),
+    "guard that is no list": (
+        lambda: source(guards=OneAtATime("thread")),
+        r"guards must be a list of guards, got <",
     ),
     "a refusal that comes too late": (
         lambda: Routes([source(policy=Policy(on_store_error="reject"))], Policy()),

@@ -12,6 +12,7 @@ import pytest
 from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.inbox import MemoryInbox
+from webhook_dedup.observe.prometheus import PrometheusObserver
 from webhook_dedup.stores import MemoryStore
 
 from ..asgi.kit import SECRET, source
@@ -72,6 +73,15 @@ def test_what_is_no_store_is_refused_when_built(store, words):
     """The error says what to write instead."""
     with pytest.raises(ConfigError, match=words):
         Dedup(store)
+
+
+@pytest.mark.parametrize(
+    "observer", [object(), PrometheusObserver, "log"], ids=["object", "class", "text"]
+)
+def test_what_is_no_observer_is_refused_when_built(observer):
+    """Not with the first record, and not by ending the app's start-up."""
+    with pytest.raises(ConfigError, match=r"record\(record\) method"):
+        Dedup("memory://", observers=[observer])
 
 
 def test_missing_power_is_refused_when_built():
@@ -298,9 +308,15 @@ async def test_seen_cache_is_in_front_of_the_store_unless_turned_off():
 
 async def warnings_of(caplog, *sources: Source, **options: Any) -> list[str]:
     with caplog.at_level(logging.WARNING, "webhook_dedup"):
-        async with Dedup(MemoryStore(), sources=sources, **options):
+        dedup = Dedup(MemoryStore(), sources=sources, **options)
+        dedup.bind(_answer)
+        async with dedup:
             pass
     return [record.getMessage() for record in caplog.records]
+
+
+async def _answer(*_: object) -> int:
+    return 200
 
 
 async def test_volatile_inbox_is_named_once(caplog):

@@ -357,6 +357,12 @@ def test_retry_after_no_time(after):
         Retry(after=after)
 
 
+def test_retry_with_a_time_for_a_reason():
+    """``Retry(60)`` would be run again at once, and its reason be a number."""
+    with pytest.raises(ConfigError, match=r"takes text, got 60; write Retry\(after=…\)"):
+        Retry(60)
+
+
 @in_virtual_time
 async def test_retry_after_overrides_the_back_off():
     """``Retry(after=…)`` says when."""

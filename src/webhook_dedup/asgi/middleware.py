@@ -17,6 +17,7 @@ from .responder import respond
 from .responses import StatusOnly
 from .scopes import BodyOnce, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
+from .unserved import warn_of_unserved
 
 __all__ = ["WebhookDedup"]
 
@@ -118,7 +119,7 @@ class WebhookDedup:
         """Start before the app does, drain before it stops."""
         self._warns_of_late_start = False
         self._outer_app = scope.get("app")
-        lifespan = _Lifespan(self.dedup, receive, send)
+        lifespan = _Lifespan(self.dedup, self._outer_app or self.app, receive, send)
         try:
             await lifespan.start()
             scope_state = scope.get("state")
@@ -143,8 +144,9 @@ class WebhookDedup:
 class _Lifespan:
     """The lifespan channel between the server and the app, with this middleware in between."""
 
-    def __init__(self, dedup: Dedup, receive: Receive, send: Send) -> None:
+    def __init__(self, dedup: Dedup, app: Any, receive: Receive, send: Send) -> None:
         self._dedup = dedup
+        self._app = app
         self._receive = receive
         self._send = send
         self._startup: Message | None = None
@@ -169,6 +171,8 @@ class _Lifespan:
 
     async def send(self, message: Message) -> None:
         self.answered = True
+        if message["type"] == "lifespan.startup.complete":  # an app may add routes until then
+            warn_of_unserved(self._app, self._dedup.sources)
         await self._send(message)
 
     async def stand_in(self) -> None:

@@ -43,7 +43,10 @@ def event_of(request: _HasScope) -> Event:
     """
     event: Event | None = request.scope.get(_EVENT)
     if event is None:
-        raise LookupError("this request was not accepted by WebhookDedup: no source matches it")
+        path = request.scope.get("path")
+        raise LookupError(
+            f"this request was not accepted by WebhookDedup: no source matches its path {path!r}"
+        )
     return event
 
 

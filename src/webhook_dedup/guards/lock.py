@@ -40,6 +40,9 @@ class OneAtATime:
         retry_after: After how long it is run again.
         lease: How long the lock lives if its holder goes silent.
 
+    Attributes:
+        needs_subject: Whether it relies on the subject that the preset knows.
+
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
     """
@@ -56,6 +59,7 @@ class OneAtATime:
     ) -> None:
         check_choice(busy, Busy, "busy")
         self._subjects = Subjects("lock", subject, name)
+        self.needs_subject = subject is None
         self._wait = seconds(wait, "wait", zero=True)
         self._busy = busy
         self._retry_after = seconds(retry_after, "retry_after")

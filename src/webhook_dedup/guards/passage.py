@@ -78,6 +78,8 @@ class Guards:
     """
 
     def __init__(self, guards: Iterable[Guard] = ()) -> None:
+        if not isinstance(guards, Iterable):
+            raise ConfigError(f"guards must be a list of guards, got {guards!r}")
         given = tuple(guards)
         for guard in given:
             if isinstance(guard, type) or not isinstance(guard, (PureGuard, StatefulGuard)):
@@ -101,6 +103,19 @@ class Guards:
             if skip is not None:
                 return skip
         return None
+
+    def need_subject(self, what: str) -> None:
+        """Refuse guards that tell events apart by a subject which events of ``what`` never have.
+
+        Raises:
+            ConfigError: There is such a guard.
+        """
+        for guard in self.stateful:
+            if getattr(guard, "needs_subject", False):
+                raise ConfigError(
+                    f"{type(guard).__name__}() would never act: events of {what} have no subject; "
+                    "write subject='data.thread_id', a JMESPath into their JSON, or a function"
+                )
 
     def around(self, passage: Passage, work: Work) -> Work:
         """Return ``work`` within the stateful guards, the first of them outermost."""

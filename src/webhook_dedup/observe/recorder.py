@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..contracts import Choosy
+from ..errors import ConfigError
 from .record import Kind, Record, about
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Recorder:
     """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self.observers = tuple(observers)
+        self.observers = tuple(map(_checked, observers))
         self._choosy = [
             each for each in self.observers if isinstance(each, Choosy) and callable(each.wants)
         ]
@@ -57,3 +58,12 @@ class Recorder:
             except Exception:
                 name = type(observer).__name__
                 logger.exception("observer %s failed on %s", name, record.kind.value)
+
+
+def _checked(observer: Observer) -> Observer:
+    if isinstance(observer, type) or not callable(getattr(observer, "record", None)):
+        raise ConfigError(
+            f"observers are objects with a record(record) method, such as PrometheusObserver(); "
+            f"got {observer!r}"
+        )
+    return observer

@@ -40,7 +40,7 @@ def open_store(url: str, **options: Any) -> Store:
         ConfigError: The scheme is unknown, or the URL does not fit its store.
         MissingExtra: The store's packages are not installed.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, _ = str(url).partition("://")
     if not separator:
         raise ConfigError(f"a store is named by a URL such as {_EXAMPLES}; got {url!r}")
     if scheme == "memory":

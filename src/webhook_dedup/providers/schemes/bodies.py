@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ...errors import SignatureError
 from ..parsed import Parsed
 from .digests import any_match, digest_looks, hmac_digest, is_digest, is_one_of
-from .keys import text_key
+from .keys import exact_key
 from .options import check_tolerance
 from .reading import form_fields, is_unix_time, json_body, utf8
 from .refusals import check_time, malformed, mismatch, missing
@@ -42,7 +42,7 @@ class MailgunSignature:
         check_tolerance(self.tolerance)
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:
         stamp, token, candidate = _proof(message)
@@ -83,7 +83,7 @@ class GraphClientState:
     """
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is sent
         for item in _notifications(json_body(message)):

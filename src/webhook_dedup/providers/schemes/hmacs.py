@@ -17,7 +17,7 @@ from .digests import (
     hmac_digest,
     is_digest,
 )
-from .keys import KEY_FORMATS, KeyFormat, text_key
+from .keys import KEY_FORMATS, KeyFormat, exact_key
 from .options import check_choice, check_header_name, check_tolerance
 from .reading import is_unix_time, signature_header, time_header
 from .refusals import check_time, malformed, mismatch
@@ -110,7 +110,7 @@ class TimestampedHmac:
         check_tolerance(self.tolerance)
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:
         stamp, candidates = self._items(signature_header(message, self.header))
@@ -172,7 +172,7 @@ class HeaderTimedHmac:
             raise ConfigError(f"template must hold {{time}} and {{body}}, got {self.template!r}")
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:
         sent = signature_header(message, self.header)

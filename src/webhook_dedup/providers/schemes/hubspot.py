@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from ...errors import ConfigError
 from ..parsed import Parsed
 from .digests import any_match, digest_looks, hmac_digest, is_digest
-from .keys import text_key
+from .keys import exact_key
 from .options import check_choice, check_tolerance
 from .reading import public_url, signature_header
 from .refusals import check_time, malformed, mismatch, missing
@@ -54,7 +54,7 @@ class HubSpotSignature:
         check_tolerance(self.tolerance)
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:
         if self._expects_v3(message):

@@ -14,6 +14,7 @@ __all__ = [
     "KEY_FORMATS",
     "KeyFormat",
     "base64_key",
+    "exact_key",
     "from_base64",
     "hex_key",
     "text_key",
@@ -24,7 +25,7 @@ KeyFormat = Literal["text", "hex", "base64"]
 
 
 def text_key(secret: str | bytes) -> bytes:
-    """Return a secret that is used as it stands, letter by letter."""
+    """Return a secret as bytes."""
     if not isinstance(secret, (str, bytes)):
         raise ConfigError(f"a secret is text or bytes, got {type(secret).__name__}")
     if not secret.strip():
@@ -33,6 +34,16 @@ def text_key(secret: str | bytes) -> bytes:
         return secret.encode() if isinstance(secret, str) else secret
     except UnicodeEncodeError:
         raise ConfigError("the secret is not UTF-8 text; give it as bytes") from None
+
+
+def exact_key(secret: str | bytes) -> bytes:
+    """Return a secret of which every character counts, so that one too many fails each delivery."""
+    if isinstance(secret, str) and secret.strip() not in ("", secret):
+        raise ConfigError(
+            "the secret begins or ends with white space, such as the line feed of the file it was "
+            "read from; strip() it, or give it as bytes if that belongs to it"
+        )
+    return text_key(secret)
 
 
 def text_of(secret: str | bytes, looks: str) -> str:
@@ -69,5 +80,5 @@ def from_base64(encoded: bytes, looks: str) -> bytes:
 
 
 KEY_FORMATS: Mapping[str, Callable[[str | bytes], bytes]] = MappingProxyType(
-    {"text": text_key, "hex": hex_key, "base64": base64_key}
+    {"text": exact_key, "hex": hex_key, "base64": base64_key}
 )

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from ..forms import Form
 from ..parsed import Parsed
 from .digests import any_match, digest_looks, hmac_digest, is_digest
-from .keys import text_key
+from .keys import exact_key
 from .reading import form_fields, is_urlencoded, public_url, signature_header
 from .refusals import malformed, mismatch
 
@@ -44,7 +44,7 @@ class TwilioSignature:
     header: str = "X-Twilio-Signature"
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)

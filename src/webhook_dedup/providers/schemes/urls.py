@@ -17,7 +17,7 @@ from .digests import (
     hmac_digest,
     is_digest,
 )
-from .keys import text_key
+from .keys import exact_key
 from .options import check_choice, check_header_name
 from .reading import form_fields, is_urlencoded, public_url, signature_header
 from .refusals import malformed, mismatch
@@ -47,7 +47,7 @@ class UrlHmac:
         check_choice("encoding", self.encoding, tuple(ENCODINGS))
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)
@@ -76,7 +76,7 @@ class MandrillSignature:
     header: str = "X-Mandrill-Signature"
 
     def load_secret(self, secret: str | bytes) -> bytes:
-        return text_key(secret)
+        return exact_key(secret)
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)
