@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -32,9 +31,11 @@ _SETTLED_WITHIN = 10.0
 async def run(url: str, steps: Sequence[Step], observers: Sequence[Observer]) -> None:
     """Serve an app with a store, take the steps, and note in each what came of it."""
     tally = _Tally()
+    dedup = _dedup(url, [tally, *observers])
+    app = _app(dedup)
     async with (
-        _dedup(url, [tally, *observers]) as dedup,
-        _serve(_app(dedup)) as base_url,
+        dedup,
+        _serve(app) as base_url,
         _connections(base_url, max(step.copies for step in steps)) as clients,
     ):
         for step in steps:
@@ -73,7 +74,7 @@ def _dedup(url: str, observers: Sequence[Observer]) -> Dedup:
     )
 
 
-def _app(dedup: Dedup) -> Starlette:
+def _app(dedup: Dedup) -> WebhookDedup:
     failed: set[str] = set()
 
     async def handle(request: Request) -> JSONResponse:
@@ -85,7 +86,7 @@ def _app(dedup: Dedup) -> Starlette:
         return JSONResponse({"handled": event.id})
 
     routes = [Route(f"/webhooks/{name}", handle, methods=["POST"]) for name in ("github", "stripe")]
-    return Starlette(routes=routes, middleware=[Middleware(WebhookDedup, dedup=dedup)])
+    return WebhookDedup(Starlette(routes=routes), dedup=dedup)
 
 
 async def _until_settled(tally: _Tally) -> None:
@@ -95,7 +96,7 @@ async def _until_settled(tally: _Tally) -> None:
 
 
 @asynccontextmanager
-async def _serve(app: Starlette) -> AsyncIterator[str]:
+async def _serve(app: WebhookDedup) -> AsyncIterator[str]:
     """Serve an app on a free loopback port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
     serving = asyncio.ensure_future(server.serve())
