@@ -75,7 +75,8 @@ class Retries:
 
     The wait before run ``n + 1`` is ``initial * factor ** (n - 1)`` seconds, at most ``maximum``,
     made up to ``jitter`` (a share of it) shorter at random so that failures do not come back in
-    step.
+    step. By default that is 15 runs within about three hours, so that what the handler needs may be
+    away for that long.
 
     Attributes:
         attempts: Runs in all, the first one included.
@@ -94,7 +95,7 @@ class Retries:
     def __init__(
         self,
         *,
-        attempts: int = 8,
+        attempts: int = 15,
         initial: Duration = 1.0,
         factor: float = 2.0,
         maximum: Duration = 3600.0,

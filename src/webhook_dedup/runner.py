@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -29,6 +30,8 @@ logger = logging.getLogger("webhook_dedup")
 POLL = 1.0
 TAKE_AT_ONCE = 64
 LAST_WORDS = 1.0
+SUSPICIOUS = 2  # runs that did not end
+ALONE_WAIT = 0.5
 UNKNOWN_SOURCE_WAIT = 60.0
 
 
@@ -66,6 +69,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
+        self._suspect: asyncio.Future[None] | None = None  # the end of the one that is run
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._ending = False
         self._tools = Tools(
@@ -104,6 +108,16 @@ class Runner:
         try:
             await self._inbox.put(item)
         except StoreError as exc:
+            source, event_id = item.delivery.source, item.event_id or None
+            self._record(
+                Record(
+                    Kind.STORE_ERROR,
+                    source,
+                    event_id=event_id,
+                    delivery_id=item.id,
+                    detail=f"{self._inbox.inbox.name}: {exc}",
+                )
+            )
             raise RejectedDelivery(
                 503, "inbox_unavailable", "the delivery could not be recorded", retry_after=5.0
             ) from exc
@@ -203,6 +217,7 @@ class Runner:
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)
         items = await self._inbox.take(free) if free > 0 else ()
+        waits = itertools.count(1)
         for item in items:
             try:
                 job = self._jobs(item)
@@ -212,15 +227,23 @@ class Runner:
                 logger.exception("inbox item %s cannot be run", item.id)
                 self._spawn(self._set_aside(item, f"it cannot be run: {exc!r}"))
             else:
-                self.run(item, job)
+                if not _is_suspect(item, job):
+                    self.run(item, job)
+                elif self._suspect is None or self._suspect.done():
+                    self._suspect = self.run(item, job)
+                else:
+                    self._spawn(self._put_off(item, ALONE_WAIT * next(waits)))
         return len(items)
+
+    async def _put_off(self, item: Item, wait: float) -> None:
+        with contextlib.suppress(StoreError):
+            await self._inbox.inbox.defer(item, wait)
 
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
         if not item.deferred:
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
-        with contextlib.suppress(StoreError):
-            await self._inbox.inbox.defer(item, UNKNOWN_SOURCE_WAIT)
+        await self._put_off(item, UNKNOWN_SOURCE_WAIT)
 
     async def _set_aside(self, item: Item, why: str) -> None:
         """Bury an item whose event cannot be told. If that fails it will come due again."""
@@ -233,3 +256,14 @@ class Runner:
         if buried:
             source = item.delivery.source
             self._record(Record(Kind.BURIED, source, delivery_id=item.id, detail=why))
+
+
+def _is_suspect(item: Item, job: Job) -> bool:
+    """Whether an item may be what ends its process: runs of it began and never ended.
+
+    Suspects are run one at a time. All that were cut off together come due together as well, and
+    one that kills its process would else take the others along until their attempts are used up.
+    """
+    cut_off = item.attempts - len(item.history)
+    left = job.policy.retries.attempts - item.attempts
+    return left > 0 and (cut_off >= SUSPICIOUS or (cut_off > 0 and left == 1))

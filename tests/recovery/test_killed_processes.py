@@ -7,6 +7,7 @@ import json
 import uuid
 from collections import Counter
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import httpx
 from httpx import HTTPError
@@ -23,8 +24,8 @@ def runs(server: Life) -> Counter:
     return Counter(line["id"] for line in server.of(run="began"))
 
 
-def deliver(server: Life, event: str) -> int:
-    body = json.dumps({"id": event}).encode()
+def deliver(server: Life, event: str, **more: str) -> int:
+    body = json.dumps({"id": event, **more}).encode()
     url = f"http://{HOST}:{server.port}/hook"
     return httpx.post(url, content=body, headers=signed(body), timeout=10).status_code
 
@@ -56,6 +57,32 @@ def test_killed_inside_a_handler(store, tmp_path):
     assert [event for event, count in counts.items() if count > 2] == []
     doubled = [event for event, count in counts.items() if count == 2]
     assert len(doubled) <= 1, "only the event whose handler was cut off may run again"
+
+
+async def test_event_that_kills_its_process_takes_no_other_along(store, tmp_path):
+    """What was cut off together comes due together; only the culprit uses up its attempts."""
+    tag = uuid.uuid4().hex
+    poison, sound = f"{tag}-poison", [f"{tag}-sound-{number}" for number in range(5)]
+    server = Life(tmp_path, store=store, die_at=f"event:{poison}", gates=tmp_path)
+    with server:
+        for event in sound:
+            assert await asyncio.to_thread(deliver, server, event, wait="all inside") == 200
+        inside = lambda: len(server.of(run="waits")) == len(sound)  # noqa: E731 - said once
+        await asyncio.to_thread(wait_until, inside, what="all inside")
+        with suppress(HTTPError):
+            await asyncio.to_thread(deliver, server, poison)
+        await asyncio.to_thread(server.process.wait, 20)
+    (tmp_path / "all inside").touch()
+
+    buried, ended = partial(server.of, kind="buried"), partial(server.of, kind="succeeded")
+    with ExitStack() as stack:
+        stack.push(server)
+        while len(buried()) + len(ended()) <= len(sound):
+            if server.process.poll() is not None:
+                server.launch()
+            await asyncio.sleep(0.05)
+    assert [line["event_id"] for line in buried()] == [poison]
+    assert {line["event_id"] for line in ended()} == set(sound)
 
 
 async def test_event_that_kills_its_process_is_buried(store, tmp_path):
