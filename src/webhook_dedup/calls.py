@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from . import endpoint
 from .dedup import Dedup
 from .engine import Run, call
 from .errors import (
@@ -18,9 +17,7 @@ from .errors import (
     Discard,
     InProgress,
     LeaseLost,
-    OverBudget,
     RejectedDelivery,
-    Retry,
     Skipped,
     StoreError,
     WebhookDedupError,
@@ -37,7 +34,6 @@ from .verdict import Ending, judge
 __all__ = ["Once", "by_expression", "by_key"]
 
 SETTLE_PATIENCE = 5.0
-RETRY_AFTER = 5.0
 
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
@@ -80,7 +76,8 @@ class Once:
     """A function that runs once per event.
 
     A function that has a Starlette or FastAPI request among its arguments is an endpoint: what
-    does not run is answered with a response, and what ran is judged by its status.
+    does not run is answered with a response, what ran is judged by its status, and what ran and
+    raised is told to the framework by an exception.
 
     Args:
         function: What runs.
@@ -107,25 +104,34 @@ class Once:
     async def __call__(self, dedup: Dedup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Identify the call and run the function, or answer for it."""
         policy = self._policy or dedup.policy
-        request = _request_among(args, kwargs)
-        answer, status_of = (_return, _no_status) if request is None else (_respond, _status_of)
+        request = endpoint.request_among(args, kwargs)
+        status_of = _no_status if request is None else endpoint.status_of
+        began = False
+
+        async def work() -> Any:
+            nonlocal began
+            began = True
+            return await call(self._function, *args, **kwargs)
+
         try:
             event_id, body = await self._find(request, args, kwargs)
             event = self._event(event_id, body, policy)
-            work: Work = functools.partial(call, self._function, *args, **kwargs)
             data = _data(body, request, args) if self._guards else None
             passage = Passage(event, data, dedup.engine, dedup.record, status_of)
             self._refuse_by_itself(passage)
-            work = self._guards.around(passage, work)
-            return await _Call(dedup, policy, event, status_of).run(work)
-        except RejectedDelivery as exc:
-            reason, detail, status = exc.code, exc.detail, exc.status
-            dedup.record(
-                Record(Kind.REJECTED, self._name, reason=reason, detail=detail, status=status)
-            )
-            return answer(exc)
-        except (WebhookDedupError, TimeoutError) as exc:
-            return answer(exc)
+            guarded = self._guards.around(passage, work)
+            return await _Call(dedup, policy, event, status_of).run(guarded)
+        except WebhookDedupError as exc:
+            if isinstance(exc, RejectedDelivery) and not began:
+                dedup.record(self._rejection(exc))
+            if request is None:
+                return _return(exc)
+            return endpoint.fail(exc) if began else endpoint.answer(exc)
+
+    def _rejection(self, exc: RejectedDelivery) -> Record:
+        return Record(
+            Kind.REJECTED, self._name, reason=exc.code, detail=exc.detail, status=exc.status
+        )
 
     def _refuse_by_itself(self, passage: Passage) -> None:
         skip = self._guards.skips(passage.event, passage.data)
@@ -225,13 +231,6 @@ class _Call:
         self.dedup.record.about(kind, self.event, **fields)
 
 
-def _request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    for value in (*args, *kwargs.values()):
-        if isinstance(getattr(value, "scope", None), dict) and hasattr(value, "body"):
-            return value
-    return None
-
-
 def _data(body: bytes | None, request: Any, args: tuple[Any, ...]) -> Any:
     """Return what guards look at: the JSON of a request, or a function's first argument."""
     if request is not None and body is not None:
@@ -243,43 +242,7 @@ def _no_status(_: Any) -> None:
     return None
 
 
-def _status_of(response: Any) -> int | None:
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def _return(reason: Exception) -> None:
-    """Answer a call: there is nothing to return for an event that is done."""
+def _return(reason: WebhookDedupError) -> None:
+    """Answer the call of a plain function: there is nothing to return for an event that is done."""
     if not isinstance(reason, (AlreadyDone, Discard)):
         raise reason
-
-
-def _respond(reason: Exception) -> Any:
-    """Answer a request in place of its endpoint."""
-    if isinstance(reason, AlreadyDone):
-        return _response(200, {"received": True, "duplicate": True})
-    if isinstance(reason, Discard):
-        return _response(200, {"received": True})
-    if isinstance(reason, RejectedDelivery):
-        return _refusal(reason.status, reason.code, reason.detail, reason.retry_after)
-    if isinstance(reason, InProgress):
-        return _refusal(503, "in_flight", "this event is being handled", reason.retry_after)
-    if isinstance(reason, OverBudget):
-        return _refusal(503, "over_budget", str(reason), RETRY_AFTER)
-    if isinstance(reason, (Retry, LeaseLost, StoreError, TimeoutError)):
-        after = reason.after if isinstance(reason, Retry) else None
-        return _refusal(503, "not_handled", "the event was not handled", after or RETRY_AFTER)
-    raise reason
-
-
-def _refusal(status: int, code: str, detail: str, retry_after: float | None) -> Any:
-    headers = {} if retry_after is None else {"retry-after": str(max(1, math.ceil(retry_after)))}
-    return _response(status, {"error": code, "detail": detail}, headers)
-
-
-def _response(
-    status: int, content: dict[str, object], headers: dict[str, str] | None = None
-) -> Any:
-    from starlette.responses import JSONResponse  # noqa: PLC0415 - only endpoints need Starlette
-
-    return JSONResponse(content, status, headers)

@@ -65,9 +65,12 @@ def deduplicate(
 
     - First call: the function runs under a claim. If it raises, the claim is released and the
       exception goes on to the caller; otherwise the event is remembered for the policy's TTL.
-      A response of an endpoint that is no 2xx releases it too.
+      A response of an endpoint that is no 2xx releases it too. Out of an endpoint what this
+      library raises, :class:`Retry` for example, goes on as an ``HTTPException`` with status 503.
     - The event is done: nothing runs and ``None`` is returned; an endpoint answers 200
-      ``{"received": true, "duplicate": true}``. So does an event that raised :class:`Discard`.
+      ``{"received": true, "duplicate": true}``.
+    - The function raised :class:`Discard`: the event is done and ``None`` is returned; an endpoint
+      goes on with an ``HTTPException`` with status 200, so that what it wrote is rolled back.
     - Another caller is inside: :class:`InProgress` is raised, to be tried again; an endpoint
       answers 503 with ``Retry-After``.
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .coalesce import Coalescer
-from .errors import LeaseLost, StoreError
+from .errors import HandlerTimeout, LeaseLost, StoreError
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.record import Kind
@@ -34,7 +34,7 @@ class Run(Struct):
     Attributes:
         value: What the handler returned, when ``error`` is ``None``.
         error: What it raised; :class:`LeaseLost` when it was cancelled because its claim was lost,
-            ``TimeoutError`` when it was cancelled because it took too long.
+            :class:`HandlerTimeout` when it was cancelled because it took too long.
         duration: Seconds it ran.
         cancelled: The caller was cancelled meanwhile. It must settle the claim by what ``error``
             says, as always, and then raise ``CancelledError``. Without a task of its own a run
@@ -176,7 +176,7 @@ class Engine:
         if error is not None and lost:
             error = LeaseLost("the claim ran out while its handler was running")
         elif error is not None and cut.late:
-            error = TimeoutError("the handler took longer than its handler_timeout")
+            error = HandlerTimeout("the handler took longer than its handler_timeout")
         else:
             cancelled = isinstance(error, asyncio.CancelledError)
         return Run(value, error, duration, cancelled, lost)

@@ -18,6 +18,7 @@
     ├── IdempotencyMismatch                    the key came before with another request
     ├── UnstorableResult        (TypeError)    the result cannot be given to later callers
     ├── LeaseLost                              the claim ran out while its handler was running
+    ├── HandlerTimeout          (TimeoutError) it took longer than its ``handler_timeout``
     ├── Retry                                  raised by a handler: run me again later
     └── Discard                                raised by a handler: never run this again
         └── Skipped                            a guard decided that there is nothing to run
@@ -32,6 +33,7 @@ __all__ = [
     "AlreadyDone",
     "ConfigError",
     "Discard",
+    "HandlerTimeout",
     "IdempotencyMismatch",
     "InProgress",
     "LeaseLost",
@@ -163,6 +165,10 @@ class UnstorableResult(WebhookDedupError, TypeError):
 
 class LeaseLost(WebhookDedupError):
     """The claim was lost while its handler was running, and the handler was cancelled."""
+
+
+class HandlerTimeout(WebhookDedupError, TimeoutError):
+    """The handler took longer than its ``handler_timeout``, and was cancelled."""
 
 
 class Retry(WebhookDedupError):

@@ -18,12 +18,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from webhook_dedup import Dedup, Discard, InProgress, Policy, Retry, deduplicate
+from webhook_dedup import (
+    AlreadyDone,
+    Dedup,
+    Discard,
+    InProgress,
+    Policy,
+    Retry,
+    StoreUnavailable,
+    deduplicate,
+)
+from webhook_dedup.errors import LeaseLost, OverBudget, RejectedDelivery
+from webhook_dedup.guards import Check
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
 
 from ..asgi.kit import TestClient
 from .kit import CueStore, Records, eventually
+from .virtual import LoopClock, in_virtual_time
 
 DONE = {"received": True, "duplicate": True}
 
@@ -37,7 +49,7 @@ class Endpoint:
 
     def __init__(self, event_id: Any = "id", **options: Any) -> None:
         self.records = Records()
-        self.store = CueStore()
+        self.store = CueStore(clock=options.pop("clock", None))
         self.outcomes: list[Any] = []
         self.bodies: list[bytes] = []
         dedup = Dedup(self.store, observers=[self.records], policy=options.pop("policy", None))
@@ -103,7 +115,11 @@ async def test_copy_of_a_running_event_is_asked_to_come_again():
         (ValueError("broken"), 500),
         (Retry("later", after=7), 503),
         (InProgress("k", 3), 503),
-        (TimeoutError(), 503),
+        (StoreUnavailable("away"), 503),
+        (OverBudget("spent"), 503),
+        (LeaseLost("a lock ran out"), 503),
+        (RejectedDelivery(409, "stale", "the order is closed"), 409),
+        (TimeoutError("a call of mine"), 500),
     ],
     ids=lambda value: getattr(value, "status_code", None) or type(value).__name__,
 )
@@ -135,13 +151,14 @@ async def test_success_of_any_kind_is_remembered(status):
     assert (await endpoint.post()).json() == DONE
 
 
-async def test_discarded_event_is_acknowledged_and_remembered():
-    """``Discard`` answers 200, so that the sender stops."""
+@pytest.mark.parametrize("outcome", [Discard("not ours"), AlreadyDone("k")])
+async def test_discarded_event_is_acknowledged_and_remembered(outcome):
+    """``Discard`` answers 200, so that the sender stops; its reason is not the sender's."""
     endpoint = Endpoint()
-    endpoint.outcomes = [Discard("not ours")]
+    endpoint.outcomes = [outcome]
 
     first = await endpoint.post()
-    assert (first.status_code, first.json()) == (200, {"received": True})
+    assert (first.status_code, first.text) == (200, "received")
     assert (await endpoint.post()).json() == DONE
     assert len(endpoint.bodies) == 1
 
@@ -236,6 +253,24 @@ async def test_streamed_response_goes_through():
     endpoint = Endpoint()
     endpoint.outcomes = [StreamingResponse(chunks())]
     assert (await endpoint.post()).text == "ab"
+
+
+@in_virtual_time
+async def test_time_out_asks_the_sender_to_come_again():
+    """An endpoint that took longer than its ``handler_timeout`` is answered with 503."""
+    endpoint = Endpoint(policy=Policy(handler_timeout=5), clock=LoopClock())
+    endpoint.outcomes = [asyncio.Event()]
+
+    assert (await endpoint.post()).status_code == 503
+    assert (await endpoint.post()).text == "handled"
+
+
+async def test_guard_that_skips_is_answered_in_place_of_the_endpoint():
+    """Nothing ran, so there is nothing to roll back."""
+    endpoint = Endpoint(guards=[Check(lambda event, data: True)])
+
+    assert (await endpoint.post()).json() == {"received": True}
+    assert endpoint.bodies == []
 
 
 async def test_function_without_a_request_is_told_so():

@@ -1,0 +1,91 @@
+"""A function that answers requests: which one it is given, and what the sender is told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+from .errors import (
+    AlreadyDone,
+    Discard,
+    HandlerTimeout,
+    InProgress,
+    LeaseLost,
+    OverBudget,
+    RejectedDelivery,
+    Retry,
+    StoreError,
+    WebhookDedupError,
+)
+
+__all__ = ["answer", "fail", "request_among", "status_of"]
+
+RETRY_AFTER = 5.0
+
+
+def request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the Starlette or FastAPI request among the arguments of a call, if there is one."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(getattr(value, "scope", None), dict) and hasattr(value, "body"):
+            return value
+    return None
+
+
+def status_of(response: Any) -> int | None:
+    """Return the status of what an endpoint returned, if it is a response."""
+    status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def answer(reason: WebhookDedupError) -> Any:
+    """Return the response to a request whose endpoint did not run."""
+    from starlette.responses import JSONResponse  # noqa: PLC0415 - only endpoints need Starlette
+
+    if isinstance(reason, AlreadyDone):
+        return JSONResponse({"received": True, "duplicate": True})
+    if isinstance(reason, Discard):
+        return JSONResponse({"received": True})
+    refusal = _refusal(reason)
+    content = {"error": refusal.code, "detail": refusal.detail}
+    return JSONResponse(content, refusal.status, _headers(refusal))
+
+
+def fail(reason: WebhookDedupError) -> NoReturn:
+    """Raise what tells the framework of an endpoint that ran and raised, and the sender by it.
+
+    A response that is returned would have the framework commit what its dependencies opened, and
+    run background tasks.
+    """
+    from starlette.exceptions import HTTPException  # noqa: PLC0415 - only endpoints need Starlette
+
+    if isinstance(reason, (AlreadyDone, Discard)):
+        raise HTTPException(200, "received") from reason
+    refusal = _refusal(reason)
+    raise HTTPException(refusal.status, refusal.detail, _headers(refusal)) from reason
+
+
+def _refusal(reason: WebhookDedupError) -> RejectedDelivery:
+    """Return what the sender is told of an event that is not done.
+
+    Raises:
+        WebhookDedupError: The reason itself, which is for the developer.
+    """
+    if isinstance(reason, RejectedDelivery):
+        return reason
+    if isinstance(reason, InProgress):
+        return _later("in_flight", "this event is being handled", reason.retry_after)
+    if isinstance(reason, OverBudget):
+        return _later("over_budget", str(reason))
+    if isinstance(reason, (Retry, LeaseLost, HandlerTimeout, StoreError)):
+        after = reason.after if isinstance(reason, Retry) else None
+        return _later("not_handled", "the event was not handled", after)
+    raise reason
+
+
+def _later(code: str, detail: str, after: float | None = None) -> RejectedDelivery:
+    return RejectedDelivery(503, code, detail, retry_after=after or RETRY_AFTER)
+
+
+def _headers(refusal: RejectedDelivery) -> dict[str, str]:
+    after = refusal.retry_after
+    return {} if after is None else {"retry-after": str(max(1, math.ceil(after)))}
