@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from . import endpoint
+from .consumed import BodyGone, Consumed, read
 from .dedup import Dedup
 from .engine import Run, call
 from .errors import (
@@ -40,34 +41,26 @@ _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
 Work = Callable[[], Awaitable[Any]]
 
-Find = Callable[[Any, tuple[Any, ...], dict[str, Any]], Awaitable[tuple[str | None, bytes | None]]]
-"""Takes a call's request, if it has one, and arguments; finds its event id and its body."""
+Find = Callable[[Parsed | None, tuple[Any, ...], dict[str, Any]], str | None]
+"""Takes a call's request, if it has one, and arguments; finds its event id."""
 
 
 def by_key(key: Callable[..., object]) -> Find:
     """Find the event id with a function of the call's arguments."""
-
-    async def find(
-        request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[str | None, bytes | None]:
-        body = None if request is None else await request.body()
-        return event_id_of(key(*args, **kwargs)), body
-
-    return find
+    return lambda _, args, kwargs: event_id_of(key(*args, **kwargs))
 
 
 def by_expression(expression: Expression) -> Find:
     """Find the event id in the call's request."""
     extract = compile_extractor(expression)
 
-    async def find(request: Any, *_: Any) -> tuple[str | None, bytes | None]:
+    def find(request: Parsed | None, *_: Any) -> str | None:
         if request is None:
             raise ConfigError(
                 "@deduplicate(event_id=…) reads the request, and none is among the arguments: "
                 "declare 'request: Request', or use key=… on a function"
             )
-        body = await request.body()
-        return extract(Parsed(request.scope["headers"], body, method=request.method)), body
+        return extract(request)
 
     return find
 
@@ -114,13 +107,15 @@ class Once:
             return await call(self._function, *args, **kwargs)
 
         try:
-            event_id, body = await self._find(request, args, kwargs)
-            event = self._event(event_id, body, policy)
-            data = _data(body, request, args) if self._guards else None
+            parsed = None if request is None else await read(request)
+            event = self._event(self._find(parsed, args, kwargs), parsed, policy)
+            data = _data(parsed, args) if self._guards else None
             passage = Passage(event, data, dedup.engine, dedup.record, status_of)
             self._refuse_by_itself(passage)
             guarded = self._guards.around(passage, work)
             return await _Call(dedup, policy, event, status_of).run(guarded)
+        except BodyGone as exc:
+            raise ConfigError(exc.detail) from exc
         except WebhookDedupError as exc:
             if isinstance(exc, RejectedDelivery) and not began:
                 dedup.record(self._rejection(exc))
@@ -140,7 +135,8 @@ class Once:
             passage.record.about(Kind.SKIPPED, passage.event, reason=reason, detail=detail)
             raise Skipped(reason, detail)
 
-    def _event(self, event_id: str | None, body: bytes | None, policy: Policy) -> Event:
+    def _event(self, event_id: str | None, parsed: Parsed | None, policy: Policy) -> Event:
+        body = _body(parsed, event_id, policy)
         if event_id is None:
             event_id = stand_in_id(body, policy)
         return Event(
@@ -231,10 +227,17 @@ class _Call:
         self.dedup.record.about(kind, self.event, **fields)
 
 
-def _data(body: bytes | None, request: Any, args: tuple[Any, ...]) -> Any:
+def _body(parsed: Parsed | None, event_id: str | None, policy: Policy) -> bytes | None:
+    """Return the body of a call's request; one that is gone is missed only where it is needed."""
+    hashed = event_id is None and policy.on_missing_id == "hash_body"
+    spared = isinstance(parsed, Consumed) and not hashed and policy.on_mismatch != "reject"
+    return None if parsed is None or spared else parsed.body
+
+
+def _data(parsed: Parsed | None, args: tuple[Any, ...]) -> Any:
     """Return what guards look at: the JSON of a request, or a function's first argument."""
-    if request is not None and body is not None:
-        return data_of(Parsed(request.scope["headers"], body, method=request.method))
+    if parsed is not None:
+        return data_of(parsed)
     return args[0] if args else None
 
 

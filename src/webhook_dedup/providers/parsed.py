@@ -47,7 +47,7 @@ class Parsed:
         query: The raw query string, for handshakes that ask in it.
     """
 
-    __slots__ = ("_by_name", "_form", "_json", "_url", "body", "headers", "method", "query")
+    __slots__ = ("_body", "_by_name", "_form", "_json", "_url", "headers", "method", "query")
 
     def __init__(
         self,
@@ -59,13 +59,18 @@ class Parsed:
         query: bytes = b"",
     ) -> None:
         self.headers = headers
-        self.body = body
+        self._body = body
         self.method = method
         self._url = url
         self.query = query
         self._by_name: dict[bytes, list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The exact bytes."""
+        return self._body
 
     @property
     def url(self) -> str | None:
