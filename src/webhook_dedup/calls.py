@@ -37,7 +37,8 @@ __all__ = ["Once", "by_expression", "by_key"]
 SETTLE_PATIENCE = 5.0
 
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
-
+# An odd id that JSON can hold may be the sender's mistake, any other is the program's.
+_SENT = (str, int, float, list, dict, type(None))
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -46,8 +47,27 @@ Find = Callable[[Parsed | None, tuple[Any, ...], dict[str, Any]], str | None]
 
 
 def by_key(key: Callable[..., object]) -> Find:
-    """Find the event id with a function of the call's arguments."""
-    return lambda _, args, kwargs: event_id_of(key(*args, **kwargs))
+    """Find the event id with a function of the call's arguments.
+
+    Raises:
+        ConfigError: It is no function.
+    """
+    if not callable(key):
+        raise ConfigError(
+            f"@deduplicate(key=…) takes a function of the arguments, got {key!a}; "
+            "event_id=… names a field of an endpoint's request"
+        )
+
+    def find(_: Parsed | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        found = key(*args, **kwargs)
+        if not isinstance(found, _SENT):
+            raise ConfigError(
+                f"@deduplicate needs a key=… that returns text or an integer, got {found!a}; "
+                "write for example key=lambda order: str(order.id)"
+            )
+        return event_id_of(found)
+
+    return find
 
 
 def by_expression(expression: Expression) -> Find:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -249,13 +250,22 @@ async def test_missing_id_may_be_run_without_deduplication():
     assert once.store.calls == []
 
 
-@pytest.mark.parametrize("value", [True, 1.5, ["a"], {"a": 1}, b"bytes", "x" * 1_000_001])
+@pytest.mark.parametrize("value", [True, 1.5, ["a"], {"a": 1}, "x" * 1_000_001])
 async def test_odd_ids_are_refused_by_name(value):
     """An id that is no text or integer, or endless, is an error, never a run."""
     once = Once()
     with pytest.raises(RejectedDelivery, match="event id must"):
         await once.handle({"id": value})
     assert once.runs == []
+
+
+@pytest.mark.parametrize("value", [uuid.uuid4(), b"bytes", ("a", "b"), object()])
+async def test_ids_that_no_sender_can_send_are_the_programs_mistake(value):
+    """A key function that returns something else is told what to write, not its caller."""
+    once = Once()
+    with pytest.raises(ConfigError, match=r"text or an integer, got .*; write .*str\(order\.id\)"):
+        await once.handle({"id": value})
+    assert (once.runs, once.records.all) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -413,6 +423,7 @@ async def test_completion_taken_over_by_another_is_recorded_as_lease_lost():
     [
         ({}, "either key=… or event_id=…"),
         ({"key": the_id, "event_id": "id"}, "either key=… or event_id=…"),
+        ({"key": "id"}, "takes a function of the arguments, got 'id'; event_id="),
         ({"event_id": "header:"}, "header"),
         ({"event_id": "a.[["}, "JMESPath"),
     ],

@@ -375,6 +375,13 @@ def test_sync(tmp_path):
     assert [create.sync("a"), create.sync("a"), create.sync("b")] == [Order(1), Order(1), Order(2)]
 
 
+@pytest.mark.parametrize("options", [{"key": "id"}, {"key": by_id, "fingerprint": "id"}])
+def test_options_that_are_no_functions_are_refused(options):
+    """A mistake shows when decorating, by name."""
+    with pytest.raises(ConfigError, match=r"=…\) takes a function of the arguments, got 'id'"):
+        idempotent("memory://", **options)
+
+
 def test_stores_without_results_are_refused():
     """A store that keeps no results cannot do this, and the error names one that can."""
     with pytest.raises(MissingPower, match=r"remembers result; bloom"):

@@ -85,7 +85,7 @@ def idempotent(
         ConfigError: Something does not fit; the message says what to write instead.
         MissingPower: The store does not keep results.
     """
-    _check(store, fingerprint)
+    _check(store, key, fingerprint)
     waits = seconds(wait, "wait", zero=True)
     lasting = seconds(lease, "lease"), seconds(ttl, "ttl")
 
@@ -118,7 +118,13 @@ def idempotent(
     return decorate
 
 
-def _check(store: Dedup | Store | str, fingerprint: object) -> None:
+def _check(store: Dedup | Store | str, key: object, fingerprint: object) -> None:
+    functions = {"key": key} if fingerprint is None else {"key": key, "fingerprint": fingerprint}
+    for name, given in functions.items():
+        if not callable(given):
+            raise ConfigError(
+                f"@idempotent({name}=…) takes a function of the arguments, got {given!a}"
+            )
     dedup = store if isinstance(store, Dedup) else Dedup(store)
     need(dedup.store, Remembers.RESULT, "@idempotent")
     if fingerprint is not None:
