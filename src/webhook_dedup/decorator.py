@@ -34,8 +34,9 @@ class Deduplicated(Protocol[P]):
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Do the same from code without an event loop, and block until it has ended.
 
-        The store then lives on an event loop in a thread of its own, so within one process call a
-        function either here or from async code.
+        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
+        from any other thread. Every other store then lives on an event loop in a thread of its own,
+        so within one process call a function either here or from async code.
         """
 
 

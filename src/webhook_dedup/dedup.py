@@ -107,6 +107,7 @@ class Dedup:
         self._seen_size = seen_cache
         self._perform: Perform = _no_app
         self._residence: Residence | None = None
+        self._home: Residence | None = None  # kept while it drains
         self._starting: asyncio.Task[None] | None = None
         self._used = False
         self._works = work
@@ -134,6 +135,12 @@ class Dedup:
     def running(self) -> bool:
         """Whether it is started on the present event loop."""
         return self._residence is not None and self._residence.here
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it runs on until it has drained, ``None`` where none is running."""
+        home = self._home
+        return home.loop if home is not None and home.alive else None
 
     async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
         await self.start()
@@ -208,7 +215,7 @@ class Dedup:
                 "its middleware with its first request; app.mount(path, WebhookDedup(mounted_app, "
                 "dedup=dedup)) does it at once"
             )
-        self._residence = Residence()
+        self._residence = self._home = Residence()
 
     def _runner(self) -> Runner:
         worker = AT_WORK.get()
@@ -222,7 +229,7 @@ class Dedup:
         """Let running handlers end, cancel and release what does not, close what was opened."""
         if not self.running:
             return
-        self._residence = None
+        home, self._residence = self._residence, None
         # Taken along, because it may be started again while it drains.
         store, inbox, engine, runner = self.store, self.inbox, self.engine, self.runner
         ends_at = monotonic() + self.policy.drain_timeout
@@ -230,6 +237,8 @@ class Dedup:
             await runner.drain(self.policy.drain_timeout)
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
+            if self._home is home:
+                self._home = None
             await self._close(store, inbox)
             await end_lives(self.record.observers)
         if isinstance(inbox, MemoryInbox) and len(inbox):

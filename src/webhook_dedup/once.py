@@ -138,7 +138,8 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         """Do the same as a plain context manager, for a Celery task or a Flask view.
 
         A thread cannot be cancelled: a block whose lease is lost runs on, and the loss is recorded.
-        The store lives on an event loop in a thread of its own.
+        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
+        from any other thread; every other store lives on an event loop in a thread of its own.
         """
         return _Door(store, key, lease, ttl, scope).blocking()
 

@@ -76,7 +76,10 @@ async def _stopper(dedups: _Dedups) -> AsyncGenerator[None, None]:
 
 
 def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable[T]]) -> T:
-    """Run ``work`` on this process's background event loop and block until it has ended.
+    """Run ``work`` on another thread's event loop and block until it has ended.
+
+    That is the loop a :class:`Dedup` runs on, the server's if the middleware started it; for
+    anything else it is this process's background loop.
 
     Raises:
         RuntimeError: The caller is on that loop, which would wait for itself for ever.
@@ -85,13 +88,13 @@ def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable
     async def run() -> T:
         return await work(await shared(store))
 
-    portal = _portal()
-    if asyncio._get_running_loop() is portal:  # noqa: SLF001 - documented, and None without a loop
+    loop = (store.loop if isinstance(store, Dedup) else None) or _portal()
+    if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and None without a loop
         raise RuntimeError(
-            "a function that .sync(…) runs is on an event loop, where nothing may block: await the "
-            "async form in it, such as 'async with once(…)', or make it a plain def"
+            ".sync(…) was called on the event loop that it would wait for: await the async form "
+            "there, such as 'async with once(…)', or make the function that calls it a plain def"
         )
-    future = asyncio.run_coroutine_threadsafe(run(), portal)
+    future = asyncio.run_coroutine_threadsafe(run(), loop)
     try:
         return future.result()
     except BaseException:  # a time limit of the caller's worker, for example

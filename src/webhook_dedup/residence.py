@@ -25,8 +25,8 @@ class Residence:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop runs."""
-        return self.loop.is_running()
+        """Whether the loop runs, and in this process: a forked child inherits no threads."""
+        return self._process is _process and self.loop.is_running()
 
     @property
     def here(self) -> bool:

@@ -32,7 +32,8 @@ class Idempotent(Protocol[P]):
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Do the same from code without an event loop, and block until it has ended.
 
-        The store then lives on an event loop in a thread of its own.
+        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
+        from any other thread; every other store lives on an event loop in a thread of its own.
         """
 
 
