@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, Protocol, cast
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .calls import Once, by_expression, by_key
 from .contracts import Store
+from .decorated import Decorated, decorated
 from .dedup import Dedup, need
 from .errors import ConfigError
 from .guards import Guard, Guards
 from .model import Remembers
 from .policy import Policy
-from .portal import call_in_portal, shared
 from .providers import Expression
 
-__all__ = ["Deduplicated", "deduplicate"]
+__all__ = ["deduplicate"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 _KeyFunction = Callable[..., object]
 
 
-class Deduplicated(Protocol[P]):
-    """A function under :func:`deduplicate`."""
+class _Decorator(Protocol):
+    """Keeps what a function takes, and returns ``None`` beside what it returns."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run it for a new event; return ``None`` for one that is done."""
-
-    def sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Do the same from code without an event loop, and block until it has ended.
-
-        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
-        from any other thread. Every other store then lives on an event loop in a thread of its own,
-        so within one process call a function either here or from async code.
-        """
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[T]], /) -> Decorated[P, T | None]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> Decorated[P, T | None]: ...
 
 
 def deduplicate(
@@ -48,7 +40,7 @@ def deduplicate(
     scope: str | None = None,
     policy: Policy | None = None,
     guards: Iterable[Guard] = (),
-) -> Callable[[Callable[P, Any]], Deduplicated[P]]:
+) -> _Decorator:
     """Make a function run once per event.
 
     On a Starlette or FastAPI endpoint that has the request among its arguments give ``event_id``,
@@ -97,20 +89,9 @@ def deduplicate(
     _check(store, policy)
     checked = Guards(guards)
 
-    def decorate(function: Callable[P, Any]) -> Deduplicated[P]:
+    def decorate(function: Callable[..., Any]) -> Any:
         name = scope or f"{function.__module__}.{function.__qualname__}"
-        once = Once(function, name, policy, find, checked)
-
-        @functools.wraps(function)
-        async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await once(await shared(store), args, kwargs)
-
-        def sync(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return call_in_portal(store, lambda dedup: once(dedup, args, kwargs))
-
-        run.sync = sync  # type: ignore[attr-defined]
-        _keep_signature(run, function)
-        return cast(Deduplicated[P], run)
+        return decorated(function, store, Once(function, name, policy, find, checked))
 
     return decorate
 
@@ -119,13 +100,3 @@ def _check(store: Dedup | Store | str, policy: Policy | None) -> None:
     dedup = store if isinstance(store, Dedup) else Dedup(store)
     if (policy or dedup.policy).on_mismatch == "reject":
         need(dedup.store, Remembers.FINGERPRINT, "on_mismatch='reject'")
-
-
-def _keep_signature(run: Any, function: Callable[..., Any]) -> None:
-    """Show a framework that injects by annotation what it would have seen.
-
-    Under ``from __future__ import annotations`` annotations are text, which frameworks may look up
-    in the module of the outer function, where the user's names are unknown.
-    """
-    with contextlib.suppress(Exception):  # a name that exists only for type checkers, say
-        run.__signature__ = inspect.signature(function, eval_str=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from .contracts import Store
@@ -96,16 +96,38 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         """What ``first.idempotency_key`` is."""
         return self._door.idempotency_key
 
+    @overload
     @staticmethod
     async def call(
         store: Dedup | Store | str,
         key: str | int,
-        function: Callable[[], Awaitable[T] | T],
+        function: Callable[[], Awaitable[T]],
         *,
         lease: Duration = 30.0,
         ttl: Duration = REMEMBERED,
         scope: str = "once",
-    ) -> T | None:
+    ) -> T | None: ...
+    @overload
+    @staticmethod
+    async def call(
+        store: Dedup | Store | str,
+        key: str | int,
+        function: Callable[[], T],
+        *,
+        lease: Duration = 30.0,
+        ttl: Duration = REMEMBERED,
+        scope: str = "once",
+    ) -> T | None: ...
+    @staticmethod
+    async def call(
+        store: Dedup | Store | str,
+        key: str | int,
+        function: Callable[[], Any],
+        *,
+        lease: Duration = 30.0,
+        ttl: Duration = REMEMBERED,
+        scope: str = "once",
+    ) -> Any:
         """Call a function once, and return what it returned; ``None`` when it had been called.
 
         ``once`` remembers that something was done, not what came of it: :func:`idempotent` returns
@@ -123,8 +145,7 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         claim, sent = await errand.claim()
         if claim.done:
             return None
-        value: T = await errand.run(lambda: call(function), claim, sent)
-        return value
+        return await errand.run(lambda: call(function), claim, sent)
 
     @staticmethod
     def sync(

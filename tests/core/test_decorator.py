@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import multiprocessing
 import os
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -303,6 +305,74 @@ async def test_key_sees_the_arguments_as_they_are_given():
     assert await service.handle("a", event="1") == "ok"
     assert await service.handle("a", event="1") is None
     assert await service.handle("b", event="1") == "ok"
+
+
+class Service:
+    """Whose methods are decorated in every way, each object with events of its own."""
+
+    def __init__(self) -> None:
+        self.name = uuid.uuid4().hex
+        self.runs: list[str] = []
+
+    @deduplicate("memory://", key=lambda self, event: f"{self.name}/{event}")
+    async def handle(self, event: str) -> str:
+        """Handle it."""
+        self.runs.append(event)
+        return f"handled {event}"
+
+    @staticmethod
+    @deduplicate("memory://", key=lambda name: name)
+    def static(name: str) -> str:
+        return name
+
+    @classmethod
+    @deduplicate("memory://", key=lambda cls, name: name)
+    def of_class(cls, name: str) -> str:
+        return cls.__name__
+
+
+class Branch(Service):
+    async def handle(self, event: str) -> str | None:
+        return await super().handle(event)
+
+
+def test_blocking_form_of_a_method_keeps_its_object():
+    """``.sync`` of a method is called as the method is."""
+    one, other = Service(), Service()
+
+    assert one.handle.sync("a") == "handled a"
+    assert one.handle.sync("a") is None
+    assert other.handle.sync(event="a") == "handled a"
+    assert Service.handle.sync(other, "b") == "handled b"
+    assert (one.runs, other.runs) == (["a"], ["a", "b"])
+
+
+async def test_methods_are_bound_as_methods_are():
+    """By an object, a class, a subclass; static ones and those of a class too."""
+    service, branch = Service(), Branch()
+
+    assert await service.handle("a") == "handled a"
+    assert await Service.handle(service, "b") == "handled b"
+    assert await branch.handle("a") == "handled a"
+    assert await Service.static(service.name) == service.name
+    assert await Branch.of_class(service.name) == "Branch"
+
+
+def test_decorated_methods_look_like_what_they_are():
+    """Frameworks read name, signature and kind; a bound one has no ``self``."""
+    for method, parameters in ((Service.handle, ["self", "event"]), (Service().handle, ["event"])):
+        assert (method.__name__, method.__doc__) == ("handle", "Handle it.")
+        assert inspect.iscoroutinefunction(method)
+        assert list(inspect.signature(method).parameters) == parameters
+
+
+async def test_callable_without_a_name_needs_a_scope_only():
+    """Not everything that is called is a function."""
+    runs: list[Any] = []
+    handle = deduplicate(MemoryStore(), key=the_id, scope="partial")(partial(runs.append))
+    for _ in range(2):
+        await handle(EVENT)
+    assert runs == [EVENT]
 
 
 # Scopes

@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi import Request as FastAPIRequest
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -329,6 +330,32 @@ def fastapi_app(runs: list[Any]) -> FastAPI:
 
 ORDER = b'{"id": "o1", "amount": 3}'
 JSON = {"content-type": "application/json"}
+
+
+class Counter(HTTPEndpoint):
+    @deduplicate("memory://", event_id="id", scope="class-based")
+    async def post(self, request: Request) -> Response:
+        return PlainTextResponse(self.scope["path"])
+
+    @deduplicate("memory://", event_id="id", scope="bound")
+    async def count(self, request: FastAPIRequest, order: Order) -> dict[str, Any]:
+        return {"counted": order.amount}
+
+
+async def test_methods_are_endpoints():
+    """Of Starlette's class-based endpoints, and bound ones in either framework."""
+    counter = Counter({"type": "http", "path": "/bound"}, None, None)  # type: ignore[arg-type]  # not served
+    app = Starlette(
+        routes=[Route("/hook", Counter), Route("/bound", counter.post, methods=["POST"])]
+    )
+    assert (await post(app, b'{"id": 1}')).text == "/hook"
+    assert (await post(app, b'{"id": 1}', "/bound")).json() == DONE
+    assert (await post(app, b'{"id": 2}', "/bound")).text == "/bound"
+
+    fast = FastAPI()
+    fast.post("/count")(counter.count)
+    assert (await post(fast, ORDER, "/count", headers=JSON)).json() == {"counted": 3}
+    assert (await post(fast, ORDER, "/count", headers=JSON)).json() == DONE
 
 
 def test_signature_is_readable_from_any_module():

@@ -375,6 +375,21 @@ def test_sync(tmp_path):
     assert [create.sync("a"), create.sync("a"), create.sync("b")] == [Order(1), Order(1), Order(2)]
 
 
+def test_blocking_form_of_a_method_keeps_its_object(fresh_key):
+    """``.sync`` of a method is called as the method is."""
+
+    class Desk:
+        def __init__(self, name) -> None:
+            self.name = name
+
+        @idempotent("memory://", key=lambda self, order: (self.name, order), scope=fresh_key)
+        def open(self, order) -> str:
+            return f"{self.name} opened {order}"
+
+    assert Desk("a").open.sync("o1") == "a opened o1"
+    assert asyncio.run(Desk("b").open("o1")) == "b opened o1"
+
+
 @pytest.mark.parametrize("options", [{"key": "id"}, {"key": by_id, "fingerprint": "id"}])
 def test_options_that_are_no_functions_are_refused(options):
     """A mistake shows when decorating, by name."""

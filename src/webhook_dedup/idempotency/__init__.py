@@ -1,6 +1,6 @@
 """The first result is stored and given to every later caller: functions, and HTTP requests."""
 
-from .function import Idempotent, idempotent
+from .function import idempotent
 from .middleware import IdempotencyMiddleware
 
-__all__ = ["IdempotencyMiddleware", "Idempotent", "idempotent"]
+__all__ = ["IdempotencyMiddleware", "idempotent"]

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..contracts import Store
+from ..decorated import Decorated, decorated
 from ..dedup import Dedup, need
 from ..engine import call
 from ..errand import Errand, key_text
 from ..errors import AlreadyDone, ConfigError
 from ..model import Event, Key, Remembers, fingerprint_of
 from ..policy import DEFAULT_TTL, Duration, seconds
-from ..portal import call_in_portal, shared
 from .results import Results
 from .waiting import claim_or_wait
 
-__all__ = ["Idempotent", "idempotent", "joined"]
+__all__ = ["idempotent", "joined"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class Idempotent(Protocol[P]):
-    """A function under :func:`idempotent`."""
+class _Decorator(Protocol):
+    """Keeps what a function takes and returns."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Return the first result for the key of these arguments."""
-
-    def sync(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Do the same from code without an event loop, and block until it has ended.
-
-        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
-        from any other thread; every other store lives on an event loop in a thread of its own.
-        """
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[T]], /) -> Decorated[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> Decorated[P, T]: ...
 
 
 def idempotent(
@@ -47,7 +43,7 @@ def idempotent(
     lease: Duration = 30.0,
     ttl: Duration = DEFAULT_TTL,
     scope: str | None = None,
-) -> Callable[[Callable[P, Any]], Idempotent[P]]:
+) -> _Decorator:
     """Run a function once per key, and return its first result to every later caller.
 
     ::
@@ -90,7 +86,7 @@ def idempotent(
     waits = seconds(wait, "wait", zero=True)
     lasting = seconds(lease, "lease"), seconds(ttl, "ttl")
 
-    def decorate(function: Callable[P, Any]) -> Idempotent[P]:
+    def decorate(function: Callable[..., Any]) -> Any:
         name = scope or f"{function.__module__}.{function.__qualname__}"
         results = Results(function, result_type)
 
@@ -106,15 +102,7 @@ def idempotent(
                 raise AlreadyDone(event.id)
             return results.decode(claim.result)
 
-        @functools.wraps(function)
-        async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await answer(await shared(store), args, kwargs)
-
-        def sync(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return call_in_portal(store, lambda dedup: answer(dedup, args, kwargs))
-
-        run.sync = sync  # type: ignore[attr-defined]
-        return cast(Idempotent[P], run)
+        return decorated(function, store, answer)
 
     return decorate
 

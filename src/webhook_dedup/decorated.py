@@ -1,0 +1,101 @@
+"""What a decorator makes of a function: it is awaited, and has a blocking form beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from types import MethodType
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from .contracts import Store
+from .dedup import Dedup
+from .portal import call_in_portal, shared
+
+__all__ = ["Decorated", "decorated"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+T_co = TypeVar("T_co", covariant=True)
+Object = TypeVar("Object")
+
+Perform = Callable[[Dedup, tuple[Any, ...], dict[str, Any]], Awaitable[Any]]
+"""Does what a call with these arguments asks for."""
+
+
+class Decorated(Protocol[P, T_co]):
+    """A function under :func:`deduplicate` or :func:`idempotent`."""
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Call the function if it is to be called, and return what its decorator says."""
+
+    def sync(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Do the same from code without an event loop, and block until it has ended.
+
+        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
+        from any other thread. Every other store then lives on an event loop in a thread of its own,
+        so within one process call a function either here or from async code.
+        """
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Decorated[P, T_co]: ...
+    @overload
+    def __get__(
+        self: Decorated[Concatenate[Object, Q], T_co], instance: Object, owner: Any = None
+    ) -> Decorated[Q, T_co]: ...
+
+
+def decorated(function: Callable[..., Any], store: Dedup | Store | str, perform: Perform) -> Any:
+    """Return the :class:`Decorated` that performs over a store in place of a function."""
+
+    @functools.wraps(function)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        return await perform(await shared(store), args, kwargs)
+
+    def sync(*args: Any, **kwargs: Any) -> Any:
+        return call_in_portal(store, lambda dedup: perform(dedup, args, kwargs))
+
+    made: Any = run  # a true function, by which Starlette tells endpoints from apps
+    made.sync = sync
+    _keep_signature(made, function)
+    return _Method(made) if _stands_in_class(function) else made
+
+
+class _Method:
+    """A decorated function of a class, which Python would bind to its object without ``.sync``."""
+
+    def __init__(self, run: Any) -> None:
+        functools.update_wrapper(self, run)
+        self._run = run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: Any = None) -> Any:
+        if instance is None:
+            return self._run
+        method = MethodType(self._run, instance)
+
+        @functools.wraps(method, updated=())  # its attributes are those of the unbound function
+        async def bound(*args: Any, **kwargs: Any) -> Any:
+            return await method(*args, **kwargs)
+
+        made: Any = bound
+        made.sync = functools.partial(self._run.sync, instance)
+        return made
+
+
+def _stands_in_class(function: Callable[..., Any]) -> bool:
+    outer = function.__qualname__.rpartition(".")[0] if inspect.isfunction(function) else ""
+    return outer != "" and not outer.endswith("<locals>")
+
+
+def _keep_signature(run: Any, function: Callable[..., Any]) -> None:
+    """Show a framework that injects by annotation what it would have seen.
+
+    Under ``from __future__ import annotations`` annotations are text, which frameworks may look up
+    in the module of the outer function, where the user's names are unknown.
+    """
+    with contextlib.suppress(Exception):  # a name that exists only for type checkers, say
+        run.__signature__ = inspect.signature(function, eval_str=True)

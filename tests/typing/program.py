@@ -1,0 +1,106 @@
+"""What a user writes, for ``mypy --strict``; nothing runs it.
+
+Each ``type: ignore`` stands where the checker must object: one that is not needed is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Depends, FastAPI, Request
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+from starlette.routing import Route
+from typing_extensions import assert_type
+
+from webhook_dedup import Dedup, Event, deduplicate, fan_out, idempotent, once
+
+dedup = Dedup("memory://")
+app = FastAPI()
+
+
+@dataclass
+class Mailbox:
+    address: str
+
+
+@deduplicate(dedup, key=lambda order, number: order)
+async def handle(order: str, number: int = 1) -> int:
+    return number
+
+
+@deduplicate(dedup, key=lambda order: order)
+def handle_blocking(order: str) -> int:
+    return 1
+
+
+@deduplicate(dedup, key=lambda event: event.id)
+async def consume(event: Event) -> None: ...
+
+
+@idempotent(dedup, key=lambda user: user)
+async def create(user: str) -> Mailbox:
+    return Mailbox(user)
+
+
+@idempotent(dedup, key=lambda user: user)
+def create_blocking(user: str) -> Mailbox:
+    return Mailbox(user)
+
+
+class Service:
+    @deduplicate(dedup, key=lambda self, order: order)
+    async def handle(self, order: str, *, number: int = 1) -> int:
+        return number
+
+    @idempotent(dedup, key=lambda self, user: user)
+    def create(self, user: str) -> Mailbox:
+        return Mailbox(user)
+
+
+@app.post("/hook")
+@deduplicate(dedup, event_id="id")
+async def hook(request: Request, dedup: Dedup = Depends(lambda: dedup)) -> dict[str, str]:  # noqa: B008 - FastAPI's way
+    return {}
+
+
+@deduplicate(dedup, event_id="id")
+async def endpoint(request: StarletteRequest) -> Response:
+    return Response()
+
+
+route = Route("/hook", endpoint)
+
+
+async def answer() -> str:
+    return ""
+
+
+async def results_keep_their_types(event: Event) -> None:
+    assert_type(await handle("o1", number=2), int | None)
+    assert_type(await handle_blocking("o1"), int | None)
+    assert_type(await create("u"), Mailbox)
+    assert_type(await create_blocking("u"), Mailbox)
+    assert_type(await Service().handle("o1", number=2), int | None)
+    assert_type(await Service.handle(Service(), "o1"), int | None)
+    assert_type(await Service().create("u"), Mailbox)
+    assert_type(await once.call(dedup, "k", answer), str | None)
+    assert_type(await once.call(dedup, "k", lambda: answer()), str | None)  # noqa: PLW0108
+    assert_type(await once.call(dedup, "k", lambda: 1, ttl=60), int | None)
+    await consume(event)
+    await fan_out(dedup, event, consume)
+
+
+def blocking_forms_keep_their_types() -> None:
+    assert_type(handle.sync("o1"), int | None)
+    assert_type(create.sync("u"), Mailbox)
+    assert_type(Service().handle.sync("o1"), int | None)
+    assert_type(Service().create.sync("u"), Mailbox)
+
+
+async def arguments_are_checked() -> None:
+    await handle(1)  # type: ignore[arg-type]
+    await create()  # type: ignore[call-arg]
+    await Service().handle("o1", number="1")  # type: ignore[arg-type]
+    Service().create.sync(1)  # type: ignore[arg-type]
+    await Service().create("u") + "x"  # type: ignore[operator]
