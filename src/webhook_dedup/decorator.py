@@ -88,6 +88,7 @@ def deduplicate(
     find = by_expression(event_id) if event_id is not None else by_key(cast(_KeyFunction, key))
     _check(store, policy)
     checked = Guards(guards)
+    checked.need_subject("@deduplicate")
 
     def decorate(function: Callable[..., Any]) -> Any:
         name = scope or f"{function.__module__}.{function.__qualname__}"

@@ -31,6 +31,7 @@ from webhook_dedup import (
     deduplicate,
 )
 from webhook_dedup.errors import LeaseLost, MissingPower, RejectedDelivery
+from webhook_dedup.guards import OneAtATime
 from webhook_dedup.model import Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
@@ -496,6 +497,7 @@ async def test_completion_taken_over_by_another_is_recorded_as_lease_lost():
         ({"key": "id"}, "takes a function of the arguments, got 'id'; event_id="),
         ({"event_id": "header:"}, "header"),
         ({"event_id": "a.[["}, "JMESPath"),
+        ({"key": the_id, "guards": [OneAtATime()]}, "would never act: events of @deduplicate"),
     ],
 )
 def test_wrong_options_are_refused_when_decorating(options, words):
