@@ -128,8 +128,12 @@ class Errand:
         error: BaseException | None,
         result: bytes | None = None,
         **fields: Any,
-    ) -> None:
-        """Complete the claim or release it, by what ended the work, and record which."""
+    ) -> bool:
+        """Complete the claim or release it, by what ended the work, and record which.
+
+        Returns:
+            False when another caller has the key.
+        """
         verdict, engine = judge(error), self.dedup.engine
         lost = isinstance(error, LeaseLost)
         if verdict.done:
@@ -142,6 +146,7 @@ class Errand:
         kind = Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED)
         detail = verdict.detail or ("another caller has the key now" if lost else None)
         self.tell(kind, reason=verdict.reason, detail=detail, **fields)
+        return not lost
 
     def skip(self, claim: Claim) -> None:
         """Record that nothing runs because of an earlier claim."""

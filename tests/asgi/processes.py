@@ -34,7 +34,8 @@ class Served:
     Args:
         kind: ``"uvicorn"``, ``"hypercorn"`` or ``"granian"``.
         directory: Where ledger and log are kept; servers that share it share the ledger.
-        options: ``store``, ``ack``, ``lease``, ``handler_seconds``.
+        options: ``store``, ``ack``, ``lease``, ``handler_seconds``; ``late_seconds`` and
+            ``late_failures`` of the background task after each response.
     """
 
     def __init__(self, kind: str, directory: Path, **options: Any) -> None:

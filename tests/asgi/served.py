@@ -10,11 +10,13 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from webhook_dedup import Dedup, Policy, WebhookDedup, event_of
@@ -28,6 +30,8 @@ STORE = os.environ.get("SERVED_STORE", "memory://")
 ACK = os.environ.get("SERVED_ACK", "first")
 LEASE = float(os.environ.get("SERVED_LEASE", "30"))
 HANDLER_SECONDS = float(os.environ.get("SERVED_HANDLER_SECONDS", "0"))
+LATE_SECONDS = float(os.environ.get("SERVED_LATE_SECONDS", "0"))
+LATE_FAILURES = int(os.environ.get("SERVED_LATE_FAILURES", "0"))
 LARGEST = 64 * 1024
 
 
@@ -46,6 +50,7 @@ class Ledger:
 
 def build() -> Starlette:
     ledger, store = Ledger(LEDGER), open_store(STORE)
+    failures: list[int] = []
     sources = [
         source(name="json", path="/json", ack=ACK),
         source(name="header", path="/header", ack=ACK, event_id="header:X-Event-Id"),
@@ -58,7 +63,21 @@ def build() -> Starlette:
         ledger.write(run="began", id=event_of(request).id)
         await asyncio.sleep(HANDLER_SECONDS)
         ledger.write(run="ended", id=event_of(request).id)
-        return Response("handled")
+        if request.query_params.get("streams"):
+            return StreamingResponse(pieces(), background=BackgroundTask(late))
+        return Response("handled", background=BackgroundTask(late))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"hand", b"led"):
+            yield piece
+
+    async def late() -> None:
+        ledger.write(late="began")
+        await asyncio.sleep(LATE_SECONDS)
+        if len(failures) < LATE_FAILURES:
+            failures.append(1)
+            raise RuntimeError("told to fail after the response")
+        ledger.write(late="ended")
 
     async def state(request: Request) -> Response:
         # Only a store in memory can tell how many keys it holds.

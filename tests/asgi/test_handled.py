@@ -251,15 +251,16 @@ async def test_exception_in_mid_stream():
 
 
 async def test_exception_after_the_response():
-    """What fails after a complete response is told, but the event is done: the sender knows it."""
+    """A run that fails after its last message has failed: nothing leaves, the next copy runs."""
+    sent = []
     app = Script(start(), chunk(b"a"), ZeroDivisionError("boom"))
     async with mounted(app, "handled") as (middleware, records):
-        with pytest.raises(ZeroDivisionError):
-            await deliver(middleware)
-        assert (await deliver(middleware)).body == b"a"
-    assert app.runs == 1
-    assert records.kinds.count("succeeded") == 1
-    assert "after its response" in records.of(Kind.FAILED)[0].detail
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await deliver(middleware, on_send=sent.append)
+    assert app.runs == 2
+    assert sent == []
+    assert records.kinds == ["received", "started", "failed"] * 2
 
 
 async def test_app_without_a_response():
@@ -423,13 +424,13 @@ async def test_cancelled_call_that_finishes():
     assert records.kinds.count("succeeded") == 1
 
 
-async def test_work_after_the_answer():
-    """A background task may take longer than the lease of an event that is already done."""
-    ended = []
+async def test_work_after_the_response():
+    """A background task is part of the run: under its lease, and before the sender's answer."""
+    trace = []
 
     async def task():
         await asyncio.sleep(1.5)
-        ended.append("task")
+        trace.append("task")
 
     async def hook(request: Request):
         return JSONResponse({}, background=BackgroundTask(task))
@@ -438,14 +439,18 @@ async def test_work_after_the_answer():
     records = Records()
     app.add_middleware(
         WebhookDedup,
-        store=MemoryStore(),
+        store=TracedStore(trace),
         sources=[source(ack="handled")],
         observers=[records],
         policy=policy(lease=0.5),
     )
     async with living(app):
-        await deliver(app)
-    assert ended == ["task"]
+        await deliver(app, on_send=lambda message: trace.append(message["type"]))
+    assert [step for step in trace if step != "renew"] == [
+        *("start", "claim", "task", "complete"),
+        *("http.response.start", "http.response.body"),
+    ]
+    assert "renew" in trace
     assert records.kinds == ["received", "started", "succeeded"]
 
 
@@ -464,7 +469,7 @@ async def test_longer_than_the_lease():
 
 
 async def test_lost_to_another_holder():
-    """A claim that another holder has taken over is recorded as lost, and never as a success."""
+    """A claim that another holder has taken over is lost: no success for records or sender."""
     store, handler = MemoryStore(), Handler()
     handler.gate.clear()
     async with mounted(handler, "handled", store=store) as (app, records):
@@ -473,7 +478,7 @@ async def test_lost_to_another_holder():
         key = str(Key("webhook:shop", "evt_1"))
         store._entries[key].token = "of another holder"
         handler.gate.set()
-        assert (await call).status == 200
+        assert (await call).status == 503
     assert records.kinds == ["received", "started", "lease_lost"]
 
 

@@ -77,6 +77,31 @@ async def test_sigterm_during_a_handler(kind, ack, tmp_path):
     assert len(again.of(run="began")) == 1
 
 
+async def test_sigterm_after_the_last_message(kind, tmp_path):
+    """A background task that a server's stop meets ends, and only then its sender is answered."""
+    options = {"ack": "handled", "store": f"sqlite:///{tmp_path}/webhooks.db"}
+    with Served(kind, tmp_path, late_seconds=0.5, **options) as server:
+        asking = asyncio.ensure_future(ask(server.port, DELIVERY))
+        await asyncio.to_thread(wait_until, lambda: server.of(late="began"), what="the task")
+        await asyncio.to_thread(server.terminate)
+        assert (await asking).status == 200
+    told = [line.get("late") or line.get("kind") for line in server.ledger]
+    assert told.index("ended") < told.index("succeeded")
+
+
+@pytest.mark.parametrize("query", ["", "?streams=1"])
+async def test_failure_after_the_last_message(kind, query, tmp_path):
+    """A run that fails after its response has no complete one: its sender comes again."""
+    delivery = request(f"/json{query}", BODY, signed())
+    with Served(kind, tmp_path, ack="handled", late_failures=1) as server:
+        first = await ask(server.port, delivery)
+        assert first is None if query else first.status == 500
+        again = await ask(server.port, delivery)
+        assert (again.status, again.body) == (200, b"handled")
+        assert len(server.of(run="began")) == 2
+        assert len(server.of(kind="succeeded")) == 1
+
+
 def test_store_out_of_reach(kind, tmp_path):
     """When the store cannot be reached, the server does not come up and says why.
 

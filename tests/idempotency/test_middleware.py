@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import uuid
 
 import pytest
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from pydantic import BaseModel
 
 from webhook_dedup import ConfigError, Dedup, IdempotencyMiddleware
@@ -290,6 +291,102 @@ async def test_an_exception_frees_the_key():
     with pytest.raises(OSError, match="no route"):
         await deliver(app, ORDER, headers=headers)
     assert (await deliver(app, ORDER, headers=headers)).body == b"done"
+
+
+def guarded(*messages, errors=(), **options):
+    """An app that sends its messages, then raises the next of its errors; and its runs."""
+    runs, left = [], list(errors)
+
+    async def app(scope, receive, send):
+        runs.append(1)
+        for message in messages:
+            await send(message)
+        if left:
+            raise left.pop(0)
+
+    options = {"store": "memory://", "scope": uuid.uuid4().hex, **options}
+    return IdempotencyMiddleware(app, **options), runs
+
+
+def start(status=201):
+    return {"type": "http.response.start", "status": status, "headers": []}
+
+
+def chunk(body, *, more=False):
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+WITH_KEY = {"idempotency-key": "k", **ADA}
+
+
+async def test_a_run_that_fails_after_its_response():
+    """A commit that fails after the response frees the key, and nothing of the response leaves."""
+    app, runs = guarded(start(), chunk(b"done"), errors=[OSError("deadlock")])
+    sent = []
+    with pytest.raises(OSError, match="deadlock"):
+        await deliver(app, ORDER, headers=WITH_KEY, on_send=sent.append)
+    assert sent == []
+    replies = [await deliver(app, ORDER, headers=WITH_KEY) for _ in range(2)]
+    assert [(reply.status, replayed(reply)) for reply in replies] == [(201, False), (201, True)]
+    assert len(runs) == 2
+
+
+async def test_a_stream_that_fails_after_its_response():
+    """What has begun to leave stays without its end, and is not kept."""
+    messages = [start(), chunk(b"do", more=True), chunk(b"ne")]
+    app, _ = guarded(*messages, errors=[OSError("deadlock")])
+    sent = []
+    with pytest.raises(OSError, match="deadlock"):
+        await deliver(app, ORDER, headers=WITH_KEY, on_send=sent.append)
+    assert sent == messages[:2]
+    assert not replayed(await deliver(app, ORDER, headers=WITH_KEY))
+
+
+async def test_a_failure_page_of_the_app():
+    """A server error that the app answers and raises on reaches the client and frees the key."""
+    app, runs = guarded(start(500), chunk(b"sorry"), errors=[OSError("boom"), OSError("boom")])
+    for _ in range(2):
+        sent = []
+        with pytest.raises(OSError, match="boom"):
+            await deliver(app, ORDER, headers=WITH_KEY, on_send=sent.append)
+        assert sent == [start(500), chunk(b"sorry")]
+    assert len(runs) == 2
+
+
+async def test_a_key_lost_before_it_is_settled():
+    """The response of a run whose key another one has by then is not given to the client."""
+    store = CueStore()
+    shop = Shop(store)
+    shop.chunks = []
+    shop.gate.clear()
+    task = asyncio.ensure_future(shop.order())
+    await shop.inside.wait()
+    [entry] = store._entries.values()
+    entry.token = "of another request"
+    shop.gate.set()
+    assert is_problem(await task, 503, "store_unavailable")
+
+
+async def test_fastapi_commits_after_the_response():
+    """The usual dependency that commits in its exit code is part of what is kept."""
+    app, commits = FastAPI(), []
+    errors = [OSError("deadlock")]
+
+    async def session():
+        yield
+        if errors:
+            raise errors.pop()
+        commits.append(1)
+
+    @app.post("/orders", status_code=201, dependencies=[Depends(session)])
+    async def create():
+        return {"order": 1}
+
+    app.add_middleware(IdempotencyMiddleware, store="memory://", scope="commits")
+    with TestClient(app, raise_server_exceptions=False) as client:
+        replies = [client.post("/orders", headers=WITH_KEY) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [500, 201, 201]
+    assert commits == [1]
 
 
 async def test_incomplete_responses_free_the_key():

@@ -15,15 +15,15 @@ from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..verdict import Ending, judge, succeeded
 from .exchange import Exchange
-from .responses import Captured, acknowledge, is_last, refuse, replay
+from .held import Held, without_files
+from .responses import acknowledge, refuse, replay
 from .scopes import BodyOnce, with_event
-from .types import Message
 
 __all__ = ["respond_handled"]
 
 SETTLE_PATIENCE = 5.0
 RETRY_AFTER = 5.0
-NO_STATUS = 500  # what a response that never began counts as
+NO_STATUS = 500  # what a response that was never complete counts as
 
 
 async def respond_handled(exchange: Exchange, delivery: Delivery, event: Event) -> None:
@@ -64,8 +64,9 @@ async def _ask_again(exchange: Exchange, code: str, detail: str, after: float) -
 class _Handling:
     """One run of the app whose response is forwarded.
 
-    The claim is settled before the last message of the response is forwarded, so that a response
-    that is lost on its way is answered again and not run again.
+    The run ends when the app returns. The claim is settled then, and only after it the end of the
+    response is forwarded, so that a response that is lost on its way is answered again and not run
+    again.
     """
 
     def __init__(self, exchange: Exchange, job: Job, delivery: Delivery, holding: Holding) -> None:
@@ -74,55 +75,51 @@ class _Handling:
         self._job = job
         self._delivery = delivery
         self._holding = holding
-        self._captured = Captured()
-        self._settled = False
-        self._began = 0.0
+        self._response = Held(exchange.scope, exchange.receive, exchange.send)
 
     async def run(self) -> None:
-        self._began = monotonic()
         self._record(Kind.STARTED)
         app = self._dedup.guarded(self._exchange.route, self._delivery, self._call_app)
         run = await self._holding.run(app, apart=True)
-        if not self._settled:
-            await self._end_without_response(run)
-        elif run.error is not None:
-            self._record(Kind.FAILED, detail="failed after its response", error=run.error)
+        if run.error is None and self._response.complete:
+            await self._end_as_answered(run)
+        else:
+            await self._end_unfinished(run)
         if run.cancelled:
             raise asyncio.CancelledError
         if run.error is not None and self._is_foreign(run.error):
             raise run.error
 
     async def _call_app(self, event: Event) -> int:
-        scope = with_event(self._exchange.scope, event)
+        scope = without_files(with_event(self._exchange.scope, event))
         delivery = self._exchange.route.narrow(self._delivery, event)
         if delivery is not self._delivery:
             scope["headers"] = list(delivery.headers)
-        await self._exchange.app(
-            scope, BodyOnce(delivery.body, self._exchange.receive), self._forward
-        )
-        return self._captured.status or NO_STATUS
+        response = self._response
+        await self._exchange.app(scope, BodyOnce(delivery.body, response.receive), response.send)
+        return self._status if response.complete else NO_STATUS
 
-    async def _forward(self, message: Message) -> None:
-        self._captured.note(message)
-        if is_last(message) and not self._settled:
-            await self._settle()
-        await self._exchange.send(message)
+    @property
+    def _status(self) -> int:
+        return self._response.captured.status or NO_STATUS
 
-    async def _settle(self) -> None:
+    async def _end_as_answered(self, run: Run) -> None:
         """Complete or release by the status, before the sender can know it."""
-        self._settled = True
-        status = self._captured.status
-        if status is None or not succeeded(status):
+        status, duration = self._status, run.duration
+        if not succeeded(status):
             await self._holding.release()
             answered = f"the handler answered {status}"
-            self._record(Kind.FAILED, status=status, detail=answered, duration=self._duration)
+            self._record(Kind.FAILED, status=status, detail=answered, duration=duration)
         elif await self._complete(self._kept_result()):
-            self._holding.tell_each(Kind.SUCCEEDED, status=status, duration=self._duration)
+            self._holding.tell_each(Kind.SUCCEEDED, status=status, duration=duration)
+        else:
+            return await self._come_again(RETRY_AFTER)
+        return await self._response.forward()
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
         alone = len(events_of(self._job.event)) == 1
-        return self._captured.encode() if keeps and alone else None
+        return self._response.captured.encode() if keeps and alone else None
 
     async def _complete(self, result: bytes | None) -> bool:
         """Mark the events done; answer False if another holder has one."""
@@ -131,15 +128,14 @@ class _Handling:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
         return completed is not False
 
-    async def _end_without_response(self, run: Run) -> None:
-        """The app ended before its response was complete: settle, and answer if it is not late."""
+    async def _end_unfinished(self, run: Run) -> None:
+        """Settle a run that failed, even if its response was complete, and answer for it."""
         verdict = judge(run.error)
-        silent = self._captured.status is None and not run.cancelled
         if run.error is not None and verdict.done:
             await self._complete(None)
             kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
             self._holding.tell_each(kind, reason=verdict.reason, detail=verdict.detail)
-            if silent:
+            if not self._response.begun and not run.cancelled:
                 await acknowledge(self._exchange.send, self._exchange.preset)
             return
         await self._holding.release()
@@ -149,13 +145,17 @@ class _Handling:
         self._record(
             kind, reason=verdict.reason, detail=detail, error=verdict.error, duration=run.duration
         )
-        if silent and not self._is_foreign(run.error):
-            after = RETRY_AFTER if verdict.after is None else verdict.after
-            await _ask_again(self._exchange, "not_handled", "the event was not handled", after)
+        if run.cancelled:
+            return
+        if not self._is_foreign(run.error):
+            await self._come_again(RETRY_AFTER if verdict.after is None else verdict.after)
+        elif self._response.complete and not succeeded(self._status):
+            await self._response.forward()  # it says itself that the event failed
 
-    @property
-    def _duration(self) -> float:
-        return monotonic() - self._began
+    async def _come_again(self, after: float) -> None:
+        """Make the sender deliver again; what it has of a response stays without its end."""
+        if not self._response.begun:
+            await _ask_again(self._exchange, "not_handled", "the event was not handled", after)
 
     @staticmethod
     def _is_foreign(error: BaseException | None) -> bool:

@@ -12,11 +12,11 @@ from ..providers import Preset
 from .types import Message, Send
 
 __all__ = [
+    "BODILESS",
     "Captured",
     "StatusOnly",
     "acknowledge",
     "acknowledge_claimed",
-    "is_last",
     "refuse",
     "replay",
     "respond",
@@ -25,19 +25,19 @@ __all__ = [
 Headers = list[tuple[bytes, bytes]]
 
 LARGEST_RESULT = 64 * 1024
-# Never replayed: they belong to one connection or one client.
-_BODILESS = frozenset({204, 205, 304})
+BODILESS = frozenset({204, 205, 304})
 _JSON = (b"content-type", b"application/json")
 _CLAIMED = {
     duplicate: json.dumps({"received": True, "duplicate": duplicate}).encode()
     for duplicate in (False, True)
 }
+# Never replayed: they belong to one connection or one client.
 _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding", b"keep-alive"})
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a complete response."""
-    if status not in _BODILESS:
+    if status not in BODILESS:
         headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -67,14 +67,6 @@ async def refuse(send: Send, rejection: RejectedDelivery) -> None:
         after = max(1, math.ceil(rejection.retry_after))
         headers.append((b"retry-after", str(after).encode()))
     await _respond_json(send, rejection.status, content, headers)
-
-
-def is_last(message: Message) -> bool:
-    """Whether a message ends its response."""
-    kind = message["type"]
-    if kind in ("http.response.body", "http.response.zerocopysend"):
-        return not message.get("more_body", False)
-    return bool(kind == "http.response.pathsend")
 
 
 class StatusOnly:

@@ -56,12 +56,11 @@ class Exchange:
         if key is None and self.rules.client_id is None:
             return await self._without_key(self.receive)
         body = await read_body(self.receive, self.scope["headers"], self.rules.max_body)
-        receive = BodyOnce(body, self.receive)
         key = key or self._client_id(body)
         if key is None:
-            return await self._without_key(receive)
+            return await self._without_key(BodyOnce(body, self.receive))
         errand = await self._errand(self._event(key, body))
-        return await self._run_or_replay(errand, receive)
+        return await self._run_or_replay(errand, body)
 
     async def _without_key(self, receive: Receive) -> None:
         if self.rules.required(self.scope):
@@ -108,11 +107,11 @@ class Exchange:
             raise store_away() from exc
         return Errand(dedup, event, self.rules.lease, self.rules.ttl)
 
-    async def _run_or_replay(self, errand: Errand, receive: Receive) -> None:
+    async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
         claim, sent = await self._claim(errand)
         if claim.fresh:
-            handling = Handling(errand, claim, self.send)
-            await handling.run(self.app, self.scope, receive, sent, self.rules.docs)
+            handling = Handling(errand, claim, self.scope, self.receive, self.send)
+            await handling.run(self.app, body, sent, self.rules.docs)
         elif claim.result is None:
             raise no_response_kept()
         else:

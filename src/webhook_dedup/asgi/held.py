@@ -1,0 +1,146 @@
+"""A response whose end is held back until the run that makes it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from .responses import BODILESS, Captured
+from .types import Message, Receive, Scope, Send
+
+__all__ = ["Held", "without_files"]
+
+WAKE_AFTER = 0.05
+
+_START = "http.response.start"
+_TRAILERS = "http.response.trailers"
+# With these the server sends by itself what the app never puts into a message.
+_FILES = ("http.response.pathsend", "http.response.zerocopysend")
+_CONTENT = ("http.response.body", *_FILES)
+
+
+class Held:
+    """The channels of an app whose response is forwarded as it comes, but for what completes it.
+
+    Apps work on after their last message: background tasks and the exit code of FastAPI's
+    dependencies with ``yield`` run then, and may fail. So the client gets the end of a response
+    when the app has returned. Held back are the start, until something of the body leaves, and
+    everything from the message on with which the client has all of the body; by its
+    ``content-length`` that may be one before the last.
+
+    Args:
+        scope, receive, send: The request.
+
+    Attributes:
+        captured: All of the response so far, whether it has left or not.
+        begun: Whether something of it has left.
+        complete: Whether the app has sent all of it.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.captured = Captured()
+        self.begun = False
+        self.complete = False
+        self._receive = receive
+        self._send = send
+        self._held: list[Message] = []
+        self._head = scope["method"] == "HEAD"
+        self._missing = math.inf  # bytes until the client has all of the body
+        self._trailers = False
+        self._listening: set[asyncio.Task[Any]] = set()
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the app's; forward it, or hold it back."""
+        self.captured.note(message)
+        kind = message["type"]
+        if kind == _START:
+            self._missing = 0 if self._head else _body_size(message)
+            self._trailers = message.get("trailers", False)
+        elif _is_last(message):
+            self._missing = 0
+            if (kind == _TRAILERS) == self._trailers and self.captured.status is not None:
+                self._end()
+        elif kind in _CONTENT:
+            self._missing -= len(message.get("body", b""))
+        if kind in _CONTENT and self._missing > 0:
+            self.begun = True
+            await self.forward()
+            await self._send(message)
+        elif kind in _CONTENT or kind == _START or self._held:
+            self._held.append(message)
+        else:
+            await self._send(message)
+
+    async def forward(self) -> None:
+        """Forward what is held back."""
+        held, self._held = self._held, []
+        for message in held:
+            await self._send(message)
+
+    async def receive(self) -> Message:
+        """Receive for the app; once its response is complete, tell it that the client has left.
+
+        A server says so when it has sent the end, and an app may wait for it before it returns.
+        """
+        task = asyncio.current_task()
+        if not self.complete and task is not None:
+            self._listening.add(task)
+            try:
+                return await self._receive()
+            except asyncio.CancelledError:
+                if task in self._listening or _is_cancelled(task):
+                    raise
+            finally:
+                self._listening.discard(task)
+        return {"type": "http.disconnect"}
+
+    def _end(self) -> None:
+        """Note that the app has sent all, and wake those of its tasks that go on listening."""
+        self.complete = True
+        if self._listening:
+            # Later, because most apps cancel theirs now, and would not know another cancellation.
+            asyncio.get_running_loop().call_later(WAKE_AFTER, self._wake)
+
+    def _wake(self) -> None:
+        while self._listening:
+            self._listening.pop().cancel()
+
+
+def without_files(scope: Scope) -> Scope:
+    """Return a scope whose app sends files itself.
+
+    What a server would read by itself could be gone by the end of the run.
+    """
+    extensions = scope.get("extensions") or {}
+    if not any(name in extensions for name in _FILES):
+        return scope
+    left = {name: value for name, value in extensions.items() if name not in _FILES}
+    return {**scope, "extensions": left}
+
+
+def _is_last(message: Message) -> bool:
+    """Whether a message ends the body, or the trailers after it."""
+    kind = message["type"]
+    if kind == _TRAILERS:
+        return not message.get("more_trailers", False)
+    return kind == _FILES[0] or (kind in _CONTENT and not message.get("more_body", False))
+
+
+def _body_size(start: Message) -> float:
+    """Return how many bytes a client waits for; without a length it waits for the last message."""
+    if start["status"] in BODILESS:
+        return 0
+    for name, value in start.get("headers", ()):
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return math.inf
+
+
+def _is_cancelled(task: asyncio.Task[Any]) -> bool:
+    """Whether somebody else has cancelled a task that was woken by a cancellation.
+
+    Before Python 3.11 this cannot be told.
+    """
+    uncancel = getattr(task, "uncancel", None)
+    return uncancel is not None and uncancel() > 0

@@ -1,0 +1,469 @@
+"""What completes a response waits until the app has returned; all else is forwarded as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+import anyio
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from webhook_dedup import Discard, Retry, WebhookDedup
+from webhook_dedup.observe.record import Kind
+from webhook_dedup.stores import MemoryStore
+
+from .kit import BODY, Handler, TestClient, TracedStore, deliver, mounted, policy, signed, source
+
+LENGTH_2 = (b"content-length", b"2")
+
+
+def start(status=200, *headers, **more):
+    return {"type": "http.response.start", "status": status, "headers": list(headers), **more}
+
+
+def chunk(body, *, more=False):
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def bare(run):
+    """A bare app around ``run(receive, send)``, which counts its runs."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await Handler._live(receive, send)
+        app.runs += 1
+        await receive()
+        return await run(receive, send)
+
+    app.runs = 0
+    return app
+
+
+class Late:
+    """An app that goes on after its last message: it waits, then fails or does not."""
+
+    def __init__(self, *messages, error=None):
+        self.messages = messages or (start(), chunk(b"done"))
+        self.error = error
+        self.inside, self.gate = asyncio.Event(), asyncio.Event()
+        self.app = bare(self._run)
+
+    async def _run(self, receive, send):
+        for message in self.messages:
+            await send(message)
+        self.inside.set()
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+
+async def left_before_the_end(*messages, **scope):
+    """Return what had left of a response while its app was still at work, and what left then."""
+    late, sent = Late(*messages), []
+    async with mounted(late.app, "handled") as (app, _):
+        call = asyncio.ensure_future(deliver(app, on_send=sent.append, **scope))
+        await late.inside.wait()
+        before = list(sent)
+        late.gate.set()
+        await call
+    return before, sent[len(before) :]
+
+
+@pytest.mark.parametrize(
+    ("messages", "early"),
+    [
+        ([start(), chunk(b"ab")], 0),
+        ([start(), chunk(b"a", more=True), chunk(b"b", more=True), chunk(b"")], 3),
+        ([start(200, LENGTH_2), chunk(b"ab", more=True), chunk(b"")], 0),
+        ([start(200, LENGTH_2), chunk(b"a", more=True), chunk(b"b", more=True), chunk(b"")], 2),
+        ([start(204), chunk(b"", more=True), chunk(b"")], 0),
+        ([start(304, LENGTH_2), chunk(b"", more=True), chunk(b"")], 0),
+        ([start(200, (b"Content-Length", b"0")), chunk(b"", more=True), chunk(b"")], 0),
+        ([start(), {"type": "http.response.pathsend", "path": "/file"}], 0),
+        ([{"type": "http.response.early_hint", "links": []}, start(), chunk(b"ab")], 1),
+        ([start(), {"type": "http.response.push", "path": "/a", "headers": []}, chunk(b"")], 0),
+    ],
+)
+async def test_what_completes_a_response_is_held(messages, early):
+    """Before its run has ended the client has not all of a response, and all that it may have."""
+    before, after = await left_before_the_end(*messages)
+    assert before == messages[:early]
+    assert after == messages[early:]
+
+
+async def test_a_head_is_complete_without_its_body():
+    """An answer to HEAD is complete with its start, whatever length it names."""
+    messages = [start(200, LENGTH_2), chunk(b"a", more=True), chunk(b"b")]
+    late, sent = Late(*messages), []
+    sources = [source(ack="handled", methods=["HEAD"])]
+    async with mounted(late.app, sources=sources) as (app, _):
+        call = asyncio.ensure_future(deliver(app, on_send=sent.append, method="HEAD"))
+        await late.inside.wait()
+        assert sent == []
+        late.gate.set()
+        await call
+    assert sent == messages
+
+
+TRAILERS = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
+
+
+@pytest.mark.parametrize("last", [TRAILERS, {**TRAILERS, "more_trailers": True}])
+async def test_trailers_are_the_end(last):
+    """A response that announces trailers is complete when they are there, and not before."""
+    late = Late(start(trailers=True), chunk(b"a", more=True), chunk(b"b"), last)
+    late.gate.set()
+    sent = []
+    async with mounted(late.app, "handled") as (app, records):
+        await deliver(app, on_send=sent.append)
+    complete = last is TRAILERS
+    assert sent == list(late.messages[: 4 if complete else 2])
+    assert records.kinds[-1] == ("succeeded" if complete else "failed")
+
+
+async def test_a_body_without_a_start_is_no_response():
+    """An app that forgets the start of its response has answered nothing."""
+    late = Late(chunk(b"done"))
+    late.gate.set()
+    async with mounted(late.app, "handled") as (app, _):
+        assert (await deliver(app)).status == 503
+
+
+async def test_a_stream_that_fails_late_stays_without_its_end():
+    """When a stream has begun to leave, its last message does not: the client is to notice."""
+    late = Late(start(), chunk(b"a", more=True), chunk(b"b"), error=ZeroDivisionError("boom"))
+    late.gate.set()
+    sent = []
+    async with mounted(late.app, "handled") as (app, records):
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await deliver(app, on_send=sent.append)
+    assert sent == list(late.messages[:2]) * 2
+    assert records.of(Kind.SUCCEEDED) == []
+
+
+async def test_orders_after_the_last_message():
+    """Retry and Discard mean after the last message what they mean before it."""
+    late = Late(error=Retry("the commit failed", after=7))
+    late.gate.set()
+    async with mounted(late.app, "handled") as (app, _):
+        reply = await deliver(app)
+        assert (reply.status, reply.headers["retry-after"]) == (503, "7")
+        late.error = Discard("not ours")
+        for _ in range(2):
+            assert (await deliver(app)).body == b'{"received": true}'
+    assert late.app.runs == 2
+
+
+async def test_handler_timeout_after_the_last_message():
+    """Background work counts towards ``handler_timeout``; cut off, the event is not done."""
+    late = Late()
+    async with mounted(late.app, "handled", policy=policy(handler_timeout=0.05)) as (app, records):
+        assert (await deliver(app)).status == 503
+        late.gate.set()
+        assert (await deliver(app)).body == b"done"
+    assert "handler_timeout" in records.of(Kind.FAILED)[0].detail
+
+
+async def test_cancelled_after_the_last_message():
+    """A call that its server cancels during the background work has not handled its event."""
+    late, sent = Late(), []
+    async with mounted(late.app, "handled") as (app, _):
+        call = asyncio.ensure_future(deliver(app, on_send=sent.append))
+        await late.inside.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        assert sent == []
+        late.gate.set()
+        assert (await deliver(app)).body == b"done"
+    assert late.app.runs == 2
+
+
+async def test_lease_lost_after_the_last_message():
+    """An event whose lease ends during the background work is not answered as done."""
+    store, late = TracedStore(), Late()
+    async with mounted(late.app, "handled", store=store, policy=policy(lease=0.4)) as (
+        app,
+        records,
+    ):
+        call = asyncio.ensure_future(deliver(app))
+        await late.inside.wait()
+        store.away.add("renew")
+        assert (await call).status == 503
+    assert records.kinds[-1] == "lease_lost"
+
+
+async def test_a_stream_whose_lease_is_lost_stays_without_its_end():
+    """A stream whose claim another holder has taken over is not completed."""
+    store = MemoryStore()
+    late = Late(start(), chunk(b"a", more=True), chunk(b"b"))
+    sent = []
+    async with mounted(late.app, "handled", store=store) as (app, records):
+        call = asyncio.ensure_future(deliver(app, on_send=sent.append))
+        await late.inside.wait()
+        [entry] = store._entries.values()
+        entry.token = "of another holder"
+        late.gate.set()
+        await call
+    assert sent == list(late.messages[:2])
+    assert records.kinds[-1] == "lease_lost"
+
+
+async def test_a_failure_page_of_the_app():
+    """An app that answers its own exception with a page and raises it on is forwarded."""
+
+    async def hook(request: Request):
+        raise ZeroDivisionError("boom")
+
+    async def page(request: Request, exc: Exception):
+        return JSONResponse({"sorry": True}, 500)
+
+    app = Starlette(
+        routes=[Route("/hooks", hook, methods=["POST"])], exception_handlers={Exception: page}
+    )
+    sent = []
+    async with mounted(app, "handled") as (middleware, records):
+        with pytest.raises(ZeroDivisionError):
+            await deliver(middleware, on_send=sent.append)
+    assert sent[1]["body"] == b'{"sorry":true}'
+    assert [type(record.error) for record in records.of(Kind.FAILED)] == [ZeroDivisionError]
+
+
+async def wait_for_departure(receive):
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def test_departure_after_the_last_message():
+    """To an app that has sent all, its client has left: it may wait for that and then return."""
+
+    async def run(receive, send):
+        await send(start())
+        await send(chunk(b"done"))
+        await wait_for_departure(receive)
+
+    async with mounted(bare(run), "handled") as (app, _):
+        assert (await asyncio.wait_for(deliver(app), 5)).body == b"done"
+
+
+async def test_departure_for_a_task_that_listens():
+    """A task of the app's that listens while the last message is sent is woken by it."""
+
+    async def run(receive, send):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_for_departure, receive)
+            await asyncio.sleep(0)
+            await send(start())
+            await send(chunk(b"done"))
+        await asyncio.sleep(0)  # a cancellation that is left over would come here
+
+    async with mounted(bare(run), "handled") as (app, records):
+        assert (await asyncio.wait_for(deliver(app), 5)).body == b"done"
+    assert records.kinds[-1] == "succeeded"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="before, the two cannot be told apart")
+async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
+    """A task that is cancelled at the very moment at which it is woken is cancelled."""
+    monkeypatch.setattr("webhook_dedup.asgi.held.WAKE_AFTER", 0)
+
+    async def run(receive, send):
+        listening = asyncio.ensure_future(wait_for_departure(receive))
+        await asyncio.sleep(0)
+        await send(start())
+        await send(chunk(b"done"))
+        listening.cancel()
+        await asyncio.wait([listening])
+        assert listening.cancelled()
+
+    async with mounted(bare(run), "handled") as (app, records):
+        await asyncio.wait_for(deliver(app), 5)
+    assert records.kinds[-1] == "succeeded"
+
+
+@pytest.mark.parametrize("spec_version", ["2.0", "2.4"])
+async def test_starlette_streams(spec_version):
+    """Starlette's streams, which listen under older servers and end that themselves, succeed."""
+
+    async def hook(request: Request):
+        async def stream():
+            yield b"a"
+            await asyncio.sleep(0)
+            yield b"b"
+
+        return StreamingResponse(stream(), background=BackgroundTask(asyncio.sleep, 0.2))
+
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    async with mounted(app, "handled") as (middleware, records):
+        reply = await deliver(middleware, asgi={"version": "3.0", "spec_version": spec_version})
+    assert reply.body == b"ab"
+    assert records.kinds[-1] == "succeeded"
+
+
+async def test_a_client_that_has_left_is_seen_at_once():
+    """``request.is_disconnected()`` says at its first call that the client has left."""
+    seen = []
+
+    async def hook(request: Request):
+        await request.body()
+        seen.append(await request.is_disconnected())
+        return PlainTextResponse("done")
+
+    left = asyncio.Event()
+    left.set()
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    async with mounted(app, "handled") as (middleware, _):
+        await deliver(middleware, leaves=left)
+    assert seen == [True]
+
+
+def failing_once(errors):
+    async def task():
+        if errors:
+            raise errors.pop()
+
+    return task
+
+
+async def hook_with_a_task(request: Request):
+    return PlainTextResponse("handled", background=BackgroundTask(request.app.state.task))
+
+
+def with_a_task(*middlewares):
+    app = Starlette(routes=[Route("/hooks", hook_with_a_task, methods=["POST"])])
+    app.state.task = failing_once([ZeroDivisionError("boom")])
+    for middleware, options in middlewares:
+        app.add_middleware(middleware, **options)
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(ack="handled")])
+    return app
+
+
+async def passing(request, call_next):
+    return await call_next(request)
+
+
+@pytest.mark.parametrize(
+    "middlewares",
+    [
+        [],
+        [(BaseHTTPMiddleware, {"dispatch": passing})],
+        [(GZipMiddleware, {"minimum_size": 1})],
+        [(BaseHTTPMiddleware, {"dispatch": passing}), (GZipMiddleware, {"minimum_size": 1})],
+    ],
+)
+def test_middlewares_between(middlewares):
+    """Whatever middlewares make of a response, its client gets nothing of one that fails late."""
+    app = with_a_task(*middlewares)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        headers = {**signed(), "accept-encoding": "identity"}
+        replies = [client.post("/hooks", content=BODY, headers=headers) for _ in range(3)]
+    assert [(reply.status_code, reply.text) for reply in replies] == [
+        (500, "Internal Server Error"),
+        (200, "handled"),
+        (200, "handled"),
+    ]
+
+
+def test_exit_code_of_a_dependency():
+    """A commit after FastAPI's response that fails leaves its event to the next delivery."""
+    app, commits = FastAPI(), []
+    errors = [ZeroDivisionError("deadlock")]
+
+    async def session():
+        yield
+        if errors:
+            raise errors.pop()
+        commits.append(1)
+
+    @app.post("/hooks", dependencies=[Depends(session)])
+    async def hook():
+        return {"ok": True}
+
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(ack="handled")])
+    with TestClient(app, raise_server_exceptions=False) as client:
+        replies = [client.post("/hooks", content=BODY, headers=signed()) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [500, 200, 200]
+    assert commits == [1]
+
+
+def test_fastapi_background_tasks():
+    """A plain function among FastAPI's background tasks that fails fails the run."""
+    app, mails, errors = FastAPI(), [], [OSError("smtp")]
+
+    def mail():
+        if errors:
+            raise errors.pop()
+        mails.append(1)
+
+    @app.post("/hooks")
+    async def hook(tasks: BackgroundTasks):
+        tasks.add_task(mail)
+        return {"ok": True}
+
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(ack="handled")])
+    with TestClient(app, raise_server_exceptions=False) as client:
+        replies = [client.post("/hooks", content=BODY, headers=signed()) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [500, 200, 200]
+    assert mails == [1]
+
+
+async def test_a_file_that_is_deleted_after_the_response(tmp_path):
+    """A file is sent by the app, whatever the server offers, as it may be gone by then."""
+    path = tmp_path / "file"
+    path.write_bytes(b"contents")
+
+    async def hook(request: Request):
+        assert "http.response.push" in request.scope["extensions"]
+        return FileResponse(path, background=BackgroundTask(path.unlink))
+
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    extensions = {"http.response.pathsend": {}, "http.response.push": {}}
+    async with mounted(app, "handled") as (middleware, _):
+        reply = await deliver(middleware, extensions=extensions)
+    assert reply.body == b"contents"
+    assert not path.exists()
+
+
+async def test_streams_leave_piece_by_piece():
+    """A piece of a stream is with the client before the next one is made."""
+    sent, seen = [], []
+
+    async def hook(request: Request):
+        async def stream():
+            for number in range(3):
+                seen.append(len(sent))
+                yield b"%d" % number
+
+        return StreamingResponse(stream())
+
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    async with mounted(app, "handled") as (middleware, _):
+        await deliver(middleware, on_send=sent.append)
+    assert seen == [0, 2, 3]
+
+
+async def test_a_client_that_leaves_during_background_work():
+    """The event of a client that has left is done when the run is, and answered to its copy."""
+    late = Late()
+
+    def gone(message):
+        raise OSError("the client has left")
+
+    async with mounted(late.app, "handled") as (app, _):
+        call = asyncio.ensure_future(deliver(app, on_send=gone))
+        await late.inside.wait()
+        late.gate.set()
+        with contextlib.suppress(OSError):
+            await call
+        assert (await deliver(app)).body == b"done"
+    assert late.app.runs == 1
