@@ -273,7 +273,8 @@ class Attempt(Struct, frozen=True, gc=False):
         at: Unix time at which it began.
         where: Host and process that ran it.
         duration: Seconds it ran.
-        error: One line; never a secret, never a body.
+        error: One line; never a secret. If the handler answered that it failed, the beginning of
+            the answer's body is in it, beside the delivery's own, and in no log.
     """
 
     at: float

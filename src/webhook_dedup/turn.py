@@ -298,7 +298,8 @@ def _is_cancelled() -> bool:
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:
     where = f"{socket.gethostname()}:{os.getpid()}"
-    return Attempt(time.time() - duration, where, duration, verdict.detail)
+    error = f"{verdict.detail}: {verdict.said}" if verdict.said else verdict.detail
+    return Attempt(time.time() - duration, where, duration, error)
 
 
 def _no_matter() -> None:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import AlreadyDone, Discard, InProgress, Locked, OverBudget, Retry, Skipped
 from .observe.record import Reason
 
-__all__ = ["Ending", "Verdict", "judge", "succeeded"]
+__all__ = ["Ending", "Refusal", "Verdict", "judge", "succeeded"]
 
 # Statuses below 500 after which the same request may succeed later: moved, not deployed yet,
 # timed out, in conflict, too early, too many.
 _RETRIABLE = frozenset({404, 405, 408, 409, 425, 429})
+
+
+class Refusal(int):
+    """The status of an answer that is no success, with the beginning of what it said.
+
+    A number, because guards pass on what a handler answered, and nothing else is asked of it.
+    """
+
+    said: str
+
+    def __new__(cls, status: int, said: str) -> Refusal:  # noqa: PYI034 - Self needs Python 3.11
+        refusal = super().__new__(cls, status)
+        refusal.said = said
+        return refusal
 
 
 class Ending(enum.Enum):
@@ -38,6 +52,8 @@ class Verdict:
         status: The handler's HTTP status, if it had one.
         error: What the handler raised.
         reason: Why it was not run, as records have it, when a guard or the handler said so.
+        said: The beginning of what a handler answered that refused the event. It is a body, which
+            no log, metric or span may show.
     """
 
     ending: Ending
@@ -46,6 +62,7 @@ class Verdict:
     status: int | None = None
     error: BaseException | None = None
     reason: str | None = None
+    said: str = ""
 
     @property
     def done(self) -> bool:
@@ -68,6 +85,8 @@ def judge(error: BaseException | None, status: int | None = None) -> Verdict:
     a person. An exception fails even after a 2xx.
     """
     if error is None:
+        if isinstance(status, Refusal):
+            return replace(_judge_status(int(status)), said=status.said)
         return Verdict(Ending.DONE) if status is None else _judge_status(status)
     return _asked_for(error) or Verdict(Ending.RETRY, _told(error), error=error)
 

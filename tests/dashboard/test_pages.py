@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from tests.asgi.kit import deliver
+from tests.asgi.kit import deliver, until
 from webhook_dedup import Discard, Policy, Source
+from webhook_dedup.contracts import Sought
 from webhook_dedup.model import Bid, Key
 from webhook_dedup.observe.record import Kind, Record
 
@@ -279,6 +280,26 @@ async def test_without_a_history(url):
             assert "the handler answered 422" in story
             assert "hush" not in story
             assert (await browser.get("stream")).status_code == 404
+
+
+@pytest.mark.parametrize("history", [True, False])
+async def test_what_a_refusal_said(url, history):
+    """What the handler answered is told with each attempt, whoever knows of the attempts."""
+    async with Desk(url, 422, 503, history=history) as desk:
+        await desk.deliver()
+        [item] = await desk.dedup.inbox.find(Sought())
+        await desk.dedup.inbox.requeue([item.id])
+        await until(lambda: desk.records.kinds.count("failed") == 2)
+        await until(lambda: "retried" in desk.records.kinds)
+        if history:
+            await desk.history.flush()
+        async with desk.browser(ADMIN) as browser:
+            listed = await browser.get("deliveries")
+            link = re.search(r'href="[^"]*delivery\?([^"]+)"', listed.text)[1]
+            page = await browser.get(f"delivery?{html.unescape(link)}")
+        attempts = page.text.partition('<ol class="runs">')[2].partition("</ol>")[0]
+        said = re.findall(r'class="error">([^<]*)<', attempts)
+        assert said == [f"the handler answered {status}: handled" for status in (422, 503)]
 
 
 async def test_an_event_that_runs(desk):

@@ -14,9 +14,9 @@ from ..policy import Policy
 from ..source import Source
 from .exchange import Exchange
 from .responder import respond
-from .responses import StatusOnly
 from .scopes import BodyOnce, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
+from .unheard import Unheard
 from .unserved import warn_of_unserved
 
 __all__ = ["WebhookDedup"]
@@ -102,11 +102,9 @@ class WebhookDedup:
     async def _perform(self, delivery: Delivery, event: Event) -> int:
         """Run the app for a delivery that was acknowledged, and return its status."""
         scope = scope_of(delivery, event, self._outer_app, self.dedup.state)
-        response = StatusOnly()
+        response = Unheard()
         await self.app(scope, BodyOnce(delivery.body), response)
-        if response.status is None:
-            raise RuntimeError("the app returned without a response")
-        return response.status
+        return response.outcome()
 
     def _warn_of_late_start(self) -> None:
         self._warns_of_late_start = False

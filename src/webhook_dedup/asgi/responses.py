@@ -14,7 +14,6 @@ from .types import Message, Send
 __all__ = [
     "BODILESS",
     "Captured",
-    "StatusOnly",
     "acknowledge",
     "acknowledge_claimed",
     "refuse",
@@ -67,17 +66,6 @@ async def refuse(send: Send, rejection: RejectedDelivery) -> None:
         after = max(1, math.ceil(rejection.retry_after))
         headers.append((b"retry-after", str(after).encode()))
     await _respond_json(send, rejection.status, content, headers)
-
-
-class StatusOnly:
-    """A ``send`` for runs nobody listens to: consumes the response and keeps its status."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
 
 
 class Captured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..desk.stories import Rooms, stories_of, tenant_in
@@ -141,7 +141,7 @@ async def dossier(
         latest = copies[-1].delivery_id or ""
         subject = Subject(latest, subject.event_id, subject.source, subject.tenant)
     entries = await _entries(rooms, subject, story)
-    runs = _runs(entries) or _runs_of(item)
+    runs = _in_full(_runs(entries), item) or _runs_of(item)
     return Dossier(
         subject=subject,
         story=story,
@@ -226,6 +226,21 @@ def _run(begun: Entry, ended: Entry) -> Run:
         error=record.detail,
         traceback=ended.traceback,
     )
+
+
+def _in_full(runs: Sequence[Run], item: Item | None) -> list[Run]:
+    """Say of failed runs what the inbox has beyond the history: the beginning of an answer."""
+    attempts = list(item.history) if item else []
+    told: list[Run] = []
+    for run in reversed(runs):
+        error = run.error
+        for index in reversed(range(len(attempts))):
+            if error and attempts[index].error.startswith(error):
+                error = attempts[index].error
+                del attempts[index:]
+                break
+        told.append(replace(run, error=error))
+    return told[::-1]
 
 
 def _runs_of(item: Item | None) -> list[Run]:
