@@ -130,7 +130,7 @@ async def test_client_ids_that_are_none(client_id):
 
 async def test_required_by_path():
     """A key may be required on some paths only, and what is not guarded needs none."""
-    shop = Shop(required=["/orders"], paths=["/orders", "/carts/"])
+    shop = Shop(required=["/orders"], paths=iter(["/orders", "/carts/"]))
     assert (await shop.order(None)).status == 400
     assert (await shop.order(None, path="/orders/7/lines")).status == 400
     assert (await shop.order(None, path="/ordersome")).status == 201
@@ -138,6 +138,14 @@ async def test_required_by_path():
     assert (await shop.order(None, path="/mounted/orders", root_path="/mounted")).status == 400
     assert not replayed(await shop.order(path="/else"))
     assert not replayed(await shop.order(path="/else"))
+
+
+@pytest.mark.parametrize("required", ["/", "/orders", "/orders/7", ["/orders/"]])
+async def test_required_above_or_below_what_is_guarded(required):
+    """A path that meets a guarded one holds where they meet."""
+    shop = Shop(required=required, paths=["/orders"])
+    assert (await shop.order(None, path="/orders/7")).status == 400
+    assert (await shop.order(None, path="/carts")).status == 201
 
 
 async def test_other_methods_pass():
@@ -550,6 +558,7 @@ async def test_what_is_no_http_passes():
         ({"mismatch_status": "422"}, "mismatch_status"),
         ({"replay_status": {201: 204}}, "body"),
         ({"paths": ["orders"]}, "begins with a slash"),
+        ({"paths": ["/orders"], "required": ["/order"]}, "'/order' is not among paths"),
         ({"client_id": "a["}, "JMESPath"),
     ],
 )

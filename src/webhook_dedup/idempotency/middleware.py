@@ -12,7 +12,7 @@ from ..policy import DEFAULT_TTL, Duration, check_count, seconds
 from ..providers import Expression, compile_extractor
 from .exchange import Exchange
 from .key import credentials
-from .rules import Rules, below, error_status, everywhere, replayed_as
+from .rules import Rules, below, error_status, everywhere, replayed_as, required_of, roots_of
 
 __all__ = ["IdempotencyMiddleware"]
 
@@ -101,6 +101,7 @@ class IdempotencyMiddleware:
         need(dedup.store, Remembers.RESULT | Remembers.FINGERPRINT, "IdempotencyMiddleware")
         check_count(max_body, "max_body")
         self.app = app
+        paths = None if paths is None else roots_of(paths)
         self._methods = frozenset(method.upper() for method in methods)
         self._guarded = everywhere(True) if paths is None else below(paths)
         self._rules = Rules(
@@ -109,7 +110,7 @@ class IdempotencyMiddleware:
             header=header.lower().encode(),
             client_id=None if client_id is None else compile_extractor(client_id),
             caller=caller,
-            required=everywhere(required) if isinstance(required, bool) else below(required),
+            required=required_of(required, paths),
             wait=seconds(wait, "wait", zero=True),
             lease=seconds(lease, "lease"),
             ttl=seconds(ttl, "ttl"),

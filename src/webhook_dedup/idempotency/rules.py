@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..providers import Parsed
 from ..urls import route_path
 
-__all__ = ["Rules", "below", "error_status", "everywhere", "replayed_as"]
+__all__ = ["Rules", "below", "error_status", "everywhere", "replayed_as", "required_of", "roots_of"]
 
 Holds = Callable[[Scope], bool]
 
@@ -51,7 +51,7 @@ def below(paths: Iterable[str]) -> Holds:
     Raises:
         ConfigError: One does not begin with a slash.
     """
-    roots = [paths] if isinstance(paths, str) else list(paths)
+    roots = roots_of(paths)
     for root in roots:
         if not root.startswith("/"):
             raise ConfigError(f"a path begins with a slash, got {root!r}; write {'/' + root!r}")
@@ -63,6 +63,28 @@ def below(paths: Iterable[str]) -> Holds:
         return path in exact or path.startswith(prefixes)
 
     return holds
+
+
+def required_of(required: bool | Iterable[str], paths: Iterable[str] | None) -> Holds:
+    """Match the requests that must have a key.
+
+    Raises:
+        ConfigError: A path does not begin with a slash, or nothing of it is guarded.
+    """
+    if isinstance(required, bool):
+        return everywhere(required)
+    guarded = roots_of(["/"] if paths is None else paths)
+    roots = roots_of(required)
+    for root in roots:
+        scopes = [{"path": path} for path in guarded]
+        if not below(guarded)({"path": root}) and not any(map(below([root]), scopes)):
+            raise ConfigError(f"required={root!r} is not among paths=…, which guards it; add it")
+    return below(roots)
+
+
+def roots_of(paths: Iterable[str]) -> list[str]:
+    """Return paths as a list, one alone too."""
+    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def error_status(status: object, name: str) -> int:
