@@ -60,6 +60,22 @@ async def test_an_app_from_outside(url):
             assert "Arrived 1" in text_of(await browser.get("/sources"))
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+async def test_a_table_of_ones_own(url):
+    """An app whose store has its own table is shown by a URL that names it, and by no other."""
+    named = f"{url}?table=shop_claims"
+    async with Desk(named, 422) as desk:
+        await desk.deliver()
+    async with served(named) as (browser, _):
+        assert "the handler answered 422" in text_of(await browser.get("/dead"))
+    async with served(url) as (browser, _):
+        for path in ("/dead", "/dead?source=shop", "/deliveries"):
+            page = text_of(await browser.get(path))
+            assert "table webhook_dedup_inbox is absent" in page
+            assert "Is this the store the app uses?" in page
+            assert "None." not in page
+
+
 async def test_tokens(tmp_path):
     """With tokens one signs in; the read-only one opens pages alone."""
     url = f"sqlite:///{tmp_path}/webhooks.db"

@@ -5,10 +5,13 @@ import sys
 from urllib.parse import quote, urlsplit
 
 import pytest
+from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.stores.sql_support import opened, role, session
 from webhook_dedup.errors import ConfigError, MissingExtra, StoreUnavailable
+from webhook_dedup.inbox.sql import SqlInbox
+from webhook_dedup.observe.history import History
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
@@ -28,6 +31,7 @@ ODD = "p@ss:w/o%rd?#& é"
         ("sqlite:///what?x=1.db", "may not have a [?]"),
         ("sqlite:///claims.db?tiemout=5", "tiemout= in the URL is not known"),
         ("sqlite:///claims.db?mode=ro", "uri=true"),
+        ("sqlite:///claims.db?table=a&table=b", "names one table"),
         ("mysql://localhost/claims", "use sqlite:///file.db"),
         ("postgresql+psycopg2://localhost/claims", "asyncpg"),
         ("postgresql://localhost:port/claims", "not a URL"),
@@ -41,6 +45,37 @@ def test_what_cannot_work_is_refused_with_the_remedy(url, remedy):
     """A URL that cannot work says what to write instead."""
     with pytest.raises(ConfigError, match=remedy):
         SqlStore.from_url(url)
+
+
+@pytest.mark.parametrize(
+    ("opens", "argument"), [(SqlStore, "blog_claims"), (SqlInbox, "shop_claims")]
+)
+def test_two_names_for_one_table_are_refused(opens, argument):
+    """An argument that says otherwise than the URL is an error that shows both."""
+    with pytest.raises(ConfigError, match=rf"{argument}.*shop_.*give one of them"):
+        opens.from_url("sqlite:///claims.db?table=shop_claims", table=argument)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "asyncpg", "psycopg"])
+async def test_a_table_may_be_named_in_the_url(tmp_path, request, kind):
+    """What lies beside the claims is named like them, however it is opened by that URL."""
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/claims.db?table=shop_claims"
+    else:
+        place = request.getfixturevalue("postgres_url").partition("://")[2]
+        url = f"postgresql+{kind}://{place}?table=shop_claims"
+    async with opened(url, table="shop_claims") as store:
+        assert store.namespace == "shop_claims"
+        await store.start()
+        history, inbox = History(url), SqlInbox.from_url(url, table="shop_inbox")
+        for beside in (history, inbox):
+            await beside.start()
+            await beside.aclose()
+        async with store.connection.connect() as connection:
+            tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    kinds = ("claims", "inbox", "history")
+    assert {f"shop_{kind}" for kind in kinds} <= set(tables)
+    assert not [name for name in tables if name.startswith("webhook_dedup")]
 
 
 def test_an_engine_in_memory_is_refused():

@@ -88,11 +88,13 @@ class Page:
         arrivals: In their order.
         after: Where the next page begins, or where to look on; empty if there is nothing more.
         newest_first: Whether the order is that.
+        no_inbox: Why there is no inbox to list from; empty if there is one, or none is asked.
     """
 
     arrivals: Sequence[Arrival]
     after: str = ""
     newest_first: bool = True
+    no_inbox: str = ""
 
 
 async def listed(rooms: Rooms, wish: Wish, after: str = "") -> Page:
@@ -124,8 +126,9 @@ async def found_in_inbox(rooms: Rooms, wish: Wish, after: str = "", *, most: int
     for _ in range(_MOST_LOOKED_AT // PER_PAGE):
         try:
             page = await rooms.inbox.find(wish.sought, limit=PER_PAGE, after=after)
-        except SchemaError:  # an app without sources has none
-            return Page(found, newest_first=False)
+        except SchemaError as exc:  # the rest of its message is for those who write the app
+            why = str(exc).partition(";")[0]
+            return Page(found, newest_first=False, no_inbox=why)
         for item in page:
             if text in item.event_id.casefold():
                 if len(found) == most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, ExceptionContext, event, make_url
 from sqlalchemy.engine import Engine
@@ -18,7 +18,7 @@ from .loops import keep_to_loops
 from .poolers import set_up_asyncpg, set_up_psycopg
 from .writer import TEXTS_KEPT
 
-__all__ = ["check_file", "open_engine"]
+__all__ = ["Opened", "check_file", "open_engine"]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -46,10 +46,22 @@ _SSL_AT_WILL = {"disable", "allow", "prefer"}
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
-def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
-    """Return an engine for a URL, and the time-out the URL or else the caller gives.
+class Opened(NamedTuple):
+    """What a URL stands for.
 
-    The engine connects when it is used.
+    Attributes:
+        engine: It connects when it is used.
+        timeout: That of the URL, or else the caller's.
+        claims: The table of claims that the URL names, if it names one.
+    """
+
+    engine: AsyncEngine
+    timeout: float
+    claims: str | None
+
+
+def open_engine(text: str, timeout: float) -> Opened:
+    """Make an engine of a URL.
 
     Raises:
         ConfigError: The URL cannot be used; the message says what to write instead.
@@ -61,6 +73,8 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
     if "timeout" in url.query:
         timeout = _number(url, "timeout")
         url = url.difference_update_query(["timeout"])
+    claims = _claims(url)
+    url = url.difference_update_query(["table"])
     options = _OPTIONS[url.drivername](url, timeout)
     try:
         engine = create_async_engine(
@@ -70,7 +84,7 @@ def open_engine(text: str, timeout: float) -> tuple[AsyncEngine, float]:
         raise _missing(url) from exc
     _SET_UPS[engine.dialect.driver](engine.sync_engine)
     event.listen(engine.sync_engine, "handle_error", _leave_replica)
-    return engine, timeout
+    return Opened(engine, timeout, claims)
 
 
 def check_file(url: URL) -> None:
@@ -112,6 +126,13 @@ def _parsed(text: str) -> URL:
             "postgresql://… (asyncpg) or postgresql+psycopg://…"
         )
     return url.set(drivername=driver)
+
+
+def _claims(url: URL) -> str | None:
+    name = url.query.get("table")
+    if name is None or isinstance(name, str):
+        return name
+    raise ConfigError("table= in the URL names one table, such as ?table=shop_claims")
 
 
 def _number(url: URL, name: str) -> float:

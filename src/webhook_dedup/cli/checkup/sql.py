@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.schema import CreateIndex
 
 from ...backends.sql.dialects import dialect_of
+from ...backends.sql.names import beside
 from ...backends.sql.schema import VersionedTable
 from ...contracts import Sharing
 from ...errors import SchemaError
@@ -41,8 +42,11 @@ async def examine_sql(store: Sharing) -> list[Finding]:
 
 
 def _tables(claims: str) -> list[VersionedTable]:
-    base = claims.removesuffix("_claims")
-    return [claims_schema(claims), inbox_schema(f"{base}_inbox"), history_schema(f"{base}_history")]
+    return [
+        claims_schema(claims),
+        inbox_schema(beside(claims, "inbox")),
+        history_schema(beside(claims, "history")),
+    ]
 
 
 async def _version(connection: AsyncConnection) -> Finding:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...backends.sql.database import Database
 from ...backends.sql.engines import open_engine
+from ...backends.sql.names import agreed, beside
 from ...contracts import Sharing, Sought
 from ...errors import StoreError
 from ...keys import check_keys, digest
@@ -84,23 +85,27 @@ class SqlInbox:
 
         A store that may not make its table has an inbox that may not either.
         """
-        table = f"{store.namespace.removesuffix('_claims')}_inbox"
+        table = beside(store.namespace, "inbox")
         return cls(store.connection, table=table, create=getattr(store, "creates_tables", True))
 
     @classmethod
     def from_url(
-        cls, url: str, *, create: bool = True, table: str = _TABLE, timeout: float = _TIMEOUT
+        cls, url: str, *, create: bool = True, table: str | None = None, timeout: float = _TIMEOUT
     ) -> SqlInbox:
         """Open an inbox with an engine of its own, which :meth:`aclose` disposes of.
 
-        The URLs are those of :meth:`webhook_dedup.stores.sql.SqlStore.from_url`.
+        The URLs are those of :meth:`webhook_dedup.stores.sql.SqlStore.from_url`. A ``table`` in the
+        query is that of the claims, and the inbox has the table that would lie beside it.
 
         Raises:
-            ConfigError: The URL cannot be used; the message says what to write instead.
+            ConfigError: The URL cannot be used; the message says what to write instead. Or it
+                means another table than the argument.
             MissingExtra: The driver is not installed.
         """
-        engine, timeout = open_engine(url, timeout)
-        inbox = cls(engine, create=create, table=table, timeout=timeout)
+        opened = open_engine(url, timeout)
+        by_url = opened.claims and beside(opened.claims, "inbox")
+        name = agreed(table, by_url) or _TABLE
+        inbox = cls(opened.engine, create=create, table=name, timeout=opened.timeout)
         inbox._database.own()
         return inbox
 

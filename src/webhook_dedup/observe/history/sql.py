@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ...backends.sql.database import Database
 from ...backends.sql.dialects import Dialect
 from ...backends.sql.engines import open_engine
+from ...backends.sql.names import beside
 from ...backends.sql.schema import VersionedTable
 from ...contracts import Sharing
 from ...keys import printable
@@ -95,15 +96,16 @@ class SqlLedger:
     @classmethod
     def from_url(cls, url: str, *, create: bool = True) -> SqlLedger:
         """Open a ledger with an engine of its own."""
-        engine, timeout = open_engine(url, _TIMEOUT)
-        ledger = cls(engine, create=create, timeout=timeout)
+        opened = open_engine(url, _TIMEOUT)
+        table = beside(opened.claims, "history") if opened.claims else _TABLE
+        ledger = cls(opened.engine, create=create, table=table, timeout=opened.timeout)
         ledger._database.own()
         return ledger
 
     @classmethod
     def beside(cls, store: Sharing) -> SqlLedger:
         """Open a ledger on the engine of a store, in a table named like the store's."""
-        table = f"{store.namespace.removesuffix('_claims')}_history"
+        table = beside(store.namespace, "history")
         return cls(store.connection, table=table, create=getattr(store, "creates_tables", True))
 
     async def start(self) -> None:

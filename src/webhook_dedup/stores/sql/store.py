@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ...backends.sql.database import Database
 from ...backends.sql.direct import Ask
 from ...backends.sql.engines import open_engine
+from ...backends.sql.names import agreed
 from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
 from .rounds import live_rows, settle
@@ -78,7 +79,7 @@ class SqlStore:
         url: str,
         *,
         create: bool = True,
-        table: str = _TABLE,
+        table: str | None = None,
         timeout: float = _TIMEOUT,
         sweep_every: float = _SWEEP_EVERY,
     ) -> SqlStore:
@@ -86,14 +87,21 @@ class SqlStore:
 
         ``sqlite:///file.db``, ``postgresql://user@host/database`` (asyncpg, with libpq's
         parameters such as ``sslmode``) or ``postgresql+psycopg://…``. A ``timeout`` in the query
-        goes before the argument.
+        goes before the argument; a ``table`` in it may stand for the argument.
 
         Raises:
-            ConfigError: The URL cannot be used; the message says what to write instead.
+            ConfigError: The URL cannot be used; the message says what to write instead. Or it
+                names another table than the argument.
             MissingExtra: The driver is not installed.
         """
-        engine, timeout = open_engine(url, timeout)
-        store = cls(engine, create=create, table=table, timeout=timeout, sweep_every=sweep_every)
+        opened = open_engine(url, timeout)
+        store = cls(
+            opened.engine,
+            create=create,
+            table=agreed(table, opened.claims) or _TABLE,
+            timeout=opened.timeout,
+            sweep_every=sweep_every,
+        )
         store._database.own()
         return store
 
