@@ -1,12 +1,60 @@
 """Commands find an app's store and its inbox wherever the app keeps them."""
 
+import json
 from contextlib import aclosing
 
 import pytest
 
-from tests.cli.operating import command, item
+from tests.cli.operating import FAILED, app_inbox, command, item
+from webhook_dedup import open_store
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.stores.sql import SqlStore
+
+
+@pytest.fixture
+async def beside(url, tmp_path):
+    """A store at ``url``, and a dead letter in a file of its own: that file's URL."""
+    inbox = f"sqlite:///{tmp_path}/inbox.db"
+    async with aclosing(open_store(url)) as store:
+        await store.start()
+    async with app_inbox(inbox) as opened:
+        dead = item()
+        await opened.put([dead], 60)
+        await opened.bury(dead, FAILED)
+    return inbox
+
+
+async def test_an_inbox_elsewhere(url, beside, monkeypatch):
+    """What lies beside another store than the claims is found by an option or a variable."""
+    for more in (["--inbox", beside], []):
+        told = await command("why", "evt_1", "--source", "stripe", *more, url=url)
+        assert "TimeoutError: too slow" in told.stdout
+        for store in (url, ""):
+            assert "1 of 1" in (await command("inbox", "list", *more, url=store)).stdout
+        monkeypatch.setenv("WEBHOOK_DEDUP_INBOX", beside)
+    assert (
+        "1 of 1" in (await command("inbox", "replay", "--state", "dead", "--yes", url=url)).stdout
+    )
+
+
+async def test_the_doctor_examines_an_inbox_elsewhere(url, beside):
+    """It looks at both places, and takes neither for the other."""
+    done = await command("doctor", "--json", "--inbox", beside, url=url)
+    findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert done.exit_code == 0
+    assert {"store", "version", "dead letters", "inbox version", "inbox clock"} <= set(findings)
+    assert "sqlite" in findings["inbox version"]["text"]
+    gone = await command("doctor", "--inbox", f"{beside}.gone", url=url)
+    assert gone.exit_code == 1
+    assert "inbox: there is no file" in gone.stdout
+
+
+async def test_claims_in_memory_and_an_inbox_on_disk(beside):
+    """Where the inbox lasts, what is said to end with the process are the claims alone."""
+    for more, lost in ((["--inbox", beside], False), ([], True)):
+        done = await command("doctor", *more, url="memory://")
+        assert ("not handled yet are lost" in done.stdout) is lost
+        assert ("dead letters" in done.stdout) is not lost
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)

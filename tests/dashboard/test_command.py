@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from tests.asgi.kit import until
 from tests.cli.operating import command
 from webhook_dedup import open_store
+from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.observe.history import History
 
 from .kit import ADMIN, VIEWER, Desk, csrf_of, text_of
@@ -74,6 +75,16 @@ async def test_a_table_of_ones_own(url):
             assert "table webhook_dedup_inbox is absent" in page
             assert "Is this the store the app uses?" in page
             assert "None." not in page
+
+
+async def test_an_inbox_elsewhere(tmp_path):
+    """Dead letters that do not lie beside the claims are shown once the command knows where."""
+    url, inbox = f"sqlite:///{tmp_path}/webhooks.db", f"sqlite:///{tmp_path}/inbox.db"
+    elsewhere = SqlInbox.from_url(inbox)
+    async with aclosing(elsewhere), Desk(url, 422, dedup={"inbox": elsewhere}) as desk:
+        await desk.deliver()
+    async with served(url, "--inbox", inbox) as (browser, _):
+        assert "the handler answered 422" in text_of(await browser.get("/dead"))
 
 
 async def test_tokens(tmp_path):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 import uvicorn
 
-from ..contracts import OperableInbox
 from ..errors import ConfigError, MissingExtra
-from ..inbox import inbox_beside
 from ..observe.history import History
-from .output import StoreUrl, obey, opened_store, say
+from .output import obey, say
+from .places import InboxUrl, Places, StoreUrl, inbox_of, opened_store
 
 __all__ = ["dashboard"]
 
@@ -38,17 +37,18 @@ def dashboard(
         list[str] | None, typer.Option(help="A header whose values are not shown, repeatable.")
     ] = None,
     store: StoreUrl = "",
+    inbox: InboxUrl = "",
 ) -> None:
     """Serve pages about what arrived, what was skipped and why, what waits and what died.
 
     Without a token it listens at this machine only. Give tokens by their variables, since others
     on this machine see the arguments of commands.
     """
-    obey(_dashboard(store, host, port, (token, read_only_token), mask_header or ()))
+    obey(_dashboard(Places(store, inbox), host, port, (token, read_only_token), mask_header or ()))
 
 
 async def _dashboard(
-    url: str, host: str, port: int, tokens: tuple[str, str], masked: Sequence[str]
+    places: Places, host: str, port: int, tokens: tuple[str, str], masked: Sequence[str]
 ) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
@@ -62,8 +62,7 @@ async def _dashboard(
             "listen at 127.0.0.1"
         )
     auth = Tokens(*(token or None for token in tokens)) if any(tokens) else Loopback()
-    async with opened_store(url) as opened:
-        inbox = cast(OperableInbox, inbox_beside(opened))
+    async with opened_store(places.store) as opened, inbox_of(opened, places.inbox) as inbox:
         place = StorePlace(opened, inbox, lambda: History(opened, trims=False))
         try:
             await place.rooms()
@@ -72,7 +71,6 @@ async def _dashboard(
             await asyncio.sleep(0)  # Ctrl-C comes again behind the server: here, not while closing
         finally:
             await place.aclose()
-            await inbox.aclose()
     return 0
 
 

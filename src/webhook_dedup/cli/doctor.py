@@ -14,8 +14,9 @@ from rich.text import Text
 from ..errors import ConfigError
 from ..policy import DAY, DEFAULT_TTL
 from ..providers import find_preset
-from .checkup import Finding, Level, counted, examined
-from .output import AsJson, StoreUrl, duration, obey, print_json, shown
+from .checkup import Finding, Level, counted, examined, examined_inbox
+from .output import AsJson, duration, obey, print_json, shown
+from .places import InboxUrl, Places, StoreUrl
 from .progress import busy
 from .providers import complete_provider
 
@@ -48,11 +49,12 @@ def doctor(
     ] = None,
     strict: Annotated[bool, typer.Option(help="Let warnings fail, too.")] = False,
     store: StoreUrl = "",
+    inbox: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Look for what could go wrong. Exit code 0: nothing; 1: something; 2: no such store."""
     order = _Order(provider or [], ttl, workers, _MAX_AGE if max_age is None else max_age)
-    obey(_doctor(store, order, strict=strict, as_json=as_json))
+    obey(_doctor(Places(store, inbox), order, strict=strict, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,19 @@ class _Order:
     max_age: float
 
 
-async def _doctor(url: str, order: _Order, *, strict: bool, as_json: bool) -> int:
-    if not url:
+async def _doctor(places: Places, order: _Order, *, strict: bool, as_json: bool) -> int:
+    if not places.store:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     findings = [each for name in order.providers for each in _memory_of(name, order.ttl)]
-    scheme = url.partition("://")[0]
+    scheme = places.store.partition("://")[0]
     if scheme in _WITHIN_A_PROCESS:
-        findings += _within_a_process(scheme, order.workers)
+        findings += _within_a_process(scheme, order.workers, inbox_too=not places.inbox)
     else:
         with busy("examining the store"):
-            findings += await examined(url, order.max_age)
+            findings += await examined(places.store, None if places.inbox else order.max_age)
+    if places.inbox:
+        with busy("examining the inbox"):
+            findings += await examined_inbox(places.inbox, order.max_age)
     findings.sort(key=lambda finding: -finding.level)
     worst = findings[0].level
     if as_json:
@@ -112,7 +117,7 @@ def _memory_of(name: str, ttl: float | None) -> Iterator[Finding]:
         yield Finding(Level.OK, check, told + (by_hand if kept < preset.replay else ""))
 
 
-def _within_a_process(scheme: str, workers: int) -> Iterator[Finding]:
+def _within_a_process(scheme: str, workers: int, *, inbox_too: bool) -> Iterator[Finding]:
     if workers > 1:
         yield Finding(
             Level.FAILURE,
@@ -123,12 +128,12 @@ def _within_a_process(scheme: str, workers: int) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "workers", "one process serves the app")
+    lost = "accepted events that are not handled yet are lost, and " if inbox_too else ""
     yield Finding(
         Level.WARNING,
         "durability",
-        f"{scheme}:// ends with its process: accepted events that are not handled yet are lost, "
-        "and handled ones forgotten",
-        "use a durable store, or ack='handled'",
+        f"{scheme}:// ends with its process: {lost}handled ones are forgotten",
+        "use a durable store, or ack='handled'" if inbox_too else "use a durable store",
     )
 
 

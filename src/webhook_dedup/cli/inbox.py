@@ -15,7 +15,8 @@ from ..desk.moments import instant
 from ..errors import ConfigError
 from ..model import Item
 from .items import COLUMNS, cells, details, print_details, summary
-from .output import AsJson, StoreUrl, duration, obey, opened_inbox, print_json, print_table, say
+from .output import AsJson, duration, obey, print_json, print_table, say
+from .places import InboxUrl, Places, StoreUrl, opened_inbox
 from .progress import bar
 
 __all__ = ["inbox"]
@@ -62,21 +63,23 @@ def list_(
     event_id: _EventId = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """List items, the oldest received first; with --json one object a line."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
-    obey(_list(store, sought, limit, as_json=as_json))
+    obey(_list(Places(store, beside), sought, limit, as_json=as_json))
 
 
 @inbox.command()
 def show(
     item_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the item.")],
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Show one item: request, body and failed attempts. Secrets in headers are masked."""
-    obey(_show(store, item_id, as_json=as_json))
+    obey(_show(Places(store, beside), item_id, as_json=as_json))
 
 
 @inbox.command()
@@ -88,11 +91,12 @@ def stats(
     error: _Error = None,
     event_id: _EventId = None,
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Count what waits and what is dead."""
     sought = _sought(source, None, older_than, younger_than, error, event_id)
-    obey(_stats(store, sought, as_json=as_json))
+    obey(_stats(Places(store, beside), sought, as_json=as_json))
 
 
 @inbox.command()
@@ -107,12 +111,13 @@ def replay(
     event_id: _EventId = None,
     yes: _Yes = False,
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Run items again, attempts counted from zero. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
     order = _Order("replay", ids or [], sought, "dead", yes=yes, as_json=as_json)
-    obey(_carry_out(store, order, lambda inbox, part: inbox.requeue(part)))
+    obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.requeue(part)))
 
 
 @inbox.command()
@@ -127,12 +132,13 @@ def bury(
     reason: Annotated[str, typer.Option(help="For the history.")] = "buried by an operator",
     yes: _Yes = False,
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Make waiting items dead letters: they run only when they are replayed."""
     sought = _sought(source, None, older_than, younger_than, error, event_id)
     order = _Order("bury", ids or [], sought, "waiting", yes=yes, as_json=as_json)
-    obey(_carry_out(store, order, lambda inbox, part: inbox.shelve(part, reason)))
+    obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.shelve(part, reason)))
 
 
 @inbox.command()
@@ -147,12 +153,13 @@ def purge(
     event_id: _EventId = None,
     yes: _Yes = False,
     store: StoreUrl = "",
+    beside: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Delete items for good. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
     order = _Order("purge", ids or [], sought, "dead", yes=yes, as_json=as_json)
-    obey(_carry_out(store, order, lambda inbox, part: inbox.purge(part)))
+    obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.purge(part)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +195,10 @@ def _sought(
     return Sought(source, name, older_than, younger_than, error, event_id)
 
 
-async def _list(url: str, sought: Sought, limit: int, *, as_json: bool) -> int:
+async def _list(places: Places, sought: Sought, limit: int, *, as_json: bool) -> int:
     rows: list[tuple[str, ...]] = []
     number = 0
-    async with opened_inbox(url) as inbox:
+    async with opened_inbox(places) as inbox:
         async for item in _walk(inbox, sought, limit):
             number += 1
             if as_json:
@@ -206,8 +213,8 @@ async def _list(url: str, sought: Sought, limit: int, *, as_json: bool) -> int:
     return 0 if number else 1
 
 
-async def _show(url: str, item_id: str, *, as_json: bool) -> int:
-    async with opened_inbox(url) as inbox:
+async def _show(places: Places, item_id: str, *, as_json: bool) -> int:
+    async with opened_inbox(places) as inbox:
         item = await inbox.get(item_id)
     if item is None:
         say(f"no item {item_id}", err=True)
@@ -219,9 +226,9 @@ async def _show(url: str, item_id: str, *, as_json: bool) -> int:
     return 0
 
 
-async def _stats(url: str, sought: Sought, *, as_json: bool) -> int:
+async def _stats(places: Places, sought: Sought, *, as_json: bool) -> int:
     names: tuple[_StateName, ...] = get_args(_StateName)
-    async with opened_inbox(url) as inbox:
+    async with opened_inbox(places) as inbox:
         every = {name: await _count(inbox, replace(sought, state=name)) for name in names}
     if as_json:
         print_json(
@@ -260,7 +267,7 @@ async def _walk(
 
 
 async def _carry_out(
-    url: str, order: _Order, act: Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
+    places: Places, order: _Order, act: Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
 ) -> int:
     """Act on the items a person named, or on those the filter finds and he agrees to.
 
@@ -269,7 +276,7 @@ async def _carry_out(
     """
     if bool(order.ids) == (order.sought != Sought()):
         raise ConfigError("name either ids or a filter such as --source or --state")
-    async with opened_inbox(url) as inbox:
+    async with opened_inbox(places) as inbox:
         ids = order.ids or await _found(inbox, order)
         if ids and not order.ids and not _agreed(order, len(ids)):
             return 1

@@ -1,4 +1,4 @@
-"""What the operators' commands share: the store they look into, and how they say what they found.
+"""What the operators' commands share: how they end, and how they say what they found.
 
 What senders wrote never reaches the terminal as it is: see :func:`shown`.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich import box
@@ -19,35 +17,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..contracts import OperableInbox, Sharing, Store
 from ..desk.moments import age_of
 from ..desk.text import inert
-from ..errors import ConfigError, SchemaError, StoreError, WebhookDedupError
-from ..inbox import inbox_beside
-from ..stores import open_store
+from ..errors import ConfigError, SchemaError, WebhookDedupError
 
 __all__ = [
     "AsJson",
-    "StoreUrl",
     "duration",
     "obey",
-    "opened_inbox",
-    "opened_store",
     "print_json",
     "print_table",
     "say",
     "shown",
 ]
 
-StoreUrl = Annotated[
-    str,
-    typer.Option("--store", envvar="WEBHOOK_DEDUP_STORE", help="URL of the store the app uses."),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 _REFUSED, _MISUSED = 1, 2
-_WITHIN_A_PROCESS = ("memory", "bloom")
-_SQL = ("sqlite", "postgres", "postgresql")
 _PIPED_WIDTH = 200
 
 
@@ -76,43 +62,6 @@ def obey(work: Coroutine[Any, Any, int]) -> NoReturn:
 def _fail(message: str, code: int) -> NoReturn:
     say(message, err=True)
     raise typer.Exit(code)
-
-
-@asynccontextmanager
-async def opened_store(url: str) -> AsyncIterator[Store]:
-    """Open the store of an app. No table and no file is made for looking."""
-    if not url:
-        raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
-    scheme = url.partition("://")[0].partition("+")[0]
-    if scheme in _WITHIN_A_PROCESS:
-        raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
-    store = open_store(url, **({"create": False} if scheme in _SQL else {}))
-    try:
-        _check_file(store)
-        yield store
-    finally:
-        await store.aclose()
-
-
-@asynccontextmanager
-async def opened_inbox(url: str) -> AsyncIterator[OperableInbox]:
-    """Open the inbox beside the store of an app."""
-    async with opened_store(url) as store:
-        inbox = cast(OperableInbox, inbox_beside(store))
-        try:
-            yield inbox
-        finally:
-            await inbox.aclose()
-
-
-def _check_file(store: Store) -> None:
-    """Refuse a SQLite file that is not there: connecting would make it."""
-    if store.name != "sqlite":
-        return
-    database: str = cast(Sharing, store).connection.url.database
-    path = database.removeprefix("file:").partition("?")[0]
-    if not Path(path).is_file():
-        raise StoreError(f"there is no file {path}")
 
 
 def shown(text: str, limit: int | None = None) -> str:

@@ -12,7 +12,8 @@ from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim, Key
-from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
+from .output import AsJson, obey, print_json, say
+from .places import StoreUrl, opened_store
 
 __all__ = ["stores"]
 

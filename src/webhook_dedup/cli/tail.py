@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,13 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from ..desk.moments import instant
-from ..errors import SchemaError, StoreError
+from ..errors import StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields
 from ..observe.record import Kind
-from .output import AsJson, StoreUrl, obey, opened_store, print_json, shown
+from .output import AsJson, obey, print_json, shown
+from .places import StoreUrl, opened_history, opened_store
 
-__all__ = ["facts", "opened_history", "tail"]
+__all__ = ["facts", "tail"]
 
 _LONGEST_CELL = 120
 _COLOURS = {
@@ -40,6 +38,10 @@ _COLOURS = {
     Kind.RECEIVED: "cyan",
 }
 _TOLD = ("reason", "original", "status", "attempt", "duration", "age", "delay", "detail")
+_NONE_KEPT = (
+    "no history is kept beside this store; give the app observers=[History(…)] of "
+    "webhook_dedup.observe.history"
+)
 _SECONDS = ("duration", "age", "delay")
 
 KindName = enum.Enum("KindName", {kind.value: kind.value for kind in Kind})  # type: ignore[misc]  # made of the kinds there are
@@ -80,7 +82,9 @@ def tail(
 async def _tail(url: str, chosen: _Filter, last: int, every: float | None, *, as_json: bool) -> int:
     console = Console(soft_wrap=True, highlight=False)
     show = _print_json if as_json else lambda entry: console.print(_line(entry))
-    async with opened_history(url) as history:
+    async with opened_store(url) as opened, opened_history(opened) as history:
+        if history is None:
+            raise StoreError(_NONE_KEPT)
         # Read before the earlier ones are: what happens between comes twice and is shown once.
         newest = await history.find(limit=1)
         earlier = await _earlier(history, chosen, last)
@@ -105,24 +109,6 @@ async def _earlier(history: History, chosen: _Filter, last: int) -> list[Entry]:
             source=chosen.source, kind=chosen.kind, reason=chosen.reason, limit=last
         )
     ]
-
-
-@asynccontextmanager
-async def opened_history(url: str) -> AsyncIterator[History]:
-    """Open the history beside the store of an app. No table is made for looking."""
-    async with opened_store(url) as store:
-        history = History(store, trims=False)
-        try:
-            await history.start()
-            yield history
-        except SchemaError as exc:
-            raise StoreError(
-                "no history is kept beside this store; give the app "
-                "observers=[History(…)] of webhook_dedup.observe.history"
-            ) from exc
-        finally:
-            with contextlib.suppress(asyncio.CancelledError):
-                await history.aclose()
 
 
 def facts(entry: Entry) -> dict[str, Any]:

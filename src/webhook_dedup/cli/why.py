@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
-from ..contracts import OperableInbox, Store
-from ..desk.stories import Rooms, stories_of
+from ..desk.stories import stories_of
 from ..desk.story import Story, told_of
-from ..errors import SchemaError
-from ..inbox import inbox_beside
-from ..observe.history import History
 from .items import summary
-from .output import AsJson, StoreUrl, obey, opened_store, print_json, say
+from .output import AsJson, obey, print_json, say
+from .places import InboxUrl, Places, StoreUrl, opened_rooms
 from .tail import facts
 
 __all__ = ["why"]
@@ -26,40 +22,24 @@ def why(
     source: Annotated[str | None, typer.Option(help="Name of the source.")] = None,
     tenant: Annotated[str, typer.Option(help="What {tenant} in the path stood for.")] = "",
     store: StoreUrl = "",
+    inbox: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of an event: from the history, the inbox and the store."""
-    obey(_why(store, event_id, source, tenant, as_json=as_json))
+    obey(_why(Places(store, inbox), event_id, source, tenant, as_json=as_json))
 
 
-async def _why(url: str, event_id: str, source: str | None, tenant: str, *, as_json: bool) -> int:
-    async with opened_store(url) as store, _history(store) as history:
-        inbox = cast(OperableInbox, inbox_beside(store))
-        try:
-            rooms = Rooms(store, inbox, history)
-            stories = await stories_of(rooms, event_id, source, tenant)
-        finally:
-            await inbox.aclose()
+async def _why(
+    places: Places, event_id: str, source: str | None, tenant: str, *, as_json: bool
+) -> int:
+    async with opened_rooms(places) as rooms:
+        stories = await stories_of(rooms, event_id, source, tenant)
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
     else:
-        keeps = history is not None
+        keeps = rooms.history is not None
         _print(event_id, stories, keeps_history=keeps, named=source is not None)
     return 0 if any(story.known for story in stories) else 1
-
-
-@asynccontextmanager
-async def _history(store: Store) -> AsyncIterator[History | None]:
-    """Open the history beside a store, if there is one."""
-    history = History(store, trims=False)
-    try:
-        await history.start()
-    except SchemaError:
-        yield None
-    else:
-        yield history
-    finally:
-        await history.aclose()
 
 
 def _facts(story: Story) -> dict[str, Any]:

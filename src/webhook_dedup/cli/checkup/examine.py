@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 from ...contracts import OperableInbox, Startable, Store
 from ...desk.moments import instant
 from ...errors import ConfigError, SchemaError, StoreError
-from ...inbox import inbox_beside
 from ...observe.backlog import look
-from ..output import opened_store
+from ..places import inbox_of, opened_store
 from .finding import Finding, Level, counted
 
-__all__ = ["examined"]
+__all__ = ["examined", "examined_inbox"]
 
 _logger = logging.getLogger("webhook_dedup")
 _UNREADABLE = ("inbox tables", "inbox reached")
@@ -24,39 +24,72 @@ _LET_IT_START = "start the app once: it makes its tables"
 _LET_IT_BE_REACHED = "is the server running, and does the URL name it and a user it lets in?"
 
 
-async def examined(url: str, max_age: float) -> list[Finding]:
-    """Examine a durable store.
+async def examined(url: str, max_age: float | None) -> list[Finding]:
+    """Examine a durable store and the inbox beside it.
 
     Args:
         url: The store's.
+        max_age: Seconds that a delivery may wait; ``None`` where the inbox lies elsewhere.
+
+    Raises:
+        ConfigError: The URL names no store.
+    """
+
+    async def examine(store: Store) -> list[Finding]:
+        findings = await _started(store, "store")
+        if not _away(findings):
+            findings += await _server(store)
+            beside = [] if max_age is None else await _inbox(store, max_age)
+            findings += [finding for finding in beside if finding not in findings]
+        return findings
+
+    return await _opened(url, "store", examine)
+
+
+async def examined_inbox(url: str, max_age: float) -> list[Finding]:
+    """Examine an inbox that does not lie beside the claims.
+
+    Args:
+        url: Of the store beside which it would.
         max_age: Seconds that a delivery may wait.
 
     Raises:
         ConfigError: The URL names no store.
     """
+
+    async def examine(store: Store) -> list[Finding]:
+        findings = await _inbox(store, max_age)
+        if not _away(findings):
+            server = await _server(store)
+            findings += [replace(each, check=f"inbox {each.check}") for each in server]
+        return findings
+
+    return await _opened(url, "inbox", examine)
+
+
+async def _opened(
+    url: str, name: str, examine: Callable[[Store], Awaitable[list[Finding]]]
+) -> list[Finding]:
     try:
         async with opened_store(url) as store:
-            return await _examined(store, max_age)
+            return await examine(store)
     except ConfigError:
         raise
     except StoreError as exc:
         # A SQLite file that is not there is noticed before anything is connected.
-        return [Finding(Level.FAILURE, "store", str(exc), "start the app once, or correct the URL")]
+        return [Finding(Level.FAILURE, name, str(exc), "start the app once, or correct the URL")]
 
 
-async def _examined(store: Store, max_age: float) -> list[Finding]:
-    findings = await _started(store, "store")
-    inbox = cast(OperableInbox, inbox_beside(store))
-    try:
-        if not any("reached" in finding.check for finding in findings):
-            findings += await _server(store)
-            started = await _started(inbox, "inbox")
-            findings += [finding for finding in started if finding not in findings]
-            if not any(finding.check in _UNREADABLE for finding in started):
-                findings += await _backlog(inbox, max_age)
-    finally:
-        await inbox.aclose()
+async def _inbox(store: Store, max_age: float) -> list[Finding]:
+    async with inbox_of(store) as inbox:
+        findings = await _started(inbox, "inbox")
+        if not any(finding.check in _UNREADABLE for finding in findings):
+            findings += await _backlog(inbox, max_age)
     return findings
+
+
+def _away(findings: Iterable[Finding]) -> bool:
+    return any("reached" in finding.check for finding in findings)
 
 
 async def _started(room: Any, name: str) -> list[Finding]:

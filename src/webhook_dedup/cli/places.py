@@ -1,0 +1,127 @@
+"""Where an app keeps what the operators' commands look into. Nothing is made for looking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, NamedTuple, cast
+
+import typer
+
+from ..contracts import OperableInbox, Sharing, Store
+from ..desk.stories import Rooms
+from ..errors import ConfigError, SchemaError, StoreError
+from ..inbox import inbox_beside
+from ..observe.history import History
+from ..stores import open_store
+
+__all__ = [
+    "InboxUrl",
+    "Places",
+    "StoreUrl",
+    "inbox_of",
+    "opened_history",
+    "opened_inbox",
+    "opened_rooms",
+    "opened_store",
+]
+
+StoreUrl = Annotated[
+    str,
+    typer.Option("--store", envvar="WEBHOOK_DEDUP_STORE", help="URL of the store the app uses."),
+]
+InboxUrl = Annotated[
+    str,
+    typer.Option(
+        "--inbox",
+        envvar="WEBHOOK_DEDUP_INBOX",
+        help="URL of the store beside which the app's inbox lies, if that is another.",
+    ),
+]
+
+_WITHIN_A_PROCESS = ("memory", "bloom")
+_SQL = ("sqlite", "postgres", "postgresql")
+
+
+class Places(NamedTuple):
+    """URLs, as the options have them.
+
+    Attributes:
+        store: Of the app's store.
+        inbox: Of the store beside which its inbox lies; empty if that is the same.
+    """
+
+    store: str
+    inbox: str
+
+
+@asynccontextmanager
+async def opened_store(url: str) -> AsyncIterator[Store]:
+    """Open the store of an app. No table and no file is made."""
+    if not url:
+        raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
+    scheme = url.partition("://")[0].partition("+")[0]
+    if scheme in _WITHIN_A_PROCESS:
+        raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
+    store = open_store(url, **({"create": False} if scheme in _SQL else {}))
+    try:
+        _check_file(store)
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _check_file(store: Store) -> None:
+    """Refuse a SQLite file that is not there: connecting would make it."""
+    if store.name != "sqlite":
+        return
+    database: str = cast(Sharing, store).connection.url.database
+    path = database.removeprefix("file:").partition("?")[0]
+    if not Path(path).is_file():
+        raise StoreError(f"there is no file {path}")
+
+
+@asynccontextmanager
+async def inbox_of(store: Store, elsewhere: str = "") -> AsyncIterator[OperableInbox]:
+    """Open the inbox of an app: beside its store, or beside another whose URL is given."""
+    async with AsyncExitStack() as stack:
+        if elsewhere:
+            store = await stack.enter_async_context(opened_store(elsewhere))
+        inbox = cast(OperableInbox, inbox_beside(store))
+        stack.push_async_callback(inbox.aclose)
+        yield inbox
+
+
+@asynccontextmanager
+async def opened_inbox(places: Places) -> AsyncIterator[OperableInbox]:
+    """Open the inbox of an app; its store is not needed where the inbox lies elsewhere."""
+    async with opened_store(places.inbox or places.store) as store, inbox_of(store) as inbox:
+        yield inbox
+
+
+@asynccontextmanager
+async def opened_history(store: Store) -> AsyncIterator[History | None]:
+    """Open the history beside a store, if one is kept there."""
+    history = History(store, trims=False)
+    try:
+        await history.start()
+    except SchemaError:
+        yield None
+    else:
+        yield history
+    finally:
+        with suppress(asyncio.CancelledError):
+            await history.aclose()
+
+
+@asynccontextmanager
+async def opened_rooms(places: Places) -> AsyncIterator[Rooms]:
+    """Open all that an app keeps."""
+    async with (
+        opened_store(places.store) as store,
+        inbox_of(store, places.inbox) as inbox,
+        opened_history(store) as history,
+    ):
+        yield Rooms(store, inbox, history)
