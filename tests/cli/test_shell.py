@@ -4,11 +4,13 @@ import os
 import pty
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 from tests.cli.operating import FAILED, app_inbox, item
+from webhook_dedup.cli.items import COLUMNS
 
 BIN = Path(sys.executable).parent
 COMPLETE = """
@@ -91,6 +93,22 @@ async def test_bulk_work_shows_how_far_it_is(tmp_path, verb):
     assert verb in seen
     await many_dead(url, 1)
     assert piped(*order) == (f"{verb}: 1 of 1\n", "")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 110, 140, 200])
+def test_a_row_can_be_read_and_copied(width):
+    """However narrow the terminal, an id is whole and no word is broken into letters."""
+    row = (uuid.uuid4().hex, "dead", "billing", "evt_1", "2026-11-22 20:31:07Z", "3", "ValueError")
+    program = (
+        "import sys\n"
+        "from webhook_dedup.cli.output import print_table\n"
+        "sys.stdout.isatty = lambda: True\n"
+        f"print_table({COLUMNS!r}, [{row!r}])\n"
+    )
+    env = {**os.environ, "COLUMNS": str(width), "TERM": "xterm"}
+    answer = subprocess.check_output([sys.executable, "-c", program], env=env, text=True)
+    assert {row[0], "ValueError"} <= set(answer.split())
+    assert ("event id: evt_1" in answer) is (width < 110)
 
 
 async def test_the_doctor_shows_that_it_is_at_work(tmp_path):

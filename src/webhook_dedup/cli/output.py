@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +36,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 _REFUSED, _MISUSED = 1, 2
 _PIPED_WIDTH = 200
+_READABLE = 12  # characters a line; a column that is broken into less is not read any more
+_BETWEEN_COLUMNS, _MARGINS = 3, 2
 
 
 def duration(text: str) -> float:
@@ -88,11 +91,34 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their columns; the first column is never cut."""
+    """Print rows under their columns; where these have no room, each row as a block of lines.
+
+    Nothing of the first column is ever cut or broken: it is there to be copied.
+    """
+    kept = [[shown(cell) for cell in row] for row in rows]
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    if _least_width(columns, kept) > console.width:
+        _print_blocks(columns, kept)
+        return
     table = Table(box=box.SIMPLE)
     for number, name in enumerate(columns):
         table.add_column(name, no_wrap=number == 0, overflow="fold")
-    for row in rows:
+    for row in kept:
         # Text, since a plain string would be read as markup.
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a table must be for people to read it."""
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    readable = [widths[0], *(min(width, _READABLE) for width in widths[1:])]
+    return sum(readable) + _BETWEEN_COLUMNS * len(columns) + _MARGINS
+
+
+def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for row in rows:
+        typer.echo()
+        for name, cell in zip(columns, row, strict=True):
+            typer.echo(f"{name}: {cell}")
+    typer.echo()
