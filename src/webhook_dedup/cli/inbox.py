@@ -6,17 +6,21 @@ import enum
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import typer
 
 from ..contracts import OperableInbox, Sought
+from ..desk.deeds import BURY, PURGE, REPLAY, Deed, Subject, one_by_one, subject_of_item
 from ..desk.moments import instant
+from ..desk.stories import Rooms
 from ..errors import ConfigError
 from ..model import Item
+from .diary import note, write
 from .items import COLUMNS, cells, details, print_details, summary
 from .output import AsJson, duration, obey, print_json, print_table, say
-from .places import InboxUrl, Places, StoreUrl, opened_inbox
+from .places import InboxUrl, Places, StoreUrl, opened_inbox, opened_rooms
 from .progress import bar
 
 __all__ = ["inbox"]
@@ -27,6 +31,7 @@ _PER_PAGE = 50  # a page has its bodies in memory
 _AT_ONCE = 500
 
 _StateName = Literal["waiting", "dead"]
+_Act = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
 
 
 class State(enum.Enum):
@@ -116,7 +121,7 @@ def replay(
 ) -> None:
     """Run items again, attempts counted from zero. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
-    order = _Order("replay", ids or [], sought, "dead", yes=yes, as_json=as_json)
+    order = _Order(REPLAY, ids or [], sought, "dead", yes=yes, as_json=as_json)
     obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.requeue(part)))
 
 
@@ -137,7 +142,7 @@ def bury(
 ) -> None:
     """Make waiting items dead letters: they run only when they are replayed."""
     sought = _sought(source, None, older_than, younger_than, error, event_id)
-    order = _Order("bury", ids or [], sought, "waiting", yes=yes, as_json=as_json)
+    order = _Order(BURY, ids or [], sought, "waiting", yes=yes, as_json=as_json)
     obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.shelve(part, reason)))
 
 
@@ -158,7 +163,7 @@ def purge(
 ) -> None:
     """Delete items for good. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
-    order = _Order("purge", ids or [], sought, "dead", yes=yes, as_json=as_json)
+    order = _Order(PURGE, ids or [], sought, "dead", yes=yes, as_json=as_json)
     obey(_carry_out(Places(store, beside), order, lambda inbox, part: inbox.purge(part)))
 
 
@@ -167,7 +172,7 @@ class _Order:
     """What a person wants done, and to which items.
 
     Attributes:
-        verb: Name of the command.
+        deed: What it is.
         ids: The items, or none where a filter says which.
         sought: The filter.
         state: Which state the filter means if it names none.
@@ -175,7 +180,7 @@ class _Order:
         as_json: Answer in JSON.
     """
 
-    verb: str
+    deed: Deed
     ids: Sequence[str]
     sought: Sought
     state: _StateName
@@ -266,47 +271,61 @@ async def _walk(
         after, left = page[-1].id, left - asked
 
 
-async def _carry_out(
-    places: Places, order: _Order, act: Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
-) -> int:
+async def _carry_out(places: Places, order: _Order, act: _Act) -> int:
     """Act on the items a person named, or on those the filter finds and he agrees to.
 
-    The ids are collected first: the items counted are those acted on, and what comes meanwhile, or
+    They are collected first: the items counted are those acted on, and what comes meanwhile, or
     comes back from the action itself, is left alone.
     """
     if bool(order.ids) == (order.sought != Sought()):
         raise ConfigError("name either ids or a filter such as --source or --state")
-    async with opened_inbox(places) as inbox:
-        ids = order.ids or await _found(inbox, order)
-        if ids and not order.ids and not _agreed(order, len(ids)):
+    async with opened_rooms(places.outliving) as rooms:
+        found = await (_named(rooms, order.ids) if order.ids else _found(rooms.inbox, order))
+        if found and not order.ids and not _agreed(order, len(found)):
             return 1
-        parts = [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
         done = 0
-        with bar(order.verb, len(ids)) as advance:
-            for part in parts:
-                done += await act(inbox, part)
+        with bar(order.deed.name, len(found)) as advance:
+            for start in range(0, len(found), _AT_ONCE):
+                part = found[start : start + _AT_ONCE]
+                done += await _act_on(rooms, part, order.deed, act)
                 advance(len(part))
     if order.as_json:
-        print_json({"action": order.verb, "matched": len(ids), "done": done})
+        print_json({"action": order.deed.name, "matched": len(found), "done": done})
     else:
-        say(f"{order.verb}: {done} of {len(ids)}" if ids else "nothing found")
+        say(f"{order.deed.name}: {done} of {len(found)}" if found else "nothing found")
     return 0 if done else 1
 
 
-async def _found(inbox: OperableInbox, order: _Order) -> list[str]:
+async def _act_on(rooms: Rooms, part: Sequence[Subject], deed: Deed, act: _Act) -> int:
+    if rooms.history is None:
+        return await act(rooms.inbox, [each.delivery_id for each in part])
+    done = await one_by_one(rooms.inbox, part, act, partial(note, rooms.history, deed))
+    await write(rooms.history)
+    return done
+
+
+async def _named(rooms: Rooms, ids: Sequence[str]) -> list[Subject]:
+    """Return the items of these ids, with all that a history keeps of what is done to them."""
+    if rooms.history is None:
+        return [*map(Subject, ids)]
+    items = [(item_id, await rooms.inbox.get(item_id)) for item_id in ids]
+    return [subject_of_item(item) if item else Subject(item_id) for item_id, item in items]
+
+
+async def _found(inbox: OperableInbox, order: _Order) -> list[Subject]:
     sought = replace(order.sought, state=order.sought.state or order.state)
-    ids: dict[str, None] = {}
+    found: dict[str, Subject] = {}
     with bar("look", await inbox.count(sought)) as advance:
         async for item in _walk(inbox, sought):
-            ids[item.id] = None
+            found[item.id] = subject_of_item(item)
             advance(1)
-    return list(ids)
+    return [*found.values()]
 
 
 def _agreed(order: _Order, number: int) -> bool:
     if order.yes:
         return True
-    question = f"{order.verb} {number} item{'' if number == 1 else 's'}"
+    question = f"{order.deed.name} {number} item{'' if number == 1 else 's'}"
     if not sys.stdin.isatty():
         say(f"{question}? Nobody is there to ask: pass --yes", err=True)
         return False

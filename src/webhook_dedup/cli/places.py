@@ -56,13 +56,26 @@ class Places(NamedTuple):
     store: str
     inbox: str
 
+    @property
+    def outliving(self) -> Places:
+        """The same, but for a store that nobody else can look into: the inbox's goes for it."""
+        return Places(self.inbox, self.inbox) if self.inbox and _is_within(self.store) else self
+
+
+def _is_within(url: str) -> bool:
+    return not url or _scheme(url) in _WITHIN_A_PROCESS
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].partition("+")[0]
+
 
 @asynccontextmanager
 async def opened_store(url: str) -> AsyncIterator[Store]:
     """Open the store of an app. No table and no file is made."""
     if not url:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
-    scheme = url.partition("://")[0].partition("+")[0]
+    scheme = _scheme(url)
     if scheme in _WITHIN_A_PROCESS:
         raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
     store = open_store(url, **({"create": False} if scheme in _SQL else {}))
@@ -102,18 +115,30 @@ async def opened_inbox(places: Places) -> AsyncIterator[OperableInbox]:
 
 
 @asynccontextmanager
-async def opened_history(store: Store) -> AsyncIterator[History | None]:
-    """Open the history beside a store, if one is kept there."""
+async def opened_history(store: Store, *, empty_too: bool = False) -> AsyncIterator[History | None]:
+    """Open the history beside a store, if one is kept there.
+
+    Redis has no tables, so that there one which is empty, or which a wrong prefix names, looks like
+    none.
+
+    Args:
+        store: The store.
+        empty_too: Open it in Redis also if it is empty.
+    """
     history = History(store, trims=False)
     try:
-        await history.start()
-    except SchemaError:
-        yield None
-    else:
-        yield history
+        yield history if await _is_kept(history, store, empty_too=empty_too) else None
     finally:
         with suppress(asyncio.CancelledError):
             await history.aclose()
+
+
+async def _is_kept(history: History, store: Store, *, empty_too: bool) -> bool:
+    try:
+        await history.start()
+    except SchemaError:
+        return False
+    return store.name != "redis" or empty_too or bool(await history.find(limit=1))
 
 
 @asynccontextmanager

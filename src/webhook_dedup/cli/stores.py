@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ..contracts import Forgetful, Inspector
+from ..contracts import Forgetful, Inspector, Store
+from ..desk.deeds import FORGET, RESET, Deed, Subject
 from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim, Key
+from .diary import note, write
 from .output import AsJson, obey, print_json, say
-from .places import StoreUrl, opened_store
+from .places import StoreUrl, opened_history, opened_store
 
 __all__ = ["stores"]
 
@@ -85,7 +87,8 @@ def forget(
 
     A process that saw the event done may answer from its own memory for up to a minute.
     """
-    obey(_forget(store, _key(source, event_id, tenant), as_json=as_json))
+    subject = Subject(event_id=event_id, source=source, tenant=tenant)
+    obey(_forget(store, subject, as_json=as_json))
 
 
 @stores.command("reset-budget")
@@ -113,6 +116,9 @@ async def _reset_budget(
     budget = Budget(sends, 1, name=name)
     async with opened_store(url) as store:
         reset = await budget.reset(store, subject, source=source, tenant=tenant)
+        if reset:
+            whose = Subject(source=source or name or "", tenant=tenant)
+            await _keep(store, RESET, whose, f"of {subject}")
     if as_json:
         print_json({"subject": subject, "reset": reset})
     else:
@@ -120,11 +126,14 @@ async def _reset_budget(
     return 0 if reset else 1
 
 
-async def _forget(url: str, key: str, *, as_json: bool) -> int:
+async def _forget(url: str, subject: Subject, *, as_json: bool) -> int:
+    key = _key(subject.source, subject.event_id, subject.tenant)
     async with opened_store(url) as store:
         if not isinstance(store, Forgetful):
             raise MissingPower(f"{store.name} cannot forget single events")
         forgotten = await store.forget(key)
+        if forgotten:
+            await _keep(store, FORGET, subject)
     if as_json:
         print_json({"key": key, "forgotten": forgotten})
     elif forgotten:
@@ -135,6 +144,13 @@ async def _forget(url: str, key: str, *, as_json: bool) -> int:
     else:
         say("nothing forgotten: the store neither holds nor remembers this event")
     return 0 if forgotten else 1
+
+
+async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> None:
+    """Record what was done, if a history is kept beside the store."""
+    async with opened_history(store) as history:
+        note(history, deed, subject, about)
+        await write(history)
 
 
 def _key(source: str, event_id: str, tenant: str) -> str:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ..contracts import OperableInbox
+from ..desk.deeds import (
+    BURY,
+    FORGET,
+    REPLAY,
+    Deed,
+    Subject,
+    one_by_one,
+    record_of,
+    subject_of_item,
+)
 from ..desk.stories import Rooms, stories_of
 from ..errors import MissingPower
-from ..observe.record import Kind, Record
-from .arrival import Arrival, State, arrival_of_item
-from .dossier import Subject, find_item
+from .arrival import Arrival, State
+from .dossier import find_item
 from .gate import Refused, visitor_of
 from .links import asked_of
 from .listing import Page, found_in_inbox
@@ -27,25 +36,11 @@ from .show import Show
 __all__ = ["Acts"]
 
 _OK, _SEE_OTHER, _NOT_FOUND, _CONFLICT = 200, 303, 404, 409
-_MOST_REPLAYED = 5_000
+_MOSTREPLAYED = 5_000
 _LONGEST_REASON = 200
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Carry = Callable[[OperableInbox, str], Awaitable[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Act:
-    """Something that can be done, and how it is recorded."""
-
-    name: str
-    done: str
-    kind: Kind
-
-
-_REPLAY = _Act("replay", "replayed", Kind.RETRIED)
-_BURY = _Act("bury", "buried", Kind.BURIED)
-_FORGET = _Act("forget", "forgotten", Kind.ESCALATED)
+Carry = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
 
 
 class Acts:
@@ -75,16 +70,16 @@ class Acts:
         """Run a delivery again, its attempts counted from zero."""
         subject = await self._in_inbox(request)
         if request.method != "POST":
-            return await self._ask(request, _REPLAY, [subject])
-        number = await self._carry_out(request, _REPLAY, [subject], _requeue)
-        return self._seen(request, subject, _REPLAY, number)
+            return await self._ask(request, REPLAY, [subject])
+        number = await self._carry_out(request, REPLAY, [subject], _requeue)
+        return self._seen(request, subject, REPLAY, number)
 
     async def replay_all(self, request: Request) -> Response:
         """Run the dead letters again that a filter finds; ask again if others were seen."""
         rooms = await self._place.rooms()
         wish = replace(wish_of(request), state=State.DEAD)
         after = asked_of(request).get("after", "")
-        found = await found_in_inbox(rooms, wish, after, most=_MOST_REPLAYED)
+        found = await found_in_inbox(rooms, wish, after, most=_MOSTREPLAYED)
         digest = _digest(found)
         if request.method != "POST":
             return await self._ask_for_all(request, found, digest)
@@ -92,44 +87,44 @@ class Acts:
         if not hmac.compare_digest(seen.encode(), digest.encode()):
             return await self._ask_for_all(request, found, digest, changed=True)
         subjects = [*map(_subject, found.arrivals)]
-        number = await self._carry_out(request, _REPLAY, subjects, _requeue)
-        return _redirect(link_to_outcome(request, "dead", Outcome(_REPLAY.done, number)))
+        number = await self._carry_out(request, REPLAY, subjects, _requeue)
+        return _redirect(link_to_outcome(request, "dead", Outcome(REPLAY.done, number)))
 
     async def bury(self, request: Request) -> Response:
         """Make a waiting delivery a dead letter."""
         subject = await self._in_inbox(request)
         if request.method != "POST":
-            return await self._ask(request, _BURY, [subject])
+            return await self._ask(request, BURY, [subject])
         visitor = visitor_of(request)
         why = visitor.form.get("reason", "").strip()[:_LONGEST_REASON]
         reason = f"buried by {visitor.name}{': ' if why else ''}{why}"
 
-        async def shelve(inbox: OperableInbox, item_id: str) -> int:
-            return await inbox.shelve([item_id], reason)
+        async def shelve(inbox: OperableInbox, item_ids: Sequence[str]) -> int:
+            return await inbox.shelve(item_ids, reason)
 
-        number = await self._carry_out(request, _BURY, [subject], shelve)
-        return self._seen(request, subject, _BURY, number)
+        number = await self._carry_out(request, BURY, [subject], shelve)
+        return self._seen(request, subject, BURY, number)
 
     async def forget(self, request: Request) -> Response:
         """Make the store forget an event, so that its next delivery runs."""
         key, subject = await _remembered(await self._place.rooms(), subject_of(request))
         if request.method != "POST":
-            return await self._ask(request, _FORGET, [subject])
+            return await self._ask(request, FORGET, [subject])
         try:
             forgotten = await self._place.forget(key)
         except MissingPower as exc:
             raise Refused(_CONFLICT, str(exc)) from exc
         if forgotten:
-            self._record(request, _FORGET, subject)
-        return self._seen(request, subject, _FORGET, int(forgotten))
+            self._record(request, FORGET, subject)
+        return self._seen(request, subject, FORGET, int(forgotten))
 
     async def _in_inbox(self, request: Request) -> Subject:
         item = await find_item(await self._place.rooms(), asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
-        return _subject(arrival_of_item(item))
+        return subject_of_item(item)
 
-    async def _ask(self, request: Request, act: _Act, subjects: Sequence[Subject]) -> Response:
+    async def _ask(self, request: Request, act: Deed, subjects: Sequence[Subject]) -> Response:
         return await self._show.page(
             request, "confirm.html", act=act.name, subjects=subjects, many=False
         )
@@ -141,7 +136,7 @@ class Acts:
             request,
             "confirm.html",
             status=_CONFLICT if changed else _OK,
-            act=_REPLAY.name,
+            act=REPLAY.name,
             subjects=[*map(_subject, found.arrivals)],
             many=True,
             seen=digest,
@@ -150,34 +145,18 @@ class Acts:
         )
 
     async def _carry_out(
-        self, request: Request, act: _Act, subjects: Sequence[Subject], carry: Carry
+        self, request: Request, act: Deed, subjects: Sequence[Subject], carry: Carry
     ) -> int:
-        """Act on deliveries in the inbox; say how many were there.
-
-        One by one, since an inbox says how many were there, and not which.
-        """
+        """Act on deliveries in the inbox; say how many were there."""
         rooms = await self._place.rooms()
-        number = 0
-        for subject in subjects:
-            if await carry(rooms.inbox, subject.delivery_id):
-                number += 1
-                self._record(request, act, subject)
-        return number
-
-    def _record(self, request: Request, act: _Act, subject: Subject) -> None:
-        self._place.record(
-            Record(
-                act.kind,
-                subject.source,
-                event_id=subject.event_id or None,
-                tenant=subject.tenant or None,
-                delivery_id=subject.delivery_id or None,
-                reason=act.done,
-                detail=f"by {visitor_of(request).name}",
-            )
+        return await one_by_one(
+            rooms.inbox, subjects, carry, lambda subject: self._record(request, act, subject)
         )
 
-    def _seen(self, request: Request, subject: Subject, act: _Act, number: int) -> Response:
+    def _record(self, request: Request, act: Deed, subject: Subject) -> None:
+        self._place.record(record_of(act, subject, visitor_of(request).name))
+
+    def _seen(self, request: Request, subject: Subject, act: Deed, number: int) -> Response:
         """Go to the page where the outcome is seen."""
         return _redirect(
             link_to_outcome(
@@ -202,8 +181,8 @@ def _for_admins(act: Endpoint) -> Endpoint:
     return guarded
 
 
-async def _requeue(inbox: OperableInbox, item_id: str) -> int:
-    return await inbox.requeue([item_id])
+async def _requeue(inbox: OperableInbox, item_ids: Sequence[str]) -> int:
+    return await inbox.requeue(item_ids)
 
 
 def _subject(arrival: Arrival) -> Subject:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..desk.stories import Rooms, stories_of, tenant_in
+from ..desk.deeds import Subject, subject_of_item
+from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story
 from ..errors import SchemaError
 from ..model import Item
@@ -17,30 +18,13 @@ from ..observe.record import Kind
 from .arrival import Arrival, arrival_of, arrival_of_item
 from .gathered import around
 
-__all__ = ["Dossier", "Letter", "Subject", "dossier", "find_item"]
+__all__ = ["Dossier", "Letter", "dossier", "find_item"]
 
 _BATCH = "batch:"
 _MOST_COPIES = 200
 _MOST_RUNS = 100
 _T = TypeVar("_T")
 _ENDS = {Kind.SUCCEEDED, Kind.FAILED, Kind.LEASE_LOST, Kind.DEFERRED, Kind.SKIPPED}
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a page is about.
-
-    Attributes:
-        delivery_id: A delivery; empty for an event whose deliveries are not known.
-        event_id: Its event.
-        source: Where it came from.
-        tenant: For whom.
-    """
-
-    delivery_id: str = ""
-    event_id: str = ""
-    source: str = ""
-    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +115,7 @@ async def dossier(
     """
     item = await find_item(rooms, subject.delivery_id)
     if item is not None:
-        source = item.delivery.source
-        subject = Subject(item.id, item.event_id, source, tenant_in(item.key, source))
+        subject = subject_of_item(item)
     story = await _story(rooms, subject)
     if item is None and not story.known:
         return None

@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..desk.deeds import Subject
 from ..desk.moments import age_of
 from ..desk.story import line_of, told_of
 from ..observe.record import Kind, Reason
 from .arrival import State
-from .dossier import Subject, dossier, find_item
+from .dossier import dossier, find_item
 from .gate import Refused
 from .links import asked_of
 from .listing import Page, Wish, listed

@@ -233,6 +233,8 @@ BY_HAND = {
     "replayed": "replayed by hand",
     "buried": "buried by hand",
     "forgotten": "forgotten by hand",
+    "purged": "deleted from the inbox by hand",
+    "budget_reset": "a budget was given back by hand",
 }
 
 
