@@ -116,6 +116,39 @@ async def test_no_history(tmp_path):
     assert "observers=[History(" in done.stderr
 
 
+async def test_nothing_recorded(history, url):
+    """An empty history is told from one that goes on; in Redis it looks like none."""
+    done = await command("tail", "--no-follow", url=url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("no history is kept beside this store, or nothing is recorded")
+    assert "observers=[History(" in done.stderr
+    told = (await command("why", "evt_1", url=url)).stdout
+    assert ("No history is kept beside this store" in told) is url.startswith("redis")
+    await keep(history, *SOME)
+    assert (await command("tail", "--no-follow", url=url)).stderr == ""
+
+
+async def test_it_waits_for_the_first(history, url):
+    """One that follows says that there is nothing, and shows what comes."""
+    arguments = [sys.executable, "-m", "webhook_dedup", "tail", "--json", "--every", "0.05"]
+    process = await asyncio.create_subprocess_exec(
+        *arguments,
+        env={**os.environ, "WEBHOOK_DEDUP_STORE": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert b"no history" in await asyncio.wait_for(process.stderr.readline(), 30)
+        first = asyncio.ensure_future(asyncio.wait_for(process.stdout.readline(), 30))
+        while not first.done():  # it says so before it follows
+            await keep(history, (Kind.RECEIVED, {}))
+            await asyncio.wait({first}, timeout=0.1)
+        assert b"evt_0" in await first
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 async def test_completion_is_offered():
     """The command completes itself in the shells that people use."""
     done = await command("--help")

@@ -17,7 +17,7 @@ from ..errors import StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields
 from ..observe.record import Kind
-from .output import AsJson, obey, print_json, shown
+from .output import AsJson, obey, print_json, say, shown
 from .places import StoreUrl, opened_history, opened_store
 
 __all__ = ["facts", "tail"]
@@ -38,10 +38,8 @@ _COLOURS = {
     Kind.RECEIVED: "cyan",
 }
 _TOLD = ("reason", "original", "status", "attempt", "duration", "age", "delay", "detail")
-_NONE_KEPT = (
-    "no history is kept beside this store; give the app observers=[History(…)] of "
-    "webhook_dedup.observe.history"
-)
+_NONE_KEPT = "no history is kept beside this store"
+_REMEDY = "give the app observers=[History(…)] of webhook_dedup.observe.history"
 _SECONDS = ("duration", "age", "delay")
 
 KindName = enum.Enum("KindName", {kind.value: kind.value for kind in Kind})  # type: ignore[misc]  # made of the kinds there are
@@ -82,11 +80,13 @@ def tail(
 async def _tail(url: str, chosen: _Filter, last: int, every: float | None, *, as_json: bool) -> int:
     console = Console(soft_wrap=True, highlight=False)
     show = _print_json if as_json else lambda entry: console.print(_line(entry))
-    async with opened_store(url) as opened, opened_history(opened) as history:
+    async with opened_store(url) as opened, opened_history(opened, empty_too=True) as history:
         if history is None:
-            raise StoreError(_NONE_KEPT)
+            raise StoreError(f"{_NONE_KEPT}; {_REMEDY}")
         # Read before the earlier ones are: what happens between comes twice and is shown once.
         newest = await history.find(limit=1)
+        if not newest:
+            say(f"{_NONE_KEPT}, or nothing is recorded yet; {_REMEDY}", err=True)
         earlier = await _earlier(history, chosen, last)
         for entry in reversed(earlier):
             show(entry)
