@@ -40,6 +40,16 @@ async def test_forget(store, url, tenant):
     assert (await claim(store, key, "second")).outcome is Outcome.FRESH
 
 
+async def test_a_tenant_that_is_not_named(store, url):
+    """Where nothing is found without a tenant it is said that one may be missing."""
+    await claim(store, str(Key("webhook:stripe", "evt_1", "acme")), "first")
+    for verb in (["stores", "show"], ["why"], ["stores", "forget"]):
+        asked = [*verb, "evt_1", "--source", "stripe"]
+        assert "--tenant" in (await command(*asked, url=url)).stdout
+        assert "--tenant" not in (await command(*asked, "--tenant", "none", url=url)).stdout
+        assert "--tenant" not in (await command(*asked, "--tenant", "acme", url=url)).stdout
+
+
 async def test_other_events_stay(store, url):
     """An event of another source or tenant is not forgotten."""
     key = str(Key("webhook:stripe", "evt_1", "acme"))

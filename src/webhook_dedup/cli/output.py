@@ -28,6 +28,7 @@ __all__ = [
     "obey",
     "print_json",
     "print_table",
+    "remind_of_tenant",
     "say",
     "shown",
 ]
@@ -82,6 +83,12 @@ def shown(text: str, limit: int | None = None) -> str:
 def say(text: str, *, err: bool = False) -> None:
     """Print one line."""
     typer.echo(shown(text), err=err)
+
+
+def remind_of_tenant(tenant: str) -> None:
+    """Say what may be missing where the store was asked about an event and knows nothing."""
+    if not tenant:
+        say("If the path of its source names a tenant, ask with --tenant: the key has both.")
 
 
 def print_json(value: Mapping[str, Any]) -> None:

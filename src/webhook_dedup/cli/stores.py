@@ -14,7 +14,7 @@ from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim, Key
 from .diary import note, write
-from .output import AsJson, obey, print_json, say
+from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import StoreUrl, opened_history, opened_store
 
 __all__ = ["stores"]
@@ -40,10 +40,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show how one event stands: held by whom, done since when, or unknown."""
-    obey(_show(store, _key(source, event_id, tenant), as_json=as_json))
+    subject = Subject(event_id=event_id, source=source, tenant=tenant)
+    obey(_show(store, subject, as_json=as_json))
 
 
-async def _show(url: str, key: str, *, as_json: bool) -> int:
+async def _show(url: str, subject: Subject, *, as_json: bool) -> int:
+    key = _key(subject)
     async with opened_store(url) as store:
         if not isinstance(store, Inspector):
             raise MissingPower(f"{store.name} cannot be looked into")
@@ -52,6 +54,7 @@ async def _show(url: str, key: str, *, as_json: bool) -> int:
         print_json({"key": key, "claim": None if claim is None else _facts(claim)})
     elif claim is None:
         say("unknown: the store neither holds nor remembers this event; its next delivery runs")
+        remind_of_tenant(subject.tenant)
     else:
         say(_sentence(claim))
     return 0 if claim is not None else 1
@@ -127,7 +130,7 @@ async def _reset_budget(
 
 
 async def _forget(url: str, subject: Subject, *, as_json: bool) -> int:
-    key = _key(subject.source, subject.event_id, subject.tenant)
+    key = _key(subject)
     async with opened_store(url) as store:
         if not isinstance(store, Forgetful):
             raise MissingPower(f"{store.name} cannot forget single events")
@@ -143,6 +146,7 @@ async def _forget(url: str, subject: Subject, *, as_json: bool) -> int:
         )
     else:
         say("nothing forgotten: the store neither holds nor remembers this event")
+        remind_of_tenant(subject.tenant)
     return 0 if forgotten else 1
 
 
@@ -153,5 +157,5 @@ async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> 
         await write(history)
 
 
-def _key(source: str, event_id: str, tenant: str) -> str:
-    return str(Key(f"webhook:{source}", event_id, tenant))
+def _key(subject: Subject) -> str:
+    return str(Key(f"webhook:{subject.source}", subject.event_id, subject.tenant))

@@ -10,7 +10,7 @@ import typer
 from ..desk.stories import stories_of
 from ..desk.story import Story, told_of
 from .items import summary
-from .output import AsJson, obey, print_json, say
+from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import InboxUrl, Places, StoreUrl, opened_rooms
 from .tail import facts
 
@@ -37,8 +37,11 @@ async def _why(
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
     else:
-        keeps = rooms.history is not None
-        _print(event_id, stories, keeps_history=keeps, named=source is not None)
+        _print(event_id, stories)
+        if not any(story.known for story in stories):
+            _print_unknown(source, tenant)
+        if rooms.history is None:
+            _print_no_history()
     return 0 if any(story.known for story in stories) else 1
 
 
@@ -63,7 +66,7 @@ def _facts(story: Story) -> dict[str, Any]:
     }
 
 
-def _print(event_id: str, stories: Sequence[Story], *, keeps_history: bool, named: bool) -> None:
+def _print(event_id: str, stories: Sequence[Story]) -> None:
     for story in stories:
         _, words = told_of(story)
         of = f"{story.source} ({story.tenant})" if story.tenant else story.source
@@ -72,12 +75,18 @@ def _print(event_id: str, stories: Sequence[Story], *, keeps_history: bool, name
             say(f"  {line}")
     if not stories:
         say(f"{event_id}: nothing is known of it")
-    if not any(story.known for story in stories):
-        say("  It never arrived with a valid signature, or it is longer ago than anything is kept.")
-        if not named:
-            say("  The store can only be asked with --source NAME.")
-    if not keeps_history:
-        say(
-            "No history is kept beside this store, so only its claim and the inbox can tell; give "
-            "the app observers=[History(…)] of webhook_dedup.observe.history."
-        )
+
+
+def _print_unknown(source: str | None, tenant: str) -> None:
+    say("  It never arrived with a valid signature, or it is longer ago than anything is kept.")
+    if source is None:
+        say("  The store can only be asked with --source NAME.")
+    else:
+        remind_of_tenant(tenant)
+
+
+def _print_no_history() -> None:
+    say(
+        "No history is kept beside this store, so only its claim and the inbox can tell; give "
+        "the app observers=[History(…)] of webhook_dedup.observe.history."
+    )
