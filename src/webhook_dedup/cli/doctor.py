@@ -52,7 +52,7 @@ def doctor(
     inbox: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Look for what could go wrong. Exit code 0: nothing; 1: something; 2: no such store."""
+    """Look for what could go wrong. Exit code 0: nothing; 1: something; 2: wrong usage."""
     order = _Order(provider or [], ttl, workers, _MAX_AGE if max_age is None else max_age)
     obey(_doctor(Places(store, inbox), order, strict=strict, as_json=as_json))
 
