@@ -87,6 +87,23 @@ async def test_an_inbox_elsewhere(tmp_path):
         assert "the handler answered 422" in text_of(await browser.get("/dead"))
 
 
+async def test_below_a_proxys_prefix(tmp_path):
+    """Links bear what a proxy takes off; a wrong token is told on the terminal."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url) as desk:
+        await desk.deliver()
+    token = {"WEBHOOK_DEDUP_DASHBOARD_TOKEN": ADMIN}
+    async with served(url, "--root-path", "/hooks", **token) as (browser, process):
+        await browser.get("/", headers={"Authorization": "Bearer of-something-else"})
+        page = await browser.get("/deliveries", headers={"Authorization": f"Bearer {ADMIN}"})
+        assert page.status_code == 200
+        links = re.findall(r'(?:href|src)="(/[^"]*)"', page.text)
+        assert links
+        assert all(link.startswith("/hooks/") for link in links), links
+        told = await asyncio.wait_for(process.stderr.readline(), LIMIT)
+        assert b"wrong token from '127.0.0.1'" in told
+
+
 async def test_tokens(tmp_path):
     """With tokens one signs in; the read-only one opens pages alone."""
     url = f"sqlite:///{tmp_path}/webhooks.db"
@@ -123,6 +140,8 @@ async def test_never_open_to_others_without_a_token(tmp_path, host):
     ("arguments", "url", "said"),
     [
         (["--token", "short"], "sqlite:///x.db", "16 characters"),
+        (["--root-path", "hooks"], "sqlite:///x.db", "such as /hooks"),
+        (["--root-path", "/hooks/"], "sqlite:///x.db", "without a slash at its end"),
         ([], "", "which store"),
         ([], "memory://", "nobody else can look into it"),
         ([], "sqlite:///nothing.db", "there is no file"),

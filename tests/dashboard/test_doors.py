@@ -85,6 +85,31 @@ async def test_signing_in_and_out(desk):
     assert (await browser.get("deliveries")).status_code == 401
 
 
+async def test_a_wrong_token_is_logged(desk, caplog):
+    """Whoever tries tokens is told of with his address; whoever has one, or shows none, is not."""
+    async with desk.browser(ADMIN) as program, desk.browser() as nobody:
+        await program.get("")
+        await nobody.get("")
+    await (await desk.signed_in()).aclose()
+    assert caplog.records == []
+    async with desk.browser() as browser, desk.browser("a wrong token of a program") as program:
+        form = {"csrf": csrf_of(await browser.get("")), "token": "another token altogether"}
+        await browser.post("sign-in", data=form)
+        await program.get("")
+    told = [(line.levelname, line.name, line.getMessage()) for line in caplog.records]
+    assert (
+        told
+        == [
+            (
+                "WARNING",
+                "webhook_dedup",
+                "the dashboard was tried with a wrong token from '127.0.0.1'",
+            )
+        ]
+        * 2
+    )
+
+
 async def test_a_wrong_token_opens_nothing(desk):
     """The form says so, and sets no session."""
     async with desk.browser() as browser:

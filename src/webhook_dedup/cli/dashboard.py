@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -31,6 +33,9 @@ def dashboard(
     *,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8765,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="What a proxy takes off all paths.")
+    ] = "",
     token: _Token = "",
     read_only_token: _ReadOnlyToken = "",
     mask_header: Annotated[
@@ -44,11 +49,27 @@ def dashboard(
     Without a token it listens at this machine only. Give tokens by their variables, since others
     on this machine see the arguments of commands.
     """
-    obey(_dashboard(Places(store, inbox), host, port, (token, read_only_token), mask_header or ()))
+    address = _Address(host, port, root_path)
+    obey(_dashboard(Places(store, inbox), address, (token, read_only_token), mask_header or ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where the pages are.
+
+    Attributes:
+        host: To listen at.
+        port: To listen at.
+        root_path: What a proxy takes off paths, so that links must bear it.
+    """
+
+    host: str
+    port: int
+    root_path: str
 
 
 async def _dashboard(
-    places: Places, host: str, port: int, tokens: tuple[str, str], masked: Sequence[str]
+    places: Places, address: _Address, tokens: tuple[str, str], masked: Sequence[str]
 ) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
@@ -56,18 +77,21 @@ async def _dashboard(
         from ..dashboard.place import StorePlace  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
-    if not (any(tokens) or is_loopback(host)):
+    if not (any(tokens) or is_loopback(address.host)):
         raise ConfigError(
-            f"whoever reaches {host} could look and act; set WEBHOOK_DEDUP_DASHBOARD_TOKEN, or "
-            "listen at 127.0.0.1"
+            f"whoever reaches {address.host} could look and act; set "
+            "WEBHOOK_DEDUP_DASHBOARD_TOKEN, or listen at 127.0.0.1"
         )
+    if not re.fullmatch("(/[^/?#]+)*", address.root_path):
+        raise ConfigError("--root-path is a path such as /hooks, without a slash at its end")
     auth = Tokens(*(token or None for token in tokens)) if any(tokens) else Loopback()
     async with opened_store(places.store) as opened, inbox_of(opened, places.inbox) as inbox:
         place = StorePlace(opened, inbox, lambda: History(opened, trims=False))
         try:
             await place.rooms()
             app = pages_of(place, door_of(auth), masked)
-            await _Server(uvicorn.Config(app, host, port, log_level="warning")).serve()
+            config = uvicorn.Config(app, **asdict(address), log_level="warning")
+            await _Server(config).serve()
             await asyncio.sleep(0)  # Ctrl-C comes again behind the server: here, not while closing
         finally:
             await place.aclose()

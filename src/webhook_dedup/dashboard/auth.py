@@ -6,6 +6,7 @@ import enum
 import hmac
 import inspect
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,9 +16,10 @@ from starlette.requests import Request
 from ..errors import ConfigError
 from .sessions import Session, opened, sealed
 
-__all__ = ["Auth", "Door", "Loopback", "Role", "Tokens", "door_of"]
+__all__ = ["Auth", "Door", "Loopback", "Role", "Tokens", "door_of", "warn_of_attempt"]
 
 SESSION_COOKIE = "webhook_dedup_session"
+_logger = logging.getLogger("webhook_dedup")
 _SHORTEST_TOKEN = 16
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -139,7 +141,10 @@ class TokenDoor:
     async def role_of(self, request: Request) -> Role | None:
         bearer = bearer_of(request)
         if bearer is not None:
-            return self.tokens.role(bearer)
+            role = self.tokens.role(bearer)
+            if role is None:
+                warn_of_attempt(request)
+            return role
         session = self.tokens.session(request.cookies.get(SESSION_COOKIE, ""))
         return None if session is None else Role(session.role)
 
@@ -191,6 +196,12 @@ def bearer_of(request: Request) -> str | None:
     """Return the token of an ``Authorization: Bearer`` header."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def warn_of_attempt(request: Request) -> None:
+    """Log that somebody tried a token that opens nothing."""
+    client = request.client.host if request.client else "an unknown address"
+    _logger.warning("the dashboard was tried with a wrong token from %a", client)
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from .auth import SESSION_COOKIE, TokenDoor
+from .auth import SESSION_COOKIE, TokenDoor, warn_of_attempt
 from .gate import cookie_path, set_cookie, visitor_of
 from .links import asked_of, link
 from .show import Show
@@ -47,6 +47,7 @@ class Entrance:
         back = asked_of(request).get("next", "")
         cookie = self._door.tokens.sign_in(visitor_of(request).form.get("token", ""), _SESSION)
         if cookie is None:
+            warn_of_attempt(request)
             return self._show.bare(request, "sign_in.html", status=_WRONG, next=back, wrong=True)
         response = RedirectResponse(_below(request, back), _SEE_OTHER)
         set_cookie(response, request, SESSION_COOKIE, cookie, _SESSION)
