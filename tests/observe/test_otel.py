@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.asgi.kit import Handler, deliver, until
 from tests.observe.collector import figures_of, spans_of
 from tests.observe.traffic import EXPECTED, observed, run
+from tests.servers import RedisServer
+from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.model import Delivery
 from webhook_dedup.observe.otel import OtelObserver
 from webhook_dedup.observe.record import Kind, Record
@@ -174,6 +176,35 @@ async def test_memory_is_bounded(traced, monkeypatch):
     spans = observer._spans
     assert (len(spans._open), len(spans._arrivals), len(spans._originals)) == (5, 5, 1)
     assert len(by_name(finished())["webhook shop"]) == 45
+
+
+async def test_an_inbox_that_is_away_has_no_figures():
+    """Gauges of an inbox are not reported while it does not answer, and again when it does."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    observer = OtelObserver(meters, refresh=0.01)
+
+    def reported():
+        resources = getattr(reader.get_metrics_data(), "resource_metrics", ())
+        return {
+            metric.name.removeprefix("webhook_dedup.")
+            for resource in resources
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    gauges = {"waiting", "dead", "oldest_waiting"}
+    with RedisServer() as server:
+        inbox = RedisInbox.from_url(server.url)
+        observer.watch(inbox)
+        await until(lambda: gauges <= reported())
+        server.stop()
+        await until(lambda: not gauges & reported())
+        server.start()
+        await until(lambda: gauges <= reported())
+        await observer.aclose()
+        await inbox.aclose()
+    meters.shutdown()
 
 
 async def test_nothing_happens_without_an_sdk():

@@ -1,5 +1,6 @@
 """What Prometheus scrapes equals what was sent."""
 
+import math
 import urllib.request
 
 import pytest
@@ -8,9 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.asgi.kit import Handler, until
 from tests.observe.traffic import EXPECTED, observed, run
+from tests.servers import RedisServer
 from webhook_dedup import ConfigError
+from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.observe.prometheus import PrometheusObserver
 from webhook_dedup.observe.record import Kind, Reason, Record
+from webhook_dedup.testing.inbox_rules.case import an_item
+from webhook_dedup.testing.store_rules.case import a_key
 
 
 @pytest.fixture
@@ -63,6 +68,27 @@ async def test_a_scrape_equals_what_was_sent(registry, scrape):
     assert claims >= EXPECTED["runs"]
     assert value(samples, "store_seconds_count", verb="claim") <= claims
     assert value(samples, "store_call_failures_total", verb="claim") == 0
+
+
+async def test_an_inbox_that_is_away_has_no_figures(registry, scrape):
+    """What an inbox held is shown no longer while it does not answer, and again when it does."""
+
+    def figures():
+        samples = scrape()
+        return [value(samples, name) for name in ("waiting", "dead", "oldest_waiting_seconds")]
+
+    observer = PrometheusObserver(registry, refresh=0.01)
+    with RedisServer() as server:
+        inbox = RedisInbox.from_url(server.url)
+        await inbox.put([an_item(key=a_key()) for _ in range(3)], 60.0)
+        observer.watch(inbox)
+        await until(lambda: figures()[:2] == [3, 0])
+        server.stop()
+        await until(lambda: all(map(math.isnan, figures())))
+        server.start()
+        await until(lambda: figures() == [0, 0, 0])
+        await observer.aclose()
+        await inbox.aclose()
 
 
 async def test_no_label_grows(registry, scrape):

@@ -34,11 +34,11 @@ class BacklogWatch:
     """Asks an inbox every few seconds, in a task of the event loop that it was begun on.
 
     Args:
-        told: Called with each answer.
+        told: Called with each answer; with ``None`` when the inbox did not give one.
         every: Seconds between questions.
     """
 
-    def __init__(self, told: Callable[[Backlog], None], every: float) -> None:
+    def __init__(self, told: Callable[[Backlog | None], None], every: float) -> None:
         self._told = told
         self._every = every
         self._task: asyncio.Task[None] | None = None
@@ -60,11 +60,16 @@ class BacklogWatch:
 
     async def _watch(self, inbox: OperableInbox) -> None:
         while True:
-            try:
-                self._told(await look(inbox))
-            except Exception as exc:  # noqa: BLE001 - asked again; the inbox tells of its troubles
-                _logger.debug("the backlog cannot be told: %s", exc)
+            self._told(await _answer(inbox))
             await asyncio.sleep(self._every)
+
+
+async def _answer(inbox: OperableInbox) -> Backlog | None:
+    try:
+        return await look(inbox)
+    except Exception as exc:  # noqa: BLE001 - asked again; the inbox tells of its troubles
+        _logger.debug("the backlog cannot be told: %s", exc)
+        return None
 
 
 async def look(inbox: OperableInbox) -> Backlog:

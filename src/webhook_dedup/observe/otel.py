@@ -28,7 +28,8 @@ class OtelObserver:
     """Counts, measures and traces through the providers that the app has set up.
 
     Names begin with ``webhook_dedup.``. Attributes of metrics are sources, reasons and verbs of the
-    store; event ids stand in spans only.
+    store; event ids stand in spans only. What waits in the inbox is asked for every ``refresh``
+    seconds, and not reported while the inbox does not answer.
 
     Args:
         meter_provider: In place of the global one.
@@ -96,7 +97,7 @@ class OtelObserver:
         """Look into the inbox no longer."""
         await self._watch.aclose()
 
-    def _show_backlog(self, backlog: Backlog) -> None:
+    def _show_backlog(self, backlog: Backlog | None) -> None:
         self._backlog = backlog
 
     def _make_histograms(self, meter: Meter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ class PrometheusObserver:
 
     Every name begins with ``webhook_dedup_``. Labels are sources, reasons and verbs of the store,
     never ids. What waits in the inbox is asked for every ``refresh`` seconds, so that a scrape
-    waits for nothing.
+    waits for nothing; while the inbox does not answer, its gauges are NaN.
 
     Args:
         registry: Where the metrics are registered; the client's own by default.
@@ -90,10 +91,10 @@ class PrometheusObserver:
         """Look into the inbox no longer."""
         await self._watch.aclose()
 
-    def _show_backlog(self, backlog: Backlog) -> None:
-        self._waiting.set(backlog.waiting)
-        self._dead.set(backlog.dead)
-        self._oldest.set(backlog.oldest)
+    def _show_backlog(self, backlog: Backlog | None) -> None:
+        self._waiting.set(backlog.waiting if backlog else math.nan)
+        self._dead.set(backlog.dead if backlog else math.nan)
+        self._oldest.set(backlog.oldest if backlog else math.nan)
 
 
 class _Maker:
