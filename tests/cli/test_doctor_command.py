@@ -201,6 +201,29 @@ async def test_redis_may_lose_data(redis_binary):
     assert "MiB are used" in found["memory"]["text"]
 
 
+async def test_a_user_of_redis_with_too_few_rights(redis_server):
+    """10: what a script may not do is named, and nobody is sent to look for the server."""
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@sortedset")
+    code, found = await doctor(redis_server.url.replace("redis://", "redis://app:pw@"))
+    assert (code, found["inbox reached"]["level"]) == (1, "failure")
+    assert "forbids this user a command or a key" in found["inbox reached"]["text"]
+    assert "is the server running" not in found["inbox reached"]["remedy"]
+
+
+async def test_a_right_that_is_missing_later(redis_server):
+    """10: what fails after the start is told beside the rest."""
+    url = redis_server.url
+    async with app_inbox(url) as inbox:
+        await inbox.put([item("one")], 60)
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@hash")
+    code, found = await doctor(url.replace("redis://", "redis://app:pw@"))
+    assert (code, found["backlog"]["level"]) == (1, "failure")
+    assert "forbids this user a command or a key" in found["backlog"]["text"]
+    assert found["version"]["level"] == "ok"
+
+
 async def test_a_durable_redis(redis_binary):
     """11: a Redis that keeps what it acknowledges has nothing to be warned of."""
     options = ("--appendonly", "yes", "--appendfsync", "always")

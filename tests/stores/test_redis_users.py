@@ -8,6 +8,7 @@ import pytest
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError
 from webhook_dedup.inbox.redis import RedisInbox
+from webhook_dedup.inbox.redis.table import base_of
 from webhook_dedup.model import Bid, new_token
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing.inbox_rules.case import an_attempt, an_item
@@ -97,6 +98,24 @@ async def test_keys_of_another_prefix(redis_server):
     with pytest.raises(ConfigError, match=r"~webhook_dedup:\*"):
         await store.start()
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("room", "lacking"),
+    [
+        (RedisStore, ["-time"]),
+        (RedisStore, ["-get"]),
+        (RedisInbox, ["-@sortedset"]),
+        (RedisInbox, ["resetkeys", f"~{base_of('webhook_dedup:').decode()}"]),
+    ],
+)
+async def test_what_a_script_lacks(redis_server, room, lacking):
+    """A command or a key that is forbidden to a script is named as one outside of it is."""
+    admit(redis_server, *documented(), *lacking)
+    started = room.from_url(login(redis_server.url, "redis"))
+    with pytest.raises(ConfigError, match=r"forbids this user a command or a key.* \+@sortedset"):
+        await started.start()
+    await started.aclose()
 
 
 async def test_a_server_that_is_no_cluster(redis_url):

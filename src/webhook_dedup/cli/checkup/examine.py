@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ...contracts import OperableInbox, Startable, Store
 from ...desk.moments import instant
-from ...errors import ConfigError, SchemaError, StoreError
+from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from ...observe.backlog import look
 from ..places import inbox_of, opened_store
 from .finding import Finding, Level, counted
@@ -21,7 +21,8 @@ __all__ = ["examined", "examined_inbox"]
 _logger = logging.getLogger("webhook_dedup")
 _UNREADABLE = ("inbox tables", "inbox reached")
 _LET_IT_START = "start the app once: it makes its tables"
-_LET_IT_BE_REACHED = "is the server running, and does the URL name it and a user it lets in?"
+_LET_IT_BE_REACHED = "is the server running, and does the URL name it?"
+_LET_IT_BE_CHANGED = "change the URL, or what its user may do, as it says"
 
 
 async def examined(url: str, max_age: float | None) -> list[Finding]:
@@ -38,7 +39,7 @@ async def examined(url: str, max_age: float | None) -> list[Finding]:
     async def examine(store: Store) -> list[Finding]:
         findings = await _started(store, "store")
         if not _away(findings):
-            findings += await _server(store)
+            findings += await _answered("server", _server(store))
             beside = [] if max_age is None else await _inbox(store, max_age)
             findings += [finding for finding in beside if finding not in findings]
         return findings
@@ -60,7 +61,7 @@ async def examined_inbox(url: str, max_age: float) -> list[Finding]:
     async def examine(store: Store) -> list[Finding]:
         findings = await _inbox(store, max_age)
         if not _away(findings):
-            server = await _server(store)
+            server = await _answered("server", _server(store))
             findings += [replace(each, check=f"inbox {each.check}") for each in server]
         return findings
 
@@ -84,7 +85,7 @@ async def _inbox(store: Store, max_age: float) -> list[Finding]:
     async with inbox_of(store) as inbox:
         findings = await _started(inbox, "inbox")
         if not any(finding.check in _UNREADABLE for finding in findings):
-            findings += await _backlog(inbox, max_age)
+            findings += await _answered("backlog", _backlog(inbox, max_age))
     return findings
 
 
@@ -101,10 +102,16 @@ async def _started(room: Any, name: str) -> list[Finding]:
         except SchemaError as exc:
             return [_of_tables(name, str(exc))]
         except (ConfigError, StoreError) as exc:
-            return [Finding(Level.FAILURE, f"{name} reached", str(exc), _LET_IT_BE_REACHED)]
+            return [_of_refusal(f"{name} reached", exc)]
     if not told:
         return [Finding(Level.OK, name, "answers, and is set up as it should be")]
     return [_of_settings(name, text) for text in told]
+
+
+def _of_refusal(check: str, error: StoreError | ConfigError) -> Finding:
+    away = isinstance(error, StoreUnavailable)
+    remedy = _LET_IT_BE_REACHED if away else _LET_IT_BE_CHANGED
+    return Finding(Level.FAILURE, check, str(error), remedy)
 
 
 def _of_settings(name: str, warning: str) -> Finding:
@@ -124,6 +131,14 @@ def _of_tables(name: str, error: str) -> Finding:
             "nothing, if only functions use it; else start the app once, or correct the URL",
         )
     return Finding(Level.FAILURE, f"{name} tables", text, _LET_IT_START)
+
+
+async def _answered(check: str, examination: Awaitable[list[Finding]]) -> list[Finding]:
+    """Take down what an examination fails of, beside what the others found."""
+    try:
+        return await examination
+    except StoreError as exc:
+        return [_of_refusal(check, exc)]
 
 
 @contextmanager
