@@ -20,6 +20,12 @@ DAY = 86_400.0
 SLOW = Retries(attempts=2, initial=3600, jitter=0)
 
 
+@pytest.fixture
+def file_url(tmp_path):
+    """The URL of an empty store in a file."""
+    return f"sqlite:///{tmp_path}/webhooks.db"
+
+
 async def why(url, *arguments):
     """The answer for machines, beside the one for people."""
     done = await command("why", *arguments, "--json", url=url)
@@ -177,6 +183,53 @@ async def test_its_process_died(url):
     story, words = await told(url)
     assert story["verdict"] == "waiting"
     assert "a run began and did not end" in words
+
+
+async def test_its_process_told_nothing(url):
+    """9: what a killed process had not written yet is told by the number of the attempt."""
+    own = {"reason": "in_flight", "original": "in_flight", "original_id": "d1"}
+    await kept(
+        url,
+        record(Kind.RECEIVED),
+        record(Kind.DEFERRED, at=1_700_000_001, **own),
+        record(Kind.STARTED, attempt=2, at=1_700_000_002),
+        record(Kind.SUCCEEDED, attempt=2, at=1_700_000_003),
+    )
+    _, words = await told(url)
+    assert "It arrived once and ran twice." in words
+    assert "put off: an earlier run of its own did not end" in words
+    assert "another copy is being handled" not in words
+
+
+async def test_its_process_died_in_its_first_run(url):
+    """9: the inbox alone knows that the run began."""
+    held = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1")))
+    async with app_inbox(url) as inbox:
+        await inbox.put([held], 600)
+        assert await inbox.begin([held]) == [True]
+    await kept(url, record(Kind.RECEIVED))
+    _, words = await told(url)
+    assert "It arrived once and ran once." in words
+
+
+@pytest.mark.parametrize(
+    ("records", "times"),
+    [
+        (((Kind.STARTED, 1), (Kind.BURIED, 2)), "once"),  # given up before its second run
+        (((Kind.STARTED, 1), (Kind.DEFERRED, 1), (Kind.STARTED, 1)), "twice"),  # put off
+        (((Kind.STARTED, 2), (Kind.DEFERRED, 2), (Kind.STARTED, 2)), "3 times"),
+        (((Kind.STARTED, 1), (Kind.BURIED, 1), (Kind.STARTED, 1)), "twice"),  # replayed
+    ],
+)
+async def test_how_often_it_ran(file_url, records, times):
+    """9: runs are counted, not the numbers of attempts."""
+    each = (
+        record(kind, attempt=attempt, at=1_700_000_001 + after)
+        for after, (kind, attempt) in enumerate(records)
+    )
+    await kept(file_url, record(Kind.RECEIVED), *each)
+    _, words = await told(file_url)
+    assert f"It arrived once and ran {times}." in words
 
 
 async def test_failed_for_good(url):

@@ -313,6 +313,25 @@ async def test_an_event_that_runs(desk):
     assert "Lease ends in 9 min 59 s" in story or "Lease ends in 10 min" in story
 
 
+async def test_a_run_that_was_killed(desk):
+    """A run is counted though its process was killed before it recorded anything."""
+    held_by_itself = {"reason": "in_flight", "original": "in_flight", "original_id": "d1"}
+    for kind, more in (
+        (Kind.RECEIVED, {}),
+        (Kind.DEFERRED, held_by_itself),
+        (Kind.STARTED, {"attempt": 2}),
+        (Kind.SUCCEEDED, {"attempt": 2, "duration": 0.5}),
+    ):
+        desk.history.record(Record(kind, "shop", event_id="evt_1", delivery_id="d1", **more))
+    await desk.history.flush()
+    async with desk.browser(VIEWER) as browser:
+        assert "handled shop evt_1 2 500 ms" in text_of(await browser.get("deliveries"))
+        story = text_of(await browser.get("delivery?id=d1&event=evt_1&source=shop"))
+    assert "ran twice" in story
+    assert "Attempts 2 Runs of which nothing is known but that they began: 1." in story
+    assert "put off: an earlier run of its own did not end" in story
+
+
 async def test_a_function_is_listed(desk):
     """Calls of a decorated function are listed by their runs and skips."""
     for at, kind, more in (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from ..desk.runs import runs_begun
 from ..desk.stories import tenant_in
 from ..model import Item
 from ..observe.history import Entry
@@ -130,7 +131,7 @@ def arrival_of(mark: Entry, entries: Sequence[Entry]) -> Arrival:
         delivery_id=mark.record.delivery_id,
         reason=told.reason or mark.record.reason,
         detail=told.detail,
-        attempts=sum(entry.record.kind is Kind.STARTED for entry in entries),
+        attempts=runs_begun(entries),
         duration=_last_duration(entries),
         mark=mark.id,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..desk.deeds import Subject, subject_of_item
+from ..desk.runs import runs_begun
 from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story
 from ..errors import SchemaError
@@ -81,6 +82,7 @@ class Dossier:
         entries: What was recorded of this delivery.
         runs: Of the handler, for this delivery: the first one, and the latest.
         begun: How many there are.
+        unrecorded: How many began besides, of which nothing else is known.
         letter: The request that brought it.
     """
 
@@ -92,6 +94,7 @@ class Dossier:
     entries: Sequence[Entry]
     runs: Sequence[Run]
     begun: int
+    unrecorded: int
     letter: Letter | None
 
 
@@ -134,6 +137,7 @@ async def dossier(
         entries=entries,
         runs=_first_and_latest(runs, _MOST_RUNS),
         begun=len(runs),
+        unrecorded=max(0, runs_begun(entries, [item] if item else ()) - len(runs)),
         letter=_letter(item, entries, mask),
     )
 

@@ -11,6 +11,7 @@ from ..model import Claim, Item
 from ..observe.history import Entry
 from ..observe.record import Kind, Record
 from .moments import instant
+from .runs import runs_begun
 
 __all__ = ["BY_HAND", "Story", "line_of", "reason_in_words", "told_of"]
 
@@ -188,7 +189,7 @@ def _copies(story: Story) -> str:
         entry.record.reason for entry in story.entries if entry.record.kind is Kind.SKIPPED
     )
     skipped = ", ".join(f"{count} skipped as {reason}" for reason, count in skips.items())
-    runs = story.count(Kind.STARTED)
+    runs = runs_begun(story.entries, story.items)
     told = f"It arrived {_times(arrived)} and ran {_times(runs)}{', ' if skips else ''}{skipped}"
     return f"{told}, and more often than is told here." if story.cut else f"{told}."
 
@@ -250,6 +251,8 @@ def _why_so(record: Record) -> str:
 
 def reason_in_words(record: Record) -> str:
     """Tell why an event was skipped or put off."""
+    if record.reason == "in_flight" and record.original_id == record.delivery_id is not None:
+        return "an earlier run of its own did not end, and holds it until its lease is over"
     known = {
         "duplicate": "the event is done already",
         "in_flight": "another copy is being handled",
