@@ -2,17 +2,25 @@
 
 import asyncio
 import json
+import os
+import pwd
+import shutil
 import sqlite3
 import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import redis as redis_driver
 
 from tests.cli.operating import FAILED, app_inbox, command, item
-from tests.servers import RedisServer
+from tests.servers import RedisServer, wait_until
+from tests.stores.sql_support import role, session
 from webhook_dedup import open_store
-from webhook_dedup.cli.checkup import finding
+from webhook_dedup.cli.checkup import finding, writing
 from webhook_dedup.observe.history import History
 
 
@@ -250,6 +258,129 @@ async def test_postgres_that_may_lose_data(postgres_url):
     await connection.close()
     _, found = await doctor(postgres_url)
     assert "synchronous_commit = on" in found["inbox settings"]["remedy"]
+
+
+async def test_a_role_that_only_reads(postgres_url):
+    """14: a right that is missing is named with the statement that grants it, which mends it."""
+    await started(postgres_url)
+    async with role(postgres_url, "LOGIN") as guest, session(postgres_url) as admin:
+        name = urlsplit(guest).username
+        await admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
+        for table in ("claims", "history"):
+            await admin.execute(f"GRANT INSERT, UPDATE, DELETE ON webhook_dedup_{table} TO {name}")
+        code, found = await doctor(guest)
+        rights = found["rights"]
+        assert (code, rights["level"]) == (1, "failure")
+        assert "no right to INSERT, UPDATE, DELETE on webhook_dedup_inbox" in rights["text"]
+        await admin.execute(rights["remedy"].removeprefix("run: "))
+        code, found = await doctor(guest)
+        assert code == 0
+        assert "rights" not in found
+        await admin.execute(f"DROP OWNED BY {name}")
+
+
+async def test_a_role_that_may_not_even_read(postgres_url):
+    """14: nobody is sent to look for a server that answered."""
+    await started(postgres_url)
+    async with role(postgres_url, "LOGIN") as guest:
+        code, found = await doctor(guest)
+    assert (code, found["store reached"]["level"]) == (1, "failure")
+    assert "permission denied" in found["store reached"]["text"]
+    assert "is the server running" not in found["store reached"]["remedy"]
+
+
+async def test_a_database_that_only_reads(postgres_url):
+    """15: a setting forbids every write."""
+    await started(postgres_url)
+    async with session(postgres_url) as admin:
+        name = postgres_url.rpartition("/")[2]
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    code, found = await doctor(postgres_url)
+    assert (code, found["writes"]["level"]) == (1, "failure")
+    assert "default_transaction_read_only is on" in found["writes"]["text"]
+
+
+async def test_a_replica_of_postgres(postgres_server):
+    """16: a server in recovery answers what is asked and takes nothing."""
+    await started(postgres_server.url)
+    postgres_server.stop()
+    (postgres_server._data / "standby.signal").touch()
+    postgres_server.start()
+    code, found = await doctor(postgres_server.url)
+    assert (code, found["writes"]["level"]) == (1, "failure")
+    assert "the primary's address" in found["writes"]["remedy"]
+
+
+async def test_a_full_redis(redis_server):
+    """17: a Redis beyond its limit that evicts nothing refuses every event."""
+    with redis_server.client() as client:
+        client.config_set("maxmemory", client.info()["used_memory"] // 2)
+    code, found = await doctor(redis_server.url)
+    assert (code, found["memory"]["level"]) == (1, "failure")
+    assert "nothing is evicted" in found["memory"]["text"]
+
+
+async def test_a_replica_of_redis(redis_server):
+    """18: a replica answers what is asked and takes nothing."""
+    with RedisServer(redis_server.binary) as replica:
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", redis_server.port)
+            wait_until(lambda: client.info()["master_link_status"] == "up", what="a replica")
+        code, found = await doctor(replica.url)
+    assert (code, found["writes"]["level"]) == (1, "failure")
+
+
+async def test_a_file_that_may_not_be_written():
+    """19: the file, or the folder of its log, belongs to another user."""
+    with TemporaryDirectory() as place:
+        file = f"{place}/webhooks.db"
+        url = f"sqlite:///{file}"
+        await started(url)
+        permit(0o777, place)
+        for mode, wrong in ((0o666, None), (0o444, "file")):
+            permit(mode, file)
+            with anybody():
+                code, found = await doctor(url)
+            assert code == (1 if wrong else 0), found
+            assert {"file", "folder"} & set(found) == ({wrong} if wrong else set())
+        with closing(sqlite3.connect(file)) as app:  # which keeps the log and its index there
+            app.execute("SELECT * FROM webhook_dedup_claims")
+            permit(0o666, file, f"{file}-wal", f"{file}-shm")
+            permit(0o555, place)
+            with anybody():
+                code, found = await doctor(url)
+        assert (code, found["folder"]["level"]) == (1, "failure")
+        assert "file" not in found
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(2**20, "failure"), (200 * 2**20, "warning"), (2**40, None)]
+)
+async def test_a_full_disk(file_url, monkeypatch, free, level):
+    """20: a disk without room for the log takes no deliveries; one that fills up is warned of."""
+    full = shutil._ntuple_diskusage(2**40, 2**40 - free, free)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: full)
+    code, found = await doctor(file_url)
+    assert code == int(level == "failure")
+    assert found.get("disk", {}).get("level") == level
+
+
+def permit(mode, *paths):
+    for path in paths:
+        Path(path).chmod(mode)
+
+
+@contextmanager
+def anybody():
+    """Be a user without rights of his own: root may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--provider", "nobody")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import StoreError, StoreUnavailable
@@ -46,7 +47,7 @@ async def facts(wire: Wire) -> list[dict[str, Any]]:
         return []
 
 
-def evicts(server: dict[str, Any]) -> bool:
+def evicts(server: Mapping[str, Any]) -> bool:
     """Whether a server drops keys when it is full."""
     limited = bool(server.get("maxmemory"))
     return limited and server.get("maxmemory_policy", "noeviction") != "noeviction"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...backends.redis.connect import describe
-from ...backends.redis.hazards import facts
+from ...backends.redis.hazards import evicts, facts
 from ...backends.redis.script import Script
 from ...backends.redis.wire import Wire
 from ...contracts import Sharing
@@ -51,17 +51,40 @@ def _server(server: Mapping[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "version", f"Redis {version}")
-    used, most = server.get("used_memory", 0), server.get("maxmemory", 0)
-    if most and used > most * _FULL:
+    yield from _memory(server)
+    if server.get("role") == "slave" and server.get("slave_read_only", 1):
         yield Finding(
-            Level.WARNING,
-            "memory",
-            f"{used / 2**20:.0f} of {most / 2**20:.0f} MiB are used",
-            "raise maxmemory: a full server refuses new events or evicts done ones",
+            Level.FAILURE,
+            "writes",
+            "this server is a replica, which only reads: deliveries get 503",
+            "give the primary's address, or that of its sentinels",
         )
     if server.get("rdb_last_bgsave_status", "ok") != "ok" or (
         server.get("aof_enabled") and server.get("aof_last_write_status", "ok") != "ok"
     ):
         yield Finding(
             Level.FAILURE, "persistence", "the last save failed", "see the log of the server"
+        )
+
+
+def _memory(server: Mapping[str, Any]) -> Iterator[Finding]:
+    most = server.get("maxmemory", 0)
+    # The server does not count what it holds for replicas and its own file.
+    used = server.get("used_memory", 0) - server.get("mem_not_counted_for_evict", 0)
+    if not most or used <= most * _FULL:
+        return
+    told = f"{used / 2**20:.1f} of {most / 2**20:.1f} MiB are used"
+    if used >= most and not evicts(server):
+        yield Finding(
+            Level.FAILURE,
+            "memory",
+            f"{told} and nothing is evicted: deliveries get 503",
+            "raise maxmemory, or free memory",
+        )
+    else:
+        yield Finding(
+            Level.WARNING,
+            "memory",
+            told,
+            "raise maxmemory: a full server refuses new events or evicts done ones",
         )

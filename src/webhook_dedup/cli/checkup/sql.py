@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, inspect, select, text
@@ -19,6 +20,7 @@ from ...inbox.sql.schema import schema as inbox_schema
 from ...observe.history.sql import schema as history_schema
 from ...stores.sql.schema import schema as claims_schema
 from .finding import Finding, Level, clock
+from .writing import examine_writing
 
 __all__ = ["examine_sql"]
 
@@ -27,7 +29,7 @@ _NEARLY_ALL = 0.9
 
 
 async def examine_sql(store: Sharing) -> list[Finding]:
-    """Examine version, clock, connections and indexes."""
+    """Examine version, clock, connections, indexes, and whether it takes what an app writes."""
     engine: AsyncEngine = store.connection
     findings = []
     async with engine.connect() as connection:
@@ -35,8 +37,10 @@ async def examine_sql(store: Sharing) -> list[Finding]:
         findings.append(await _clock(connection, engine))
         if engine.dialect.name == "postgresql":
             findings += await _connections(connection)
-        for table in _tables(store.namespace):
-            findings += await connection.run_sync(_indexes, table.table)
+        tables = await connection.run_sync(_there, _tables(store.namespace))
+        findings += await examine_writing(connection, tables)
+        for table in tables:
+            findings += await connection.run_sync(_indexes, table)
     findings += await _versions(engine, _tables(store.namespace)[1:])
     return findings
 
@@ -76,12 +80,18 @@ async def _connections(connection: AsyncConnection) -> list[Finding]:
     ]
 
 
-def _indexes(connection: Connection, table: Table) -> list[Finding]:
-    """Compare the indexes of a table that is there with those it was made with."""
+def _there(connection: Connection, tables: Sequence[VersionedTable]) -> list[Table]:
+    """Return those that are there; the others belong to what is not used."""
     there = inspect(connection)
-    if not there.has_table(table.name, schema=table.schema):
-        return []
-    found = {index["name"] for index in there.get_indexes(table.name, schema=table.schema)}
+    return [
+        each.table for each in tables if there.has_table(each.table.name, schema=each.table.schema)
+    ]
+
+
+def _indexes(connection: Connection, table: Table) -> list[Finding]:
+    """Compare the indexes of a table with those it was made with."""
+    there = inspect(connection).get_indexes(table.name, schema=table.schema)
+    found = {index["name"] for index in there}
     return [
         Finding(
             Level.WARNING,
