@@ -15,8 +15,9 @@ _INTRODUCTION = """# Commands
 
 `pip install 'webhook_dedup[cli]'` brings the command `webhook-dedup`, which completes in the shell
 after `webhook-dedup --install-completion`. Commands that look into a store take its URL from
-`--store` or from `WEBHOOK_DEDUP_STORE`; they make no tables and no files. Exit codes: 0 done,
-1 nothing found or refused, 2 wrong usage.
+`--store` or from `WEBHOOK_DEDUP_STORE`, and that of the store beside which the inbox lies, if it
+is another, from `--inbox` or `WEBHOOK_DEDUP_INBOX`; they make no tables and no files. Exit codes:
+0 done, 1 nothing found or refused, 2 wrong usage.
 """
 # Typer cuts what it says of a command in its list; each is described in full below.
 _LISTED = re.compile(r"^\* `(?P<name>[a-z][a-z-]*)`: .*$")
