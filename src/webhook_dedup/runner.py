@@ -109,15 +109,8 @@ class Runner:
             await self._inbox.put(item)
         except StoreError as exc:
             source, event_id = item.delivery.source, item.event_id or None
-            self._record(
-                Record(
-                    Kind.STORE_ERROR,
-                    source,
-                    event_id=event_id,
-                    delivery_id=item.id,
-                    detail=f"{self._inbox.inbox.name}: {exc}",
-                )
-            )
+            error = Record(Kind.STORE_ERROR, source, event_id, delivery_id=item.id, detail=str(exc))
+            self._record(error)
             raise RejectedDelivery(
                 503, "inbox_unavailable", "the delivery could not be recorded", retry_after=5.0
             ) from exc

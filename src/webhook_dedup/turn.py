@@ -125,8 +125,10 @@ class Turn:
             standing = standing.observed(self._tools.record)
         if not standing.to_run and not standing.elsewhere:
             return self._close(standing)
+        if not standing.to_run:  # it comes again, and tells then what is done
+            return self._wait_for_holders(standing)
         self._tell_done(standing)
-        return self._handle(standing) if standing.to_run else self._wait_for_holders(standing)
+        return self._handle(standing)
 
     async def _close(self, standing: Standing) -> None:
         """End an item whose events are all done. Only here do claims' answers end one."""

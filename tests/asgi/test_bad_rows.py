@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import pytest
@@ -225,8 +226,10 @@ async def _refuses_for_a_while(url: str, trouble, caplog) -> None:
             assert reply.json()["error"] == "inbox_unavailable"
             handler.gate.set()
             if trouble is read_only:  # a full one may still have room to change a row
-                await until(lambda: records.of(Kind.STORE_ERROR))
-                assert {r.delivery_id for r in records.of(Kind.STORE_ERROR)} == {inside.id}
+                told = partial(records.of, Kind.STORE_ERROR)
+                await until(lambda: [r for r in told() if r.delivery_id == inside.id])
+                # And of the one that was refused.
+                assert {r.event_id for r in told()} == {inside.event_id, "large"}
                 assert inside.id in caplog.text
         assert (await call).status == 200
         assert (await deliver(app, LARGE)).status == 200
