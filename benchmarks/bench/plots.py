@@ -82,7 +82,8 @@ def _latency(axes: Any, rows: list[Row]) -> None:
     places = [-i for i in range(len(SHARES))]
     for row in sorted(rows, key=lambda row: row["p50_ms"]):
         who = row["who"].removesuffix(FROZEN)
-        style = ":" if who != row["who"] else "--" if who.startswith("bare") else "-"
+        least = who.startswith("bare") or who.endswith("the least")
+        style = ":" if who != row["who"] else "--" if least else "-"
         label = f"{row['who']}: {row['p50_ms']:.1f} / {row['p99_ms']:.1f} ms"
         heights = [-place for place in places]
         axes.plot(row[CURVE], heights, style, color=WAYS[who], label=label, linewidth=2)
