@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, S
 from starlette.routing import Route
 
 from webhook_dedup import Discard, Retry, WebhookDedup
+from webhook_dedup.asgi import held
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
 
@@ -162,6 +163,35 @@ async def test_orders_after_the_last_message():
         for _ in range(2):
             assert (await deliver(app)).body == b'{"received": true}'
     assert late.app.runs == 2
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("too late")])
+async def test_answered_before_long_work_ends(monkeypatch, error):
+    """Work put behind the response so that the sender need not wait for it does not delay it."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    late = Late(error=error)
+    async with mounted(late.app, "handled") as (app, records):
+        first, left = [], asyncio.Event()
+
+        def on_send(message):
+            first.append(message)
+            if message["type"] == "http.response.body":
+                left.set()
+
+        call = asyncio.ensure_future(deliver(app, on_send=on_send))
+        await asyncio.wait_for(left.wait(), 10)
+        assert not late.gate.is_set()
+        assert first == list(late.messages)
+        assert len(records.of(Kind.SUCCEEDED)) == 1
+        copy = await deliver(app)
+        assert (copy.status, copy.body) == (200, b"done")
+        late.gate.set()
+        with contextlib.nullcontext() if error is None else pytest.raises(RuntimeError):
+            await call
+        assert first == list(late.messages)
+        told = [record.detail for record in records.of(Kind.FAILED)]
+        assert told == ([] if error is None else ["failed after its response"])
+    assert late.app.runs == 1
 
 
 async def test_handler_timeout_after_the_last_message():

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Response
 from pydantic import BaseModel
 
 from webhook_dedup import ConfigError, Dedup, IdempotencyMiddleware
+from webhook_dedup.asgi import held
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.stores import open_store
 
@@ -337,6 +338,35 @@ async def test_a_run_that_fails_after_its_response():
     replies = [await deliver(app, ORDER, headers=WITH_KEY) for _ in range(2)]
     assert [(reply.status, replayed(reply)) for reply in replies] == [(201, False), (201, True)]
     assert len(runs) == 2
+
+
+@pytest.mark.parametrize("error", [None, OSError("too late")])
+async def test_answered_before_long_work_ends(monkeypatch, error):
+    """Work put behind the response so that nobody need wait for it does not delay it."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    left, over, runs = asyncio.Event(), asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        runs.append(scope)
+        await send(start())
+        await send(chunk(b"done"))
+        await over.wait()
+        if error is not None:
+            raise error
+
+    def on_send(message):
+        if message["type"] == "http.response.body":
+            left.set()
+
+    app = IdempotencyMiddleware(app, store="memory://", scope=uuid.uuid4().hex)
+    call = asyncio.ensure_future(deliver(app, ORDER, headers=WITH_KEY, on_send=on_send))
+    await asyncio.wait_for(left.wait(), 10)
+    retry = await deliver(app, ORDER, headers=WITH_KEY)
+    assert (retry.status, retry.body, replayed(retry)) == (201, b"done", True)
+    over.set()
+    assert (await asyncio.wait([call], timeout=10))[0] == {call}
+    assert call.exception() is error
+    assert len(runs) == 1
 
 
 async def test_a_stream_that_fails_after_its_response():

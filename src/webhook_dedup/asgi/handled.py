@@ -64,9 +64,9 @@ async def _ask_again(exchange: Exchange, code: str, detail: str, after: float) -
 class _Handling:
     """One run of the app whose response is forwarded.
 
-    The run ends when the app returns. The claim is settled then, and only after it the end of the
-    response is forwarded, so that a response that is lost on its way is answered again and not run
-    again.
+    The run ends when the app returns. The claim is settled then, or a second after the last message
+    if the app goes on for longer, and only after it the end of the response is forwarded, so that a
+    response that is lost on its way is answered again and not run again.
     """
 
     def __init__(self, exchange: Exchange, job: Job, delivery: Delivery, holding: Holding) -> None:
@@ -75,14 +75,20 @@ class _Handling:
         self._job = job
         self._delivery = delivery
         self._holding = holding
-        self._response = Held(exchange.scope, exchange.receive, exchange.send)
+        self._began = monotonic()
+        self._response = Held(
+            exchange.scope, exchange.receive, exchange.send, self._end_as_answered
+        )
 
     async def run(self) -> None:
         self._record(Kind.STARTED)
         app = self._dedup.guarded(self._exchange.route, self._delivery, self._call_app)
         run = await self._holding.run(app, apart=True)
-        if run.error is None and self._response.complete:
-            await self._end_as_answered(run)
+        if await self._response.answered_early():
+            if run.error is not None:
+                self._record(Kind.FAILED, detail="failed after its response", error=run.error)
+        elif run.error is None and self._response.complete:
+            await self._end_as_answered()
         else:
             await self._end_unfinished(run)
         if run.cancelled:
@@ -103,9 +109,9 @@ class _Handling:
     def _status(self) -> int:
         return self._response.captured.status or NO_STATUS
 
-    async def _end_as_answered(self, run: Run) -> None:
+    async def _end_as_answered(self) -> None:
         """Complete or release by the status, before the sender can know it."""
-        status, duration = self._status, run.duration
+        status, duration = self._status, monotonic() - self._began
         if not succeeded(status):
             await self._holding.release()
             answered = f"the handler answered {status}"

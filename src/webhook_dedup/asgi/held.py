@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .responses import BODILESS, Captured
@@ -12,6 +13,7 @@ from .types import Message, Receive, Scope, Send
 __all__ = ["Held", "without_files"]
 
 WAKE_AFTER = 0.05
+PATIENCE = 1.0
 
 _START = "http.response.start"
 _TRAILERS = "http.response.trailers"
@@ -29,8 +31,12 @@ class Held:
     everything from the message on with which the client has all of the body; by its
     ``content-length`` that may be one before the last.
 
+    A commit takes milliseconds. What goes on for a second is work that was put behind the response
+    so that the client need not wait for it: then the response is answered early.
+
     Args:
         scope, receive, send: The request.
+        answer: Settles by a complete response and forwards it; called when patience has ended.
 
     Attributes:
         captured: All of the response so far, whether it has left or not.
@@ -38,7 +44,13 @@ class Held:
         complete: Whether the app has sent all of it.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        answer: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         self.captured = Captured()
         self.begun = False
         self.complete = False
@@ -49,6 +61,9 @@ class Held:
         self._missing = math.inf  # bytes until the client has all of the body
         self._trailers = False
         self._listening: set[asyncio.Task[Any]] = set()
+        self._answer = answer
+        self._patience: asyncio.TimerHandle | None = None
+        self._early: asyncio.Task[None] | None = None
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's; forward it, or hold it back."""
@@ -98,9 +113,23 @@ class Held:
     def _end(self) -> None:
         """Note that the app has sent all, and wake those of its tasks that go on listening."""
         self.complete = True
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(PATIENCE, self._lose_patience)
         if self._listening:
             # Later, because most apps cancel theirs now, and would not know another cancellation.
-            asyncio.get_running_loop().call_later(WAKE_AFTER, self._wake)
+            loop.call_later(WAKE_AFTER, self._wake)
+
+    def _lose_patience(self) -> None:
+        self._early = asyncio.ensure_future(self._answer())
+
+    async def answered_early(self) -> bool:
+        """Say, when the app has returned, whether its response was not held that long."""
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._early is None:
+            return False
+        await self._early
+        return True
 
     def _wake(self) -> None:
         while self._listening:

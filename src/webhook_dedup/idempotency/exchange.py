@@ -110,8 +110,9 @@ class Exchange:
     async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
         claim, sent = await self._claim(errand)
         if claim.fresh:
-            handling = Handling(errand, claim, self.scope, self.receive, self.send)
-            await handling.run(self.app, body, sent, self.rules.docs)
+            docs = self.rules.docs
+            handling = Handling(errand, claim, self.scope, self.receive, self.send, docs)
+            await handling.run(self.app, body, sent)
         elif claim.result is None:
             raise no_response_kept()
         else:

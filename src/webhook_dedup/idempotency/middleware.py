@@ -28,9 +28,10 @@ class IdempotencyMiddleware:
             IdempotencyMiddleware, store="redis://localhost", paths=["/orders"], required=True
         )
 
-    - First request of a key: it is handled, and when the app has returned, the response is stored
-      before its end is sent. Success and errors alike are stored, but not 409, 425, 429 and 5xx:
-      these free the key, as does an exception, also one after the response.
+    - First request of a key: it is handled, and when the app has returned, or a second after its
+      last message, the response is stored before its end is sent. Success and errors alike are
+      stored, but not 409, 425, 429 and 5xx: these free the key, as does an exception, also one
+      within that second.
     - Later requests: the stored response with ``Idempotent-Replayed: true``, without ``Set-Cookie``
       and ``Date``.
     - While the first one runs: 409 with ``Retry-After``, or with ``wait`` the first response as
