@@ -73,18 +73,15 @@ async def test_event_that_kills_its_process_takes_no_other_along(store, tmp_path
         await asyncio.to_thread(server.process.wait, 20)
     (tmp_path / "all inside").touch()
 
-    def told(*kinds: str) -> set[str]:
-        return {line["event_id"] for kind in kinds for line in server.of(kind=kind)}
-
     with ExitStack() as stack:
         stack.push(server)
-        # One that was done when its process died is told of by the next.
-        while not told("buried") or len(told("succeeded", "recovered", "buried")) <= len(sound):
-            if server.process.poll() is not None:
-                server.launch()
-            await asyncio.sleep(0.05)
-    assert told("buried") == {poison}
-    assert told("succeeded", "recovered") == set(sound)
+        async with opened(store) as (_, inbox):
+            while await inbox.count(Sought(state="waiting")):
+                if server.process.poll() is not None:
+                    server.launch()
+                await asyncio.sleep(0.05)
+            assert [item.event_id for item in await inbox.find(Sought(state="dead"))] == [poison]
+    assert {line["id"] for line in server.of(run="ended")} == set(sound)
 
 
 async def test_event_that_kills_its_process_is_buried(store, tmp_path):
