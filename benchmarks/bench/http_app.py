@@ -30,12 +30,10 @@ FROZEN = ", gc.freeze()"
 """Behind a variant: what the app has imported is spared the garbage collector."""
 
 
-async def handle(_: Request) -> Response:
-    return Response(b"handled")
-
-
-async def handle_json(_: Request) -> Response:
-    return JSONResponse({"handled": True})
+async def handle(request: Request) -> Response:
+    """Read the event and answer, as the least of handlers does."""
+    event = await request.json()
+    return JSONResponse({"handled": len(event)})
 
 
 async def bare_asgi(scope, receive, send) -> None:
@@ -75,7 +73,7 @@ def idempotency_header(store: str):
     from idempotency_header_middleware.backends.redis import RedisBackend
 
     client = redis.asyncio.Redis.from_url(store, decode_responses=True, max_connections=1024)
-    return IdempotencyHeaderMiddleware(starlette(handle_json), backend=RedisBackend(redis=client))
+    return IdempotencyHeaderMiddleware(starlette(), backend=RedisBackend(redis=client))
 
 
 def built(variant: str, store: str):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import redis.asyncio
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from webhook_dedup.backends.redis.exchange import Exchange
 from webhook_dedup.backends.redis.resp import packed, set_new
@@ -26,11 +26,11 @@ def route(url: str) -> Callable[[Request], Awaitable[Response]]:
     client = redis.asyncio.Redis.from_url(url, max_connections=1024)
 
     async def handle(request: Request) -> Response:
-        await request.body()
+        event = await request.json()
         key = f"byhand:{request.headers['x-event-id']}"
         if await client.set(key, "held", nx=True, px=HELD):
             await client.set(key, "done", px=DONE)
-        return Response(b"handled")
+        return JSONResponse({"handled": len(event)})
 
     return handle
 

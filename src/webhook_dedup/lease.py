@@ -13,6 +13,8 @@ from math import inf
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from msgspec import Struct
+
 from .errors import StoreError
 
 __all__ = ["Held", "LeaseKeeper"]
@@ -34,10 +36,11 @@ RETRY = 1 / 10  # share of its lease after which a renewal without an answer is 
 MAX_BATCH = 256
 
 
-class Held(Generic[T]):
+class Held(Struct, Generic[T], eq=False):
     """One thing under a lease, renewed until it is dropped or the block around it ends.
 
     Attributes:
+        keeper: Renews it.
         thing: A claim or an inbox item.
         lease: Seconds each renewal asks for.
         deadline: Monotonic time by which the lease must have ended unless a renewal is confirmed:
@@ -47,27 +50,17 @@ class Held(Generic[T]):
         lost: Whether that happened.
     """
 
-    __slots__ = ("_keeper", "deadline", "due", "lease", "lost", "on_lost", "thing")
-
-    def __init__(
-        self,
-        keeper: LeaseKeeper[T],
-        thing: T,
-        lease: float,
-        on_lost: Callable[[], object],
-        sent: float,
-    ) -> None:
-        self._keeper = keeper
-        self.thing = thing
-        self.lease = lease
-        self.deadline = sent + lease
-        self.due = sent + lease / RENEWALS_PER_LEASE
-        self.on_lost = on_lost
-        self.lost = False
+    keeper: LeaseKeeper[T]
+    thing: T
+    lease: float
+    deadline: float
+    due: float
+    on_lost: Callable[[], object]
+    lost: bool = False
 
     def drop(self) -> None:
         """Renew it no longer. A lease that has ended unnoticed, in a frozen process, is lost."""
-        if self._keeper.drop(self.thing) and self.deadline <= monotonic():
+        if self.keeper.drop(self.thing) and self.deadline <= monotonic():
             self.lost = True
 
     def __enter__(self) -> Held[T]:
@@ -108,9 +101,10 @@ class LeaseKeeper(Generic[T]):
             on_lost: Called when the lease is gone; what it is held for should end soon.
             sent: Monotonic time at which the lease was asked for.
         """
-        held = self._held[thing.token] = Held(self, thing, lease, on_lost, sent)
-        if held.due < self._wakes_at:
-            self._wake_by(held.due)
+        due = sent + lease / RENEWALS_PER_LEASE
+        held = self._held[thing.token] = Held(self, thing, lease, sent + lease, due, on_lost)
+        if due < self._wakes_at:
+            self._wake_by(due)
         return held
 
     def drop(self, thing: T) -> bool:

@@ -37,7 +37,7 @@ _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding"
 async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a complete response."""
     if status not in BODILESS:
-        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import chain
 from typing import Any, Protocol
 
 from ..errors import RejectedDelivery
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 _EVENT = "webhook_dedup.event"
+_TUPLE = frozenset({tuple})
+_BYTES = frozenset({bytes})
 
 
 class _HasScope(Protocol):
@@ -105,10 +108,9 @@ def delivery_of(scope: Scope, source: str, body: bytes) -> Delivery:
 def _headers(found: Any) -> tuple[tuple[bytes, bytes], ...]:
     """Return headers as pairs of ``bytes``. Those that most servers make are taken as they are."""
     headers = tuple(found)
-    for pair in headers:
-        if type(pair) is not tuple or type(pair[0]) is not bytes or type(pair[1]) is not bytes:
-            return tuple([(bytes(name), bytes(value)) for name, value in headers])
-    return headers
+    if _TUPLE.issuperset(map(type, headers)) and _BYTES.issuperset(map(type, chain(*headers))):
+        return headers
+    return tuple([(bytes(name), bytes(value)) for name, value in headers])
 
 
 def _address(found: Any) -> Any:

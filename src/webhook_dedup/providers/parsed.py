@@ -63,7 +63,7 @@ class Parsed:
         self.method = method
         self._url = url
         self.query = query
-        self._by_name: dict[bytes, list[bytes]] | None = None
+        self._by_name: Mapping[bytes, bytes | list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
 
@@ -82,11 +82,9 @@ class Parsed:
     def header_values(self, name: str) -> list[bytes]:
         """Return every value of a header in the order they came."""
         if self._by_name is None:
-            by_name: dict[bytes, list[bytes]] = {}
-            self._by_name = by_name
-            for found, value in self.headers:
-                by_name.setdefault(found.lower(), []).append(value)
-        return list(self._by_name.get(name.lower().encode("latin-1"), ()))
+            self._by_name = _by_name(self.headers)
+        found = self._by_name.get(name.lower().encode("latin-1"), ())
+        return [found] if isinstance(found, bytes) else list(found)
 
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None`` if it is absent.
@@ -172,6 +170,18 @@ class Parsed:
     def _label(self) -> str:
         content_type = self.content_type
         return f"as {shown(content_type)}" if content_type else "without a content type"
+
+
+def _by_name(headers: RawHeaders) -> Mapping[bytes, bytes | list[bytes]]:
+    """Return headers by their names in lower case; those that came several times as lists."""
+    alone: dict[bytes, Any] = dict(headers)
+    names = b"".join(alone)
+    if len(alone) == len(headers) and names == names.lower():  # as nearly always
+        return alone
+    several: dict[bytes, Any] = {}
+    for name, value in headers:
+        several.setdefault(name.lower(), []).append(value)
+    return several
 
 
 def raw_headers(headers: Headers) -> RawHeaders:

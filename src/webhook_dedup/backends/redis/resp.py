@@ -16,6 +16,8 @@ _SET_NEW = (
     b"$2\r\nNX\r\n$3\r\nGET\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
 )
 _FORMATTED = 1024
+_FRONT = 5  # words; what follows the name of a command, a script and its first key is bytes
+_BYTES = frozenset({bytes})
 
 
 class _Heads(dict[int, bytes]):
@@ -33,7 +35,9 @@ _HEADS = _Heads((length, b"\r\n$%d\r\n" % length) for length in range(_FORMATTED
 
 def packed(command: Sequence[Word]) -> bytes:
     """Write a command."""
-    words = [word if type(word) is bytes else _encoded(word) for word in command]
+    words = [word if type(word) is bytes else _encoded(word) for word in command[:_FRONT]]
+    rest = command[_FRONT:]
+    words += rest if _BYTES.issuperset(map(type, rest)) else map(_encoded, rest)
     laid_out = [b"\r\n"] * (2 * len(words) + 2)
     laid_out[0] = b"*%d" % len(words)
     laid_out[1:-1:2] = map(_HEADS.__getitem__, map(len, words))
