@@ -111,6 +111,7 @@ class Engine:
         lease: float,
         sent: float,
         timeout: float | None = None,
+        on_cut: Callable[[], object] | None = None,
     ) -> Run:
         """Run ``work`` to its true end, while the lease of ``claim`` is renewed.
 
@@ -123,9 +124,12 @@ class Engine:
             lease: Seconds of the claim's lease.
             sent: Monotonic time at which the bid was sent.
             timeout: Seconds the work may take.
+            on_cut: Called when the work is cancelled; cleaning up, it may go on for a while.
         """
         claims = () if claim is None else (claim,)
-        return await self.run_under(claims, work, lease=lease, sent=sent, timeout=timeout)
+        return await self.run_under(
+            claims, work, lease=lease, sent=sent, timeout=timeout, on_cut=on_cut
+        )
 
     def run_under(
         self,
@@ -135,6 +139,7 @@ class Engine:
         lease: float,
         sent: float,
         timeout: float | None = None,
+        on_cut: Callable[[], object] | None = None,
         apart: bool = True,
     ) -> Coroutine[Any, Any, Run]:
         """Run ``work`` with ``args`` under any number of claims; see :meth:`run`.
@@ -142,8 +147,8 @@ class Engine:
         It gets a task of its own (``apart``), because others may cancel the caller's; a task that
         was made for this run needs none.
         """
-        running = self._run(claims, work, args, lease, sent, timeout)
-        return _apart(running) if apart else running
+        running = self._run(claims, work, args, lease, sent, timeout, on_cut)
+        return _apart(running, on_cut) if apart else running
 
     async def _run(
         self,
@@ -153,9 +158,10 @@ class Engine:
         lease: float,
         sent: float,
         timeout: float | None,
+        on_cut: Callable[[], object] | None,
     ) -> Run:
         began = monotonic()
-        cut = _Cut(asyncio.current_task(self._loop))
+        cut = _Cut(asyncio.current_task(self._loop), on_cut)
         held = [self._keeper.hold(claim, lease, cut, sent=sent) for claim in claims]
         alarm = timeout and self._loop.call_later(timeout, cut.time_out)
         value = error = None
@@ -296,10 +302,11 @@ class _Cut:
     after the first.
     """
 
-    __slots__ = ("_made", "_task", "late")
+    __slots__ = ("_made", "_on_cut", "_task", "late")
 
-    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+    def __init__(self, task: asyncio.Task[Any] | None, on_cut: Callable[[], object] | None) -> None:
         self._task = task
+        self._on_cut = on_cut
         self._made = False
         self.late = False
 
@@ -308,6 +315,8 @@ class _Cut:
         if not self._made and self._task is not None:
             self._made = True
             self._task.cancel()
+            if self._on_cut is not None:
+                self._on_cut()
 
     def time_out(self) -> None:
         """Cancel the task because its time is up."""
@@ -315,7 +324,7 @@ class _Cut:
         self()
 
 
-async def _apart(running: Coroutine[Any, Any, Run]) -> Run:
+async def _apart(running: Coroutine[Any, Any, Run], on_cut: Callable[[], object] | None) -> Run:
     """Run in a task of its own and wait for its true end, cancelling it when the caller is.
 
     One that outlives its cancellation, because a thread of its runs on, is waited for.
@@ -325,6 +334,8 @@ async def _apart(running: Coroutine[Any, Any, Run]) -> Run:
         await asyncio.wait([task])
     except asyncio.CancelledError as exc:
         task.cancel()
+        if on_cut is not None:
+            on_cut()
         await outlast(task)
         if task.cancelled():  # before it began
             return Run(None, exc, 0.0, cancelled=True)

@@ -159,7 +159,11 @@ class Holding:
                 self._record.about(kind, event, **fields)
 
     def run(
-        self, work: Callable[[Event], Awaitable[Any]], *, apart: bool
+        self,
+        work: Callable[[Event], Awaitable[Any]],
+        *,
+        on_cut: Callable[[], object] | None = None,
+        apart: bool,
     ) -> Coroutine[Any, Any, Run]:
         """Run ``work`` while the claims that are not settled yet are renewed.
 
@@ -173,6 +177,7 @@ class Holding:
             lease=policy.lease,
             sent=self._standing.sent,
             timeout=policy.handler_timeout,
+            on_cut=on_cut,
             apart=apart,
         )
 

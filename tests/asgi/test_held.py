@@ -194,6 +194,138 @@ async def test_answered_before_long_work_ends(monkeypatch, error):
     assert late.app.runs == 1
 
 
+async def test_a_failure_answered_early_stays_claimed(monkeypatch):
+    """The copy that a failing answer asks for does not run beside the app that goes on."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    late = Late(start(503), chunk(b"later"))
+    async with mounted(late.app, "handled") as (app, records):
+        left = asyncio.Event()
+        call = asyncio.ensure_future(deliver(app, on_send=lambda _: left.set()))
+        await asyncio.wait_for(left.wait(), 10)
+        copy = await deliver(app)
+        assert (copy.status, copy.json()["error"]) == (503, "in_flight")
+        assert records.of(Kind.FAILED) == []
+        late.gate.set()
+        assert (await call).body == b"later"
+        assert [record.detail for record in records.of(Kind.FAILED)] == ["the handler answered 503"]
+        await deliver(app)
+    assert late.app.runs == 2
+
+
+async def test_an_early_answer_that_does_not_get_through(monkeypatch):
+    """What the app fails with later is recorded, though its client left before."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    late, leaving = Late(error=ZeroDivisionError("too late")), asyncio.Event()
+
+    def gone(_):
+        leaving.set()
+        raise OSError("the client has left")
+
+    async with mounted(late.app, "handled") as (app, records):
+        call = asyncio.ensure_future(deliver(app, on_send=gone))
+        await asyncio.wait_for(leaving.wait(), 10)
+        late.gate.set()
+        with pytest.raises(ZeroDivisionError):
+            await call
+        late.error = None
+        assert (await deliver(app)).body == b"done"
+    assert [type(record.error) for record in records.of(Kind.FAILED)] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("cut", ["timed out", "cancelled", "lost"])
+async def test_undoing_what_was_answered(monkeypatch, cut):
+    """An app that is cut off and takes long to undo its work is not answered as one that works."""
+    monkeypatch.setattr(held, "PATIENCE", 0.3)
+    store, inside, undoing, undone = TracedStore(), *(asyncio.Event() for _ in range(3))
+
+    async def run(receive, send):
+        await send(start())
+        await send(chunk(b"done"))
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            undoing.set()
+            await undone.wait()
+
+    treated = policy(handler_timeout=0.1) if cut == "timed out" else policy(lease=0.3)
+    sent = []
+    async with mounted(bare(run), "handled", store=store, policy=treated) as (app, records):
+        call = asyncio.ensure_future(deliver(app, on_send=sent.append))
+        await inside.wait()
+        if cut == "cancelled":
+            call.cancel()
+        elif cut == "lost":
+            store.away.add("renew")
+        await undoing.wait()
+        await asyncio.sleep(2 * held.PATIENCE)
+        assert sent == []
+        undone.set()
+        await asyncio.wait([call])
+    assert [message.get("status") for message in sent[:1]] == ([503] if cut != "cancelled" else [])
+    assert records.kinds[-1] == ("lease_lost" if cut == "lost" else "failed")
+
+
+@pytest.mark.parametrize("message", [start(500), chunk(b"sorry")])
+async def test_more_after_the_end(monkeypatch, message):
+    """A response that goes on after its end fails, as servers have it, and is not answered."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    sent = []
+
+    async def run(receive, send):
+        await send(start())
+        await send(chunk(b"done"))
+        await send(message)
+
+    app = bare(run)
+    async with mounted(app, "handled") as (middleware, records):
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="after its response was complete"):
+                await deliver(middleware, on_send=sent.append)
+        await asyncio.sleep(3 * held.PATIENCE)
+    assert sent == []
+    assert records.kinds[2:] == ["failed", "received", "started", "failed"]
+
+
+async def test_an_end_that_is_said_twice_and_fails(monkeypatch):
+    """A second end is ignored, and does not have a run that fails answered later."""
+    monkeypatch.setattr(held, "PATIENCE", 0.2)
+    late = Late(start(), chunk(b"done"), chunk(b""), error=ZeroDivisionError("boom"))
+    late.gate.set()
+    async with mounted(late.app, "handled") as (app, records):
+        with pytest.raises(ZeroDivisionError):
+            await deliver(app)
+        await asyncio.sleep(2 * held.PATIENCE)
+        assert records.kinds[-1] == "failed"
+        late.error = None
+        assert (await deliver(app)).body == b"done"
+    assert late.app.runs == 2
+
+
+async def test_cancelled_while_it_is_settled():
+    """A call that is cancelled when its handler has returned is settled, and recorded."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(TracedStore):
+        async def complete(self, done):
+            asked.set()
+            await answer.wait()
+            return await super().complete(done)
+
+    late = Late()
+    late.gate.set()
+    async with mounted(late.app, "handled", store=Slow()) as (app, records):
+        call = asyncio.ensure_future(deliver(app))
+        await asked.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        answer.set()
+        assert (await deliver(app)).body == b"done"
+    assert len(records.of(Kind.SUCCEEDED)) == 1
+    assert late.app.runs == 1
+
+
 async def test_handler_timeout_after_the_last_message():
     """Background work counts towards ``handler_timeout``; cut off, the event is not done."""
     late = Late()

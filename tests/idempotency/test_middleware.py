@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from webhook_dedup import ConfigError, Dedup, IdempotencyMiddleware
 from webhook_dedup.asgi import held
-from webhook_dedup.errors import MissingPower
+from webhook_dedup.errors import LeaseLost, MissingPower
 from webhook_dedup.stores import open_store
 
 from ..asgi.kit import TestClient, deliver, http_scope
@@ -367,6 +367,52 @@ async def test_answered_before_long_work_ends(monkeypatch, error):
     assert (await asyncio.wait([call], timeout=10))[0] == {call}
     assert call.exception() is error
     assert len(runs) == 1
+
+
+async def test_a_claim_lost_behind_an_early_answer(monkeypatch):
+    """What the app raises after its response was answered goes on to the server, and only there."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    left = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send(start())
+        await send(chunk(b"done"))
+        await left.wait()
+        raise LeaseLost("of another piece of work")
+
+    sent = []
+
+    def on_send(message):
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            left.set()
+
+    app = IdempotencyMiddleware(app, store="memory://", scope=uuid.uuid4().hex)
+    with pytest.raises(LeaseLost):
+        await deliver(app, ORDER, headers=WITH_KEY, on_send=on_send)
+    assert sent == [start(), chunk(b"done")]
+
+
+async def test_an_error_answered_early_keeps_its_key(monkeypatch):
+    """The same request, made again after an error, is not handled beside the first."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    left, over, runs = asyncio.Event(), asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        runs.append(scope)
+        await send(start(503))
+        await send(chunk(b"later"))
+        await over.wait()
+
+    app = IdempotencyMiddleware(app, store="memory://", scope=uuid.uuid4().hex)
+    first = deliver(app, ORDER, headers=WITH_KEY, on_send=lambda _: left.set())
+    call = asyncio.ensure_future(first)
+    await asyncio.wait_for(left.wait(), 10)
+    assert (await deliver(app, ORDER, headers=WITH_KEY)).status == 409
+    over.set()
+    assert (await call).body == b"later"
+    assert (await deliver(app, ORDER, headers=WITH_KEY)).body == b"later"
+    assert len(runs) == 2
 
 
 async def test_a_stream_that_fails_after_its_response():

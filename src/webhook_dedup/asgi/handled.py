@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from ..batch import events_of
 from ..engine import Run
@@ -13,13 +13,15 @@ from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
-from ..verdict import Ending, judge, succeeded
+from ..verdict import Ending, Verdict, judge, succeeded
 from .exchange import Exchange
 from .held import Held, without_files
 from .responses import acknowledge, refuse, replay
 from .scopes import BodyOnce, with_event
 
 __all__ = ["respond_handled"]
+
+T = TypeVar("T")
 
 SETTLE_PATIENCE = 5.0
 RETRY_AFTER = 5.0
@@ -76,17 +78,15 @@ class _Handling:
         self._delivery = delivery
         self._holding = holding
         self._began = monotonic()
-        self._response = Held(
-            exchange.scope, exchange.receive, exchange.send, self._end_as_answered
-        )
+        self._response = Held(exchange.scope, exchange.receive, exchange.send, self._answer_early)
 
     async def run(self) -> None:
         self._record(Kind.STARTED)
         app = self._dedup.guarded(self._exchange.route, self._delivery, self._call_app)
-        run = await self._holding.run(app, apart=True)
-        if await self._response.answered_early():
-            if run.error is not None:
-                self._record(Kind.FAILED, detail="failed after its response", error=run.error)
+        run = await self._holding.run(app, on_cut=self._response.stay_patient, apart=True)
+        early = await self._response.end_patience()
+        if early is not None:
+            await self._end_answered_early(run)
         elif run.error is None and self._response.complete:
             await self._end_as_answered()
         else:
@@ -95,6 +95,8 @@ class _Handling:
             raise asyncio.CancelledError
         if run.error is not None and self._is_foreign(run.error):
             raise run.error
+        if early is not None:
+            early.result()  # raises what became of it on its way
 
     async def _call_app(self, event: Event) -> int:
         scope = without_files(with_event(self._exchange.scope, event))
@@ -109,18 +111,46 @@ class _Handling:
     def _status(self) -> int:
         return self._response.captured.status or NO_STATUS
 
+    async def _answer_early(self) -> None:
+        """Answer before the app has returned.
+
+        What has failed stays claimed until then: the copy that the sender is asked for must not run
+        beside it.
+        """
+        if succeeded(self._status):
+            await self._end_as_answered()
+        else:
+            await self._response.forward()
+
+    async def _end_answered_early(self, run: Run) -> None:
+        if not succeeded(self._status):
+            await self._to_its_end(self._settle_as_answered(run.error))
+        elif run.error is not None:
+            self._record(Kind.FAILED, detail="failed after its response", error=run.error)
+
     async def _end_as_answered(self) -> None:
-        """Complete or release by the status, before the sender can know it."""
+        """Settle by the status, before the sender can know it."""
+        if await self._to_its_end(self._settle_as_answered()):
+            await self._response.forward()
+        else:
+            await self._come_again(RETRY_AFTER)
+
+    async def _settle_as_answered(self, error: BaseException | None = None) -> bool:
+        """Complete or release by the status; answer False if another holder has an event."""
         status, duration = self._status, monotonic() - self._began
         if not succeeded(status):
             await self._holding.release()
-            answered = f"the handler answered {status}"
-            self._record(Kind.FAILED, status=status, detail=answered, duration=duration)
+            detail = f"the handler answered {status}"
+            self._record(Kind.FAILED, status=status, detail=detail, duration=duration, error=error)
         elif await self._complete(self._kept_result()):
             self._holding.tell_each(Kind.SUCCEEDED, status=status, duration=duration)
         else:
-            return await self._come_again(RETRY_AFTER)
-        return await self._response.forward()
+            return False
+        return True
+
+    async def _to_its_end(self, settling: Coroutine[Any, Any, T]) -> T:
+        """Settle and record, though the request be cancelled meanwhile."""
+        return await asyncio.shield(self._dedup.engine.start(settling))
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
@@ -137,26 +167,29 @@ class _Handling:
     async def _end_unfinished(self, run: Run) -> None:
         """Settle a run that failed, even if its response was complete, and answer for it."""
         verdict = judge(run.error)
+        await self._to_its_end(self._settle_unfinished(run, verdict))
+        if run.cancelled:
+            return
+        if run.error is not None and verdict.done:
+            if not self._response.begun:
+                await acknowledge(self._exchange.send, self._exchange.preset)
+        elif not self._is_foreign(run.error):
+            await self._come_again(RETRY_AFTER if verdict.after is None else verdict.after)
+        elif self._response.complete and not succeeded(self._status):
+            await self._response.forward()  # it says itself that the event failed
+
+    async def _settle_unfinished(self, run: Run, verdict: Verdict) -> None:
         if run.error is not None and verdict.done:
             await self._complete(None)
             kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
             self._holding.tell_each(kind, reason=verdict.reason, detail=verdict.detail)
-            if not self._response.begun and not run.cancelled:
-                await acknowledge(self._exchange.send, self._exchange.preset)
             return
         await self._holding.release()
-        lost = isinstance(run.error, LeaseLost)
+        kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED
         detail = verdict.detail or "the app returned without a complete response"
-        kind = Kind.LEASE_LOST if lost else Kind.FAILED
         self._record(
             kind, reason=verdict.reason, detail=detail, error=verdict.error, duration=run.duration
         )
-        if run.cancelled:
-            return
-        if not self._is_foreign(run.error):
-            await self._come_again(RETRY_AFTER if verdict.after is None else verdict.after)
-        elif self._response.complete and not succeeded(self._status):
-            await self._response.forward()  # it says itself that the event failed
 
     async def _come_again(self, after: float) -> None:
         """Make the sender deliver again; what it has of a response stays without its end."""

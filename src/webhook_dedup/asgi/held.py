@@ -40,7 +40,7 @@ class Held:
 
     Attributes:
         captured: All of the response so far, whether it has left or not.
-        begun: Whether something of it has left.
+        begun: Whether something of it has left, or is leaving.
         complete: Whether the app has sent all of it.
     """
 
@@ -62,13 +62,22 @@ class Held:
         self._trailers = False
         self._listening: set[asyncio.Task[Any]] = set()
         self._answer = answer
+        self._patient = False
         self._patience: asyncio.TimerHandle | None = None
         self._early: asyncio.Task[None] | None = None
 
     async def send(self, message: Message) -> None:
-        """Take a message of the app's; forward it, or hold it back."""
-        self.captured.note(message)
+        """Take a message of the app's; forward it, or hold it back.
+
+        Raises:
+            RuntimeError: The response was complete before, and this is more than another end of it.
+        """
         kind = message["type"]
+        if self.complete:
+            if kind in _CONTENT and not message.get("body"):
+                return
+            raise RuntimeError(f"the app sent {kind} after its response was complete")
+        self.captured.note(message)
         if kind == _START:
             self._missing = 0 if self._head else _body_size(message)
             self._trailers = message.get("trailers", False)
@@ -79,9 +88,8 @@ class Held:
         elif kind in _CONTENT:
             self._missing -= len(message.get("body", b""))
         if kind in _CONTENT and self._missing > 0:
-            self.begun = True
+            self._held.append(message)
             await self.forward()
-            await self._send(message)
         elif kind in _CONTENT or kind == _START or self._held:
             self._held.append(message)
         else:
@@ -90,6 +98,7 @@ class Held:
     async def forward(self) -> None:
         """Forward what is held back."""
         held, self._held = self._held, []
+        self.begun = self.begun or bool(held)
         for message in held:
             await self._send(message)
 
@@ -114,7 +123,8 @@ class Held:
         """Note that the app has sent all, and wake those of its tasks that go on listening."""
         self.complete = True
         loop = asyncio.get_running_loop()
-        self._patience = loop.call_later(PATIENCE, self._lose_patience)
+        if not self._patient:
+            self._patience = loop.call_later(PATIENCE, self._lose_patience)
         if self._listening:
             # Later, because most apps cancel theirs now, and would not know another cancellation.
             loop.call_later(WAKE_AFTER, self._wake)
@@ -122,14 +132,23 @@ class Held:
     def _lose_patience(self) -> None:
         self._early = asyncio.ensure_future(self._answer())
 
-    async def answered_early(self) -> bool:
-        """Say, when the app has returned, whether its response was not held that long."""
+    def stay_patient(self) -> None:
+        """Answer no more early. An app that is cancelled may take a while to undo what it did."""
+        self._patient = True
         if self._patience is not None:
             self._patience.cancel()
-        if self._early is None:
-            return False
-        await self._early
-        return True
+
+    async def end_patience(self) -> asyncio.Task[None] | None:
+        """Wait for an early answer that is under way, when the app has returned.
+
+        Returns:
+            The answer, which may have failed on its way; ``None`` if there was none.
+        """
+        self.stay_patient()
+        if self._early is not None:
+            await asyncio.wait([self._early])
+            self._early.exception()  # looked at, though the app's own may be the one that is raised
+        return self._early
 
     def _wake(self) -> None:
         while self._listening:

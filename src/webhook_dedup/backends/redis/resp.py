@@ -6,6 +6,7 @@ https://redis.io/docs/latest/develop/reference/protocol-spec/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 __all__ = ["Word", "packed", "set_new"]
 
@@ -37,7 +38,7 @@ def packed(command: Sequence[Word]) -> bytes:
     """Write a command."""
     words = [word if type(word) is bytes else _encoded(word) for word in command[:_FRONT]]
     rest = command[_FRONT:]
-    words += rest if _BYTES.issuperset(map(type, rest)) else map(_encoded, rest)
+    words += cast(Any, rest) if _BYTES.issuperset(map(type, rest)) else map(_encoded, rest)
     laid_out = [b"\r\n"] * (2 * len(words) + 2)
     laid_out[0] = b"*%d" % len(words)
     laid_out[1:-1:2] = map(_HEADS.__getitem__, map(len, words))
