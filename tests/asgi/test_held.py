@@ -11,6 +11,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from webhook_dedup import Discard, Retry, WebhookDedup
 from webhook_dedup.asgi import held
+from webhook_dedup.asgi.responses import LARGEST_RESULT
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
 
@@ -47,6 +49,10 @@ def bare(run):
 
     app.runs = 0
     return app
+
+
+async def passing(request, call_next):
+    return await call_next(request)
 
 
 class Late:
@@ -472,8 +478,12 @@ async def test_starlette_streams(spec_version):
     assert records.kinds[-1] == "succeeded"
 
 
-async def test_a_client_that_has_left_is_seen_at_once():
-    """``request.is_disconnected()`` says at its first call that the client has left."""
+LEFT = asyncio.Event()
+LEFT.set()
+
+
+async def test_a_client_that_leaves_before_the_response():
+    """A handler that asks whether its client has left goes on, since a copy will come."""
     seen = []
 
     async def hook(request: Request):
@@ -481,12 +491,61 @@ async def test_a_client_that_has_left_is_seen_at_once():
         seen.append(await request.is_disconnected())
         return PlainTextResponse("done")
 
-    left = asyncio.Event()
-    left.set()
     app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
     async with mounted(app, "handled") as (middleware, _):
-        await deliver(middleware, leaves=left)
-    assert seen == [True]
+        await deliver(middleware, leaves=LEFT)
+        assert (await deliver(middleware)).body == b"done"
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("spec_version", ["2.0", "2.4"])
+@pytest.mark.parametrize("between", [[], [Middleware(BaseHTTPMiddleware, dispatch=passing)]])
+async def test_a_client_that_leaves_a_stream(between, spec_version):
+    """A stream whose client leaves is made to its end, and a copy gets all of it."""
+    left, made = asyncio.Event(), []
+
+    async def hook(request: Request):
+        async def stream():
+            for number in range(5):
+                made.append(number)
+                yield b"%d" % number
+                await asyncio.sleep(0.01)
+
+        return StreamingResponse(stream())
+
+    def leave(message):
+        if message.get("body") == b"1":
+            left.set()
+        elif left.is_set():
+            raise OSError("the client has left")
+
+    app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])], middleware=between)
+    asgi = {"version": "3.0", "spec_version": spec_version}
+    async with mounted(app, "handled") as (middleware, _):
+        await deliver(middleware, leaves=left, on_send=leave, asgi=asgi)
+        assert (await deliver(middleware)).body == b"01234"
+    assert made == [0, 1, 2, 3, 4]
+
+
+async def test_a_client_that_leaves_a_large_stream():
+    """An app may know of its client's leaving when nothing can be kept, and has not handled it."""
+    large, heard = chunk(b"x" * (LARGEST_RESULT + 1), more=True), []
+
+    async def run(receive, send):
+        await send(start())
+        listening = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        assert not listening.done()
+        await send(large)
+        heard.append((await listening)["type"])
+        await send(chunk(b""))
+
+    app = bare(run)
+    async with mounted(app, "handled") as (middleware, records):
+        for _ in range(2):
+            await asyncio.wait_for(deliver(middleware, leaves=LEFT), 10)
+    assert heard == ["http.disconnect"] * 2
+    assert len(records.of(Kind.FAILED)) == 2
 
 
 def failing_once(errors):
@@ -508,10 +567,6 @@ def with_a_task(*middlewares):
         app.add_middleware(middleware, **options)
     app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(ack="handled")])
     return app
-
-
-async def passing(request, call_next):
-    return await call_next(request)
 
 
 @pytest.mark.parametrize(

@@ -500,6 +500,27 @@ async def test_a_client_that_leaves_gets_its_response_later():
     assert (replayed(again), again.json()) == (True, {"order": 1})
 
 
+async def test_a_client_that_leaves_before_its_response():
+    """A request whose client gives up is handled to its end, and its retry gets the response."""
+    runs, left = [], asyncio.Event()
+    left.set()
+
+    async def app(scope, receive, send):
+        runs.append(await receive())
+        leaving = asyncio.ensure_future(receive())
+        await send(start())
+        await send(chunk(b"do", more=True))
+        await asyncio.sleep(0.05)
+        assert not leaving.done()
+        await send(chunk(b"ne"))
+        await leaving
+
+    app = IdempotencyMiddleware(app, store="memory://", scope=uuid.uuid4().hex)
+    await asyncio.wait_for(deliver(app, ORDER, headers=WITH_KEY, leaves=left), 10)
+    again = await deliver(app, ORDER, headers=WITH_KEY)
+    assert (again.body, replayed(again), len(runs)) == (b"done", True, 1)
+
+
 async def test_a_client_that_leaves_a_large_response():
     """A response that cannot be kept anyway is not produced for nobody."""
     shop = Shop()

@@ -31,6 +31,10 @@ class Held:
     everything from the message on with which the client has all of the body; by its
     ``content-length`` that may be one before the last.
 
+    A client that leaves before asks again, and is then answered with this response. So its leaving
+    is kept from the app, unless the response has become too large to be kept: then it ends without
+    being complete.
+
     A commit takes milliseconds. What goes on for a second is work that was put behind the response
     so that the client need not wait for it: then the response is answered early.
 
@@ -65,6 +69,9 @@ class Held:
         self._patient = False
         self._patience: asyncio.TimerHandle | None = None
         self._early: asyncio.Task[None] | None = None
+        self._outgrown = asyncio.Event()  # what can be kept
+        self._gone = False  # the client is
+        self._abandoned = False  # by the app, which knows that
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's; forward it, or hold it back.
@@ -78,12 +85,15 @@ class Held:
                 return
             raise RuntimeError(f"the app sent {kind} after its response was complete")
         self.captured.note(message)
+        if not self.captured.fits:
+            self._outgrown.set()
         if kind == _START:
             self._missing = 0 if self._head else _body_size(message)
             self._trailers = message.get("trailers", False)
         elif _is_last(message):
             self._missing = 0
-            if (kind == _TRAILERS) == self._trailers and self.captured.status is not None:
+            started = self.captured.status is not None
+            if (kind == _TRAILERS) == self._trailers and started and not self._abandoned:
                 self._end()
         elif kind in _CONTENT:
             self._missing -= len(message.get("body", b""))
@@ -93,14 +103,24 @@ class Held:
         elif kind in _CONTENT or kind == _START or self._held:
             self._held.append(message)
         else:
-            await self._send(message)
+            await self._pass_on(message)
 
     async def forward(self) -> None:
         """Forward what is held back."""
         held, self._held = self._held, []
         self.begun = self.begun or bool(held)
         for message in held:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
+        if self._gone:
+            return
+        try:
             await self._send(message)
+        except OSError:
+            if not self.captured.fits:
+                raise
+            self._gone = True
 
     async def receive(self) -> Message:
         """Receive for the app; once its response is complete, tell it that the client has left.
@@ -111,13 +131,21 @@ class Held:
         if not self.complete and task is not None:
             self._listening.add(task)
             try:
-                return await self._receive()
+                return await self._hear()
             except asyncio.CancelledError:
                 if task in self._listening or _is_cancelled(task):
                     raise
             finally:
                 self._listening.discard(task)
         return {"type": "http.disconnect"}
+
+    async def _hear(self) -> Message:
+        """Receive; keep it back that the client has left while the response can be kept for it."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            await self._outgrown.wait()  # or until the end of the response wakes its listeners
+            self._abandoned = True
+        return message
 
     def _end(self) -> None:
         """Note that the app has sent all, and wake those of its tasks that go on listening."""

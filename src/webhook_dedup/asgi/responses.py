@@ -77,6 +77,11 @@ class Captured:
         self._chunks: list[bytes] = []
         self._size = 0
 
+    @property
+    def fits(self) -> bool:
+        """Whether it is small enough so far."""
+        return self._size <= LARGEST_RESULT
+
     def note(self, message: Message) -> None:
         """Take in one message."""
         if message["type"] == "http.response.start":
@@ -89,7 +94,7 @@ class Captured:
         elif message["type"] == "http.response.body":
             chunk = message.get("body", b"")
             self._size += len(chunk)
-            if self._size <= LARGEST_RESULT:
+            if self.fits:
                 self._chunks.append(chunk)
         elif message["type"] in ("http.response.pathsend", "http.response.zerocopysend"):
             self._size = LARGEST_RESULT + 1  # a file the server sends by itself
@@ -99,7 +104,7 @@ class Captured:
 
         One line of JSON, the status and the headers, is followed by the exact body.
         """
-        if self._size > LARGEST_RESULT:
+        if not self.fits:
             return None
         headers = [
             [name.decode("latin-1"), value.decode("latin-1")] for name, value in self._headers

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..asgi.held import Held, without_files
 from ..asgi.scopes import BodyOnce
-from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
+from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..errand import Errand
 from ..errors import LeaseLost, Retry
 from ..model import Claim
@@ -44,8 +44,7 @@ class Handling:
         self._scope = scope
         self._send = send
         self._docs = docs
-        self._response = Held(scope, receive, self._deliver, self._answer_early)
-        self._gone = False
+        self._response = Held(scope, receive, send, self._answer_early)
 
     async def run(self, app: ASGIApp, body: bytes, sent: float) -> None:
         """Run the app; whatever it raises goes on to the server."""
@@ -96,17 +95,6 @@ class Handling:
 
     async def _tell_away(self) -> None:
         await store_away().answer(self._send, self._docs)
-
-    async def _deliver(self, message: Message) -> None:
-        if self._gone:
-            return
-        try:
-            await self._send(message)
-        except OSError:
-            # The client left, and will ask again: the app may finish what is kept for it.
-            if self._response.captured.encode() is None:
-                raise
-            self._gone = True
 
     @property
     def _is_unkept(self) -> bool:
