@@ -147,12 +147,11 @@ class Turn:
 
     def _tell_done(self, standing: Standing) -> None:
         """Record events that are done, unless an earlier run of this item told of them."""
-        cut_off = self._item.attempts > len(self._item.history)
         for event, claim in standing.done:
             own = claim.holder is not None and claim.holder.partition(".")[0] == self._item.id
             if not own:
                 self._tools.record(skip(Kind.SKIPPED, event, claim))
-            elif cut_off or not self._job.event.items:
+            elif self._item.cut_off or not self._job.event.items:
                 self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
 
     def _call_siblings(self, standing: Standing) -> None:
