@@ -656,6 +656,46 @@ async def test_cut_off_item_is_dropped_where_another_process_has_it_by_now():
 # Stores and inboxes that fail
 
 
+ENDS_TO_NOTE = [
+    ("retry", 500, ["started", "failed", "store_error", "retried"], (1, 1)),
+    ("bury", 400, ["started", "failed", "store_error", "buried"], (1, 1)),
+    ("defer", InProgress("k", 3.0), ["started", "store_error", "deferred"], (0, 0)),
+]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("verb", "end", "kinds", "counts"), ENDS_TO_NOTE)
+async def test_end_of_a_run_is_noted_when_the_inbox_is_back(verb, end, kinds, counts):
+    """A run whose handler ended while the inbox was away is not taken for one that was cut off."""
+    async with virtual(Work(end)) as made:
+        made.inbox.away.add(verb)
+        ended = await made.deliver()
+        await asyncio.sleep(LEASE / 2)
+        assert not ended.done()
+        made.inbox.away.clear()
+        await ended
+
+        assert made.records.kinds == kinds
+        [item] = await made.inbox.find(Sought())
+        assert (item.attempts, len(item.history)) == counts
+        assert item.cut_off == 0
+
+
+@in_virtual_time
+async def test_drain_while_the_end_of_a_run_cannot_be_noted_is_bounded():
+    """An inbox that stays away does not hold up the end of the process; the item comes due."""
+    async with virtual(Work(500)) as made:
+        made.inbox.away.add("retry")
+        await made.deliver()
+        await asyncio.sleep(1)
+        began = now()
+        await made.stop(5.0)
+
+        assert now() - began < 8
+        [item] = await made.inbox.find(Sought())
+        assert (item.attempts, item.cut_off) == (1, 1)
+
+
 @in_virtual_time
 @pytest.mark.parametrize("fault", [StoreUnavailable("away"), SchemaError("no table")])
 async def test_store_away_at_the_claim_defers_uncounted(fault):
