@@ -208,7 +208,9 @@ class Inbox(Protocol):
     async def begin(self, items: Sequence[Item]) -> Sequence[bool]:
         """Count an attempt, once per hold however often it is called.
 
-        Called before the handler runs and after its claim is FRESH.
+        Called before the handler runs and after its claim is FRESH. Until its end is told it counts
+        as ``cut_off`` as well: ``retry``, ``defer`` and ``bury`` take off what this hold has begun,
+        and nothing takes off what a former hold began, since its process has died.
         """
 
     async def done(self, items: Sequence[Item]) -> None:
@@ -279,10 +281,10 @@ class OperableInbox(Inbox, Protocol):
         """Return one item with its exact delivery."""
 
     async def requeue(self, item_ids: Sequence[str]) -> int:
-        """Make items due now with their attempts counted from zero; the history stays.
+        """Make items due now with ``attempts`` and ``cut_off`` counted from zero.
 
-        Dead letters become waiting again, and tokens given out before hold no longer. Returns how
-        many were there.
+        The history stays. Dead letters become waiting again, and tokens given out before hold no
+        longer. Returns how many were there.
         """
 
     async def shelve(self, item_ids: Sequence[str], reason: str) -> int:

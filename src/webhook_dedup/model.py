@@ -296,6 +296,7 @@ class Item(Struct, frozen=True, gc=False):
         deferred: Whether a deferral to another holder was already recorded.
         history: Every failed attempt, oldest first.
         dead: Whether it is a dead letter.
+        cut_off: Of the runs begun, those that never ended, since it was last queued.
     """
 
     id: str
@@ -307,3 +308,4 @@ class Item(Struct, frozen=True, gc=False):
     event_id: str = ""
     history: tuple[Attempt, ...] = ()
     dead: bool = False
+    cut_off: int = 0

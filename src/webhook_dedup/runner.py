@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -21,6 +20,7 @@ from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import Policy
 from .siblings import Siblings
+from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
 
 __all__ = ["Job", "Runner"]
@@ -30,9 +30,8 @@ logger = logging.getLogger("webhook_dedup")
 POLL = 1.0
 TAKE_AT_ONCE = 64
 LAST_WORDS = 1.0
-SUSPICIOUS = 2  # runs that did not end
-ALONE_WAIT = 0.5
 UNKNOWN_SOURCE_WAIT = 60.0
+ONE_AT_A_TIME = "runs of it were cut off, and such events are run one at a time"
 
 
 class Runner:
@@ -69,7 +68,8 @@ class Runner:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
-        self._suspect: asyncio.Future[None] | None = None  # the end of the one that is run
+        self._lease = policy.lease
+        self._suspects = Suspects(policy.lease, policy.max_in_flight)
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._ending = False
         self._tools = Tools(
@@ -150,6 +150,7 @@ class Runner:
             # together with what it waits for.
             self._taking.cancel()
             await asyncio.wait([self._taking], timeout=0.05)
+        await self._hand_back_suspects()
         if self._runs:
             await asyncio.wait(list(self._runs), timeout=timeout)
         self._forget_ended()
@@ -193,7 +194,9 @@ class Runner:
             self._wake.clear()
             pause = self._poll
             try:
-                if await self._take():
+                taken = await self._take()
+                await self._run_suspect()
+                if taken:
                     continue
                 wait = await self._inbox.inbox.next_due()
                 if wait is not None and not self.busy:
@@ -210,7 +213,6 @@ class Runner:
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)
         items = await self._inbox.take(free) if free > 0 else ()
-        waits = itertools.count(1)
         for item in items:
             try:
                 job = self._jobs(item)
@@ -220,23 +222,37 @@ class Runner:
                 logger.exception("inbox item %s cannot be run", item.id)
                 self._spawn(self._set_aside(item, f"it cannot be run: {exc!r}"))
             else:
-                if not _is_suspect(item, job):
-                    self.run(item, job)
-                elif self._suspect is None or self._suspect.done():
-                    self._suspect = self.run(item, job)
-                else:
-                    self._spawn(self._put_off(item, ALONE_WAIT * next(waits)))
+                self._dispatch(item, job)
         return len(items)
 
-    async def _put_off(self, item: Item, wait: float) -> None:
-        with contextlib.suppress(StoreError):
-            await self._inbox.inbox.defer(item, wait)
+    def _dispatch(self, item: Item, job: Job) -> None:
+        if not is_suspect(item, job):
+            self.run(item, job)
+        elif self._suspects.add(item, job):
+            self._record.about(Kind.DEFERRED, job.event, detail=ONE_AT_A_TIME)
+
+    async def _run_suspect(self) -> None:
+        """Run the next suspect if the place is free, unless it has come due meanwhile."""
+        while not self.busy and (suspect := self._suspects.next()) is not None:
+            item, job = suspect
+            if all(await self._inbox.inbox.renew([item], self._lease)):
+                ended = self.run(item, job)
+                ended.add_done_callback(lambda _: self._wake.set())
+                self._suspects.enter(item, ended)
+
+    async def _hand_back_suspects(self) -> None:
+        """Let those who wait for their turn come due at once, for other processes."""
+        waiting = list(self._suspects.leave())
+        if waiting:
+            with contextlib.suppress(StoreError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._inbox.inbox.renew(waiting, 0.0), LAST_WORDS)
 
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
         if not item.deferred:
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
-        await self._put_off(item, UNKNOWN_SOURCE_WAIT)
+        with contextlib.suppress(StoreError):
+            await self._inbox.inbox.defer(item, UNKNOWN_SOURCE_WAIT)
 
     async def _set_aside(self, item: Item, why: str) -> None:
         """Bury an item whose event cannot be told. If that fails it will come due again."""
@@ -249,14 +265,3 @@ class Runner:
         if buried:
             source = item.delivery.source
             self._record(Record(Kind.BURIED, source, delivery_id=item.id, detail=why))
-
-
-def _is_suspect(item: Item, job: Job) -> bool:
-    """Whether an item may be what ends its process: runs of it began and never ended.
-
-    Suspects are run one at a time. All that were cut off together come due together as well, and
-    one that kills its process would else take the others along until their attempts are used up.
-    """
-    cut_off = item.attempts - len(item.history)
-    left = job.policy.retries.attempts - item.attempts
-    return left > 0 and (cut_off >= SUSPICIOUS or (cut_off > 0 and left == 1))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from .coalesce import InboxCoalescer
 from .engine import Engine, Run
-from .errors import LeaseLost, StoreError
+from .errors import LeaseLost, StoreError, StoreUnavailable
 from .holding import Holding, Job, Standing, stand
 from .lease import LeaseKeeper
 from .model import Attempt, Item
@@ -29,6 +30,9 @@ logger = logging.getLogger("webhook_dedup")
 
 STORE_AWAY_WAIT = 5.0
 SHORTEST_DEFERRAL = 0.05
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 5.0
+LONGEST_SHARE = 1 / 6  # of the lease, after which others may take an item whose end is not noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +151,11 @@ class Turn:
 
     def _tell_done(self, standing: Standing) -> None:
         """Record events that are done, unless an earlier run of this item told of them."""
-        cut_off = self._item.attempts > len(self._item.history)
         for event, claim in standing.done:
             own = claim.holder is not None and claim.holder.partition(".")[0] == self._item.id
             if not own:
                 self._tools.record(skip(Kind.SKIPPED, event, claim))
-            elif cut_off or not self._job.event.items:
+            elif self._item.cut_off or not self._job.event.items:
                 self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
 
     def _call_siblings(self, standing: Standing) -> None:
@@ -255,7 +258,8 @@ class Turn:
         await holding.release(run.lost)
         if verdict.ending is Ending.WAIT:
             delay = max(verdict.after or 0.0, SHORTEST_DEFERRAL)
-            await self._defer(delay)
+            await self._note(lambda: self._tools.inbox.inbox.defer(self._item, delay))
+            self._tools.wake()
             self._tell_end(Kind.DEFERRED, verdict, detail=verdict.detail, delay=delay)
             return
         kind, error = (Kind.LEASE_LOST, None) if lost else (Kind.FAILED, verdict.error)
@@ -266,16 +270,37 @@ class Turn:
             await self._retry(verdict, run.duration)
 
     async def _bury(self, verdict: Verdict, duration: float = 0.0) -> None:
-        if await self._tools.inbox.inbox.bury(self._item, _attempt(verdict, duration)):
+        inbox, attempt = self._tools.inbox.inbox, _attempt(verdict, duration)
+        if await self._note(lambda: inbox.bury(self._item, attempt)):
             self._tell_end(Kind.BURIED, verdict, detail=verdict.detail)
 
     async def _retry(self, verdict: Verdict, duration: float) -> None:
         delay = verdict.after
         if delay is None:
             delay = self._job.policy.retries.wait(self._number)
-        if await self._tools.inbox.inbox.retry(self._item, delay, _attempt(verdict, duration)):
+        inbox, attempt = self._tools.inbox.inbox, _attempt(verdict, duration)
+        if await self._note(lambda: inbox.retry(self._item, delay, attempt)):
             self._tell_end(Kind.RETRIED, verdict, delay=delay)
         self._tools.wake()
+
+    async def _note(self, end: Callable[[], Awaitable[bool]]) -> bool:
+        """Tell the inbox how a run ended, again and again while it is away, until drain.
+
+        A run whose end it never hears of looks like one that took its process along.
+        """
+        try:
+            return await end()
+        except StoreUnavailable as exc:
+            self._tell(Kind.STORE_ERROR, attempt=self._number, detail=str(exc))
+        return await self._note_again(end)
+
+    async def _note_again(self, end: Callable[[], Awaitable[bool]]) -> bool:
+        wait, longest = FIRST_WAIT, min(LONGEST_WAIT, self._tools.lease * LONGEST_SHARE)
+        while True:
+            await asyncio.sleep(min(wait, longest))
+            with contextlib.suppress(StoreUnavailable):
+                return await end()
+            wait *= 2
 
     async def _defer(self, delay: float, item: Item | None = None) -> None:
         await self._tools.inbox.inbox.defer(item or self._item, delay)

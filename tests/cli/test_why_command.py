@@ -231,6 +231,22 @@ async def test_how_often_it_ran(file_url, records, times):
     assert f"It arrived once and ran {times}." in words
 
 
+async def test_how_often_it_ran_after_a_replay(file_url):
+    """9: a replay counts attempts anew, also those that died before anybody told of them."""
+    held = replace(item("d1", source="shop"), key=str(Key("webhook:shop", "evt_1")), attempts=3)
+    async with app_inbox(file_url) as inbox:
+        await inbox.put([held], 600)
+    each = [
+        record(kind, attempt=attempt, at=1_700_000_000 + attempt)
+        for attempt in range(1, 5)
+        for kind in (Kind.STARTED, Kind.FAILED)
+    ]
+    by_hand = record(Kind.RETRIED, reason="replayed", at=1_700_000_009)
+    await kept(file_url, *each, record(Kind.BURIED, attempt=4, at=1_700_000_008), by_hand)
+    _, words = await told(file_url)
+    assert "It arrived once and ran 7 times." in words
+
+
 async def test_failed_for_good(url):
     """10: with the handler before the answer nothing keeps a failed delivery but its sender."""
     async with served(url, Handler(500), sources=[source(ack="handled")]) as (app, _):

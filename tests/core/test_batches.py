@@ -347,6 +347,27 @@ async def test_items_settled_before_a_crash_are_recovered():
         assert told(made, Kind.SUCCEEDED) == ["b"]
 
 
+@in_virtual_time
+async def test_items_settled_before_a_crash_are_recovered_after_a_replay_too():
+    """What a history tells of the time before a replay hides no crash after it."""
+    work = BatchWork(500, 400)
+    async with virtual(work) as made:
+        event = a_batch("a", "b")
+        await (await made.deliver(event))
+        await made.empty()
+        await made.inbox.requeue([event.delivery.id])
+        [item] = await made.inbox.take(1, 5.0)
+        standing = await stand(made.engine, made.job(item), item.id)
+        await made.inbox.begin([item])
+        [(_, claim), (_, other)] = standing.granted
+        await made.store.complete([Settlement(claim, 3600.0)])
+        await made.store.release([other])
+        await made.empty()
+
+        assert work.seen == [["a", "b"], ["a", "b"], ["b"]]
+        assert told(made, Kind.RECOVERED) == ["a"]
+
+
 class HalfAway(CueStore):
     """A store that does not answer one call for claims: the first of a large batch, or the next."""
 

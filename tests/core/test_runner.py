@@ -71,7 +71,12 @@ class Inbox(MemoryInbox):
         self._enter("bury")
         return await super().bury(item, error)
 
+    async def retry(self, item: Any, after: float, attempt: Any) -> bool:
+        self._enter("retry")
+        return await super().retry(item, after, attempt)
+
     async def defer(self, item: Any, after: float) -> bool:
+        self._enter("defer")
         self.deferrals.append(after)
         return await super().defer(item, after)
 
@@ -506,7 +511,189 @@ async def test_success_is_kept_until_the_store_hears_of_it():
         assert len(made.inbox) == 0
 
 
+# Items whose runs were cut off
+
+
+async def cut_off(made: Floor, *names: str) -> None:
+    """Leave items in the inbox whose runs began twice and never ended."""
+    items = [structs.replace(made.item(an_event(name)), attempts=2, cut_off=2) for name in names]
+    for item in items:  # in this order
+        await made.inbox.put([item], 0.0)
+
+
+def waits_at_the_gate(*names: str) -> tuple[asyncio.Event, Any]:
+    """A handler that hangs for events of these names until a gate opens."""
+    gate = asyncio.Event()
+
+    async def work(event: Any) -> int:
+        if event.id in names:
+            await gate.wait()
+        return 200
+
+    return gate, work
+
+
+@in_virtual_time
+async def test_cut_off_items_run_one_at_a_time_and_as_soon_as_they_may():
+    """The end of one is the beginning of the next; nothing waits for a lease, all is told once."""
+    inside: list[str] = []
+    most: list[int] = []
+
+    async def work(event: Any) -> int:
+        inside.append(event.id)
+        most.append(len(inside))
+        await asyncio.sleep(LEASE / 4)
+        inside.remove(event.id)
+        return 200
+
+    names = [f"e{number}" for number in range(12)]
+    async with virtual(work) as made:
+        began = now()
+        await cut_off(made, *names)
+        await made.empty()
+
+        assert max(most) == 1
+        assert made.runs == names
+        assert now() - began < 12 * LEASE / 4 + 3
+        assert [record.event_id for record in made.records.of(Kind.DEFERRED)] == names[1:]
+        assert made.inbox.deferrals == []
+
+
+@in_virtual_time
+async def test_cut_off_item_that_hangs_keeps_the_others_for_one_lease(caplog):
+    """What kills its process has done so by then; what hangs for ever holds up nobody for ever."""
+    gate, work = waits_at_the_gate("a")
+    async with virtual(work) as made:
+        began = now()
+        await cut_off(made, *"abc")
+        await asyncio.sleep(LEASE - 1)
+        assert made.runs == ["a"]
+        await eventually(lambda: len(made.inbox) == 1)
+        assert made.runs == ["a", "b", "c"]
+        assert now() - began < LEASE + 5
+        await asyncio.sleep(10 * LEASE)
+        gate.set()
+        await made.empty()
+
+        assert made.runs == ["a", "b", "c"]
+        assert [record.event_id for record in made.records.of(Kind.DEFERRED)] == ["b", "c"]
+        assert made.inbox.deferrals == []
+        assert caplog.text.count("still runs after 30 s") == 1
+
+
+@in_virtual_time
+async def test_cut_off_item_that_waited_tells_of_what_else_puts_it_off():
+    """That it waited for its turn does not hide that the store is away when its turn comes."""
+    gate, work = waits_at_the_gate("a")
+    async with virtual(work) as made:
+        await cut_off(made, "a", "b")
+        await asyncio.sleep(5)
+        made.store.away.add("claim")
+        gate.set()
+        await asyncio.sleep(20)
+        made.store.away.clear()
+        await made.empty()
+
+        reasons = [(record.event_id, record.reason) for record in made.records.of(Kind.DEFERRED)]
+        assert reasons == [("b", None), ("b", "store_away")]
+
+
+@in_virtual_time
+async def test_more_cut_off_items_than_may_run_wait_in_the_inbox():
+    """However many were cut off, a process keeps no more of them than it may run."""
+    gate, work = waits_at_the_gate("e0")
+    policy = Policy(retries=STEADY, max_in_flight=3)
+    async with virtual(work, policy=policy) as made:
+        names = [f"e{number}" for number in range(9)]
+        await cut_off(made, *names)
+        await asyncio.sleep(LEASE / 2)
+        assert len(made.records.of(Kind.DEFERRED)) == 3
+        gate.set()
+        await made.empty()
+
+        assert sorted(made.runs) == names
+
+
+@in_virtual_time
+async def test_drain_hands_back_cut_off_items_that_wait_for_their_turn():
+    """Another process need not wait for their leases, and they are no more suspect than before."""
+    gate, work = waits_at_the_gate("a")
+    async with virtual(work) as made:
+        await cut_off(made, "a", "b", "c")
+        await asyncio.sleep(5)
+        draining = asyncio.ensure_future(made.stop(5.0))
+        await asyncio.sleep(1)
+        left = await made.inbox.take(5, LEASE)
+        gate.set()
+        await draining
+
+        assert [(item.event_id, item.cut_off, item.deferred) for item in left] == [
+            ("", 2, False),
+            ("", 2, False),
+        ]
+        assert made.runs == ["a"]
+
+
+@in_virtual_time
+async def test_cut_off_item_is_dropped_where_another_process_has_it_by_now():
+    """Who waited past its hold while the loop stood still is left to who took it."""
+    gate, work = waits_at_the_gate("a")
+    async with virtual(work) as made:
+        await cut_off(made, "a", "b")
+        await asyncio.sleep(5)
+        [b] = [item for item in await made.inbox.find(Sought()) if made.events[item.id].id == "b"]
+        made.inbox._hand_over(b.id, 1000.0)
+        gate.set()
+        await asyncio.sleep(5)
+
+        assert made.runs == ["a"]
+        [held] = await made.inbox.find(Sought())
+        assert await made.inbox.renew([held], 0.0) == [True]
+        await made.empty()
+        assert made.runs == ["a", "b"]
+
+
 # Stores and inboxes that fail
+
+
+ENDS_TO_NOTE = [
+    ("retry", 500, ["started", "failed", "store_error", "retried"], (1, 1)),
+    ("bury", 400, ["started", "failed", "store_error", "buried"], (1, 1)),
+    ("defer", InProgress("k", 3.0), ["started", "store_error", "deferred"], (0, 0)),
+]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("verb", "end", "kinds", "counts"), ENDS_TO_NOTE)
+async def test_end_of_a_run_is_noted_when_the_inbox_is_back(verb, end, kinds, counts):
+    """A run whose handler ended while the inbox was away is not taken for one that was cut off."""
+    async with virtual(Work(end)) as made:
+        made.inbox.away.add(verb)
+        ended = await made.deliver()
+        await asyncio.sleep(LEASE / 2)
+        assert not ended.done()
+        made.inbox.away.clear()
+        await ended
+
+        assert made.records.kinds == kinds
+        [item] = await made.inbox.find(Sought())
+        assert (item.attempts, len(item.history)) == counts
+        assert item.cut_off == 0
+
+
+@in_virtual_time
+async def test_drain_while_the_end_of_a_run_cannot_be_noted_is_bounded():
+    """An inbox that stays away does not hold up the end of the process; the item comes due."""
+    async with virtual(Work(500)) as made:
+        made.inbox.away.add("retry")
+        await made.deliver()
+        await asyncio.sleep(1)
+        began = now()
+        await made.stop(5.0)
+
+        assert now() - began < 8
+        [item] = await made.inbox.find(Sought())
+        assert (item.attempts, item.cut_off) == (1, 1)
 
 
 @in_virtual_time

@@ -425,6 +425,7 @@ def key_of(prefix, rest):
         {"head": b"[]"},
         {"head": b'{"v":99}'},
         {"attempts": b"many"},
+        {"cut_off": b"many"},
     ],
     ids=lambda spoilt: repr(next(iter(spoilt.values()))),
 )
@@ -458,6 +459,7 @@ async def test_row_without_a_field(inbox, raw, prefix, field):
     "past",
     [
         {"attempts": 3},
+        {"attempts": 3, "cut_off": 2},
         {"deferred": True},
         {"history": (an_attempt("first\nline"), an_attempt("second"))},
         {"attempts": 12, "deferred": True, "history": (an_attempt("7 1 x"),)},
@@ -468,6 +470,21 @@ async def test_item_with_a_past(inbox, past):
     """An item that something befell before it was put, as when inboxes are merged, keeps it."""
     item = await put(inbox, replace(an_item(), **past), 0.0)
     assert replace(await known(inbox, item), token=item.token) == item
+
+
+async def test_row_of_a_former_release(inbox, raw, prefix):
+    """A row that began before cut off runs were counted is counted from there, never below 0."""
+    item = await put(inbox, an_item(), 0.0)
+    for number in (0, 1):
+        taken = await take_one(inbox, LONG)
+        assert (taken.attempts, taken.cut_off) == (number, 0)
+        assert await begin(inbox, taken)
+        assert await raw.hdel(key_of(prefix, f"item:{item.id}"), "cut_off")
+        assert await inbox.retry(taken, 0.0, an_attempt())
+    for number in (0, 1):
+        taken = await take_one(inbox, 0.0)
+        assert taken.cut_off == number
+        assert await begin(inbox, taken)
 
 
 async def test_corrupt_history(inbox, raw, prefix):

@@ -175,7 +175,7 @@ async def test_another_version_is_refused(url):
         await maker.start()
         await meddle(maker, f"UPDATE {TABLE}_version SET version = 99")
         async with opened(url) as inbox:
-            with pytest.raises(SchemaError, match="has version 99, this release needs 1"):
+            with pytest.raises(SchemaError, match="has version 99, this release needs 2"):
                 await inbox.put([an_item()], 0.0)
 
 

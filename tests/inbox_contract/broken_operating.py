@@ -47,6 +47,26 @@ class KeepsAttempts(ChangesWhatItRequeues):
         return replace(item, attempts=before.attempts)
 
 
+@caught_by("test_cut_off_runs_are_counted_anew")
+class KeepsWhatWasCutOff(ChangesWhatItRequeues):
+    """Suspects a requeued item for what befell it before."""
+
+    def change(self, item, before):
+        return replace(item, cut_off=before.cut_off)
+
+
+@caught_by(
+    "test_cut_off_runs_are_counted_anew",
+    "test_runs_that_never_ended_are_counted",
+)
+class ReckonsByHistory(MemoryInbox):
+    """Takes every entry of the history for the end of a run that still counts."""
+
+    async def take(self, limit, lease):
+        taken = await super().take(limit, lease)
+        return [replace(item, cut_off=item.attempts - len(item.history)) for item in taken]
+
+
 @caught_by("test_requeued_dead_letter_is_due")
 class ForgetsHistory(ChangesWhatItRequeues):
     """Requeues an item as if nothing had happened."""

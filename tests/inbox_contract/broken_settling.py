@@ -45,6 +45,66 @@ class HoldsForTakersOnly(MemoryInbox):
         await super().put([replace(item, token="") for item in items], lease)
 
 
+@caught_by("test_runs_that_never_ended_are_counted", "test_cut_off_runs_are_counted_anew")
+class SuspectsNothing(MemoryInbox):
+    """Does not count what began as cut off."""
+
+    def _begin(self, item):
+        begun = super()._begin(item)
+        if begun:
+            row = self._rows[item.id]
+            row.item = replace(row.item, cut_off=0)
+        return begun
+
+
+class TakesNothingOff(MemoryInbox):
+    """Counts as cut off what began in a hold that has ended."""
+
+    async def _leaving(self, item, end):
+        held = self._held(item)
+        begun = held.begun if held is not None else False
+        answer = await end
+        row = self._row(item.id)
+        row.item = replace(row.item, cut_off=row.item.cut_off + begun)
+        return answer
+
+
+@caught_by("test_run_whose_end_is_told_is_not_cut_off")
+class CutsOffByRetry(TakesNothingOff):
+    """Counts a failed run as one that never ended."""
+
+    async def retry(self, item, after, attempt):
+        return await self._leaving(item, super().retry(item, after, attempt))
+
+
+@caught_by("test_run_whose_end_is_told_is_not_cut_off")
+class CutsOffByDeferral(TakesNothingOff):
+    """Counts a run that was put off as one that never ended."""
+
+    async def defer(self, item, after):
+        return await self._leaving(item, super().defer(item, after))
+
+
+@caught_by("test_run_whose_end_is_told_is_not_cut_off")
+class CutsOffByBurial(TakesNothingOff):
+    """Counts the last run as one that never ended."""
+
+    async def bury(self, item, attempt):
+        return await self._leaving(item, super().bury(item, attempt))
+
+
+@caught_by("test_runs_that_never_ended_are_counted", "test_run_whose_end_is_told_is_not_cut_off")
+class ForgivesByRetry(MemoryInbox):
+    """Takes a run that fails for a proof that none was ever cut off."""
+
+    async def retry(self, item, after, attempt):
+        answer = await super().retry(item, after, attempt)
+        row = self._rows.get(item.id)
+        if answer and row is not None:
+            row.item = replace(row.item, cut_off=0)
+        return answer
+
+
 @caught_by("test_begin_does_not_move_the_due_time")
 class BeginRenews(MemoryInbox):
     """Gives the lease of somebody's choice to whoever begins."""

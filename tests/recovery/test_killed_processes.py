@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections import Counter
 from contextlib import ExitStack, suppress
@@ -15,6 +16,7 @@ from tests.asgi.kit import signed
 from tests.ports import HOST
 from tests.servers import wait_until
 from webhook_dedup.contracts import Sought
+from webhook_dedup.model import Attempt, Delivery, Item, new_id, new_token
 
 from .processes import Life, opened
 
@@ -82,6 +84,69 @@ async def test_event_that_kills_its_process_takes_no_other_along(store, tmp_path
                 await asyncio.sleep(0.05)
             assert [item.event_id for item in await inbox.find(Sought(state="dead"))] == [poison]
     assert {line["id"] for line in server.of(run="ended")} == set(sound)
+
+
+async def test_replayed_event_that_kills_its_process_takes_no_other_along(store, tmp_path):
+    """What failed before a person replayed it is no excuse for what its runs do now."""
+    tag = uuid.uuid4().hex
+    poison, sound = f"{tag}-poison", [f"{tag}-sound-{number}" for number in range(5)]
+    server = Life(tmp_path, store=store, die_at=f"event:{poison}", gates=tmp_path)
+    async with opened(store) as (_, inbox):
+        await inbox.start()
+        ids = [await leave(inbox, event, wait="gate") for event in (poison, *sound)]
+        await fail(inbox, len(ids), times=3)
+        assert await inbox.requeue(ids) == len(ids)
+        deaths = 0
+        with ExitStack() as stack:
+            stack.push(server)
+            while await inbox.count(Sought(state="waiting")):
+                if server.process is None or server.process.poll() is not None:
+                    deaths += server.process is not None
+                    if deaths == 2:
+                        (tmp_path / "gate").touch()
+                    server.launch()
+                await asyncio.sleep(0.05)
+        assert [item.event_id for item in await inbox.find(Sought(state="dead"))] == [poison]
+    assert {line["id"] for line in server.of(run="ended")} == set(sound)
+
+
+async def test_event_that_hangs_after_a_crash_holds_up_no_other_for_ever(store, tmp_path):
+    """Events whose runs were cut off run one at a time, but none keeps the rest beyond a lease."""
+    tag = uuid.uuid4().hex
+    hanging, sound = f"{tag}-hangs", [f"{tag}-sound-{number}" for number in range(3)]
+    async with opened(store) as (_, inbox):
+        await inbox.start()
+        await leave(inbox, hanging, wait="nobody", cut_off=2)
+        for event in sound:
+            await leave(inbox, event, cut_off=2)
+        with Life(tmp_path, store=store, gates=tmp_path, drain=1) as server:
+            ended = lambda: len(server.of(run="ended")) == len(sound)  # noqa: E731 - said once
+            await asyncio.to_thread(wait_until, ended, what="the others")
+            server.terminate()
+        [left] = await inbox.find(Sought())
+        assert (left.event_id, left.dead) == (hanging, False)
+
+
+async def leave(inbox, event: str, *, cut_off: int = 0, **more: str) -> str:
+    """Put a delivery into the inbox as a process would that died at once."""
+    body = json.dumps({"id": event, **more}).encode()
+    headers = tuple((name.encode(), value.encode()) for name, value in signed(body).items())
+    left = Delivery(new_id(), "hook", "POST", "/hook", headers, body, time.time())
+    token = new_token(left.id)
+    counts = {"attempts": cut_off, "cut_off": cut_off}
+    await inbox.put([Item(left.id, token, left, event_id=event, **counts)], 0.0)
+    return left.id
+
+
+async def fail(inbox, number: int, *, times: int) -> None:
+    """Let all items fail until they are dead letters."""
+    for last in (*[False] * (times - 1), True):
+        taken = await inbox.take(number, 30)
+        assert await inbox.begin(taken) == [True] * number
+        failed = Attempt(time.time(), "", 0.1, "its database was away")
+        for item in taken:
+            end = inbox.bury(item, failed) if last else inbox.retry(item, 0.0, failed)
+            assert await end
 
 
 async def test_event_that_kills_its_process_is_buried(store, tmp_path):

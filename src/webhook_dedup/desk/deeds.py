@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..contracts import OperableInbox
 from ..model import Item
 from ..observe.record import Kind, Record
+from .runs import REPLAYED
 from .stories import tenant_in
 
 __all__ = [
@@ -39,7 +40,7 @@ class Deed:
     kind: Kind
 
 
-REPLAY = Deed("replay", "replayed", Kind.RETRIED)
+REPLAY = Deed("replay", REPLAYED, Kind.RETRIED)
 BURY = Deed("bury", "buried", Kind.BURIED)
 PURGE = Deed("purge", "purged", Kind.ESCALATED)
 FORGET = Deed("forget", "forgotten", Kind.ESCALATED)

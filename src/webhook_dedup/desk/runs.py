@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from ..model import Item
 from ..observe.history import Entry
 from ..observe.record import Kind
 
-__all__ = ["runs_begun"]
+__all__ = ["REPLAYED", "runs_begun"]
+
+REPLAYED = "replayed"
+"""The reason with which a replay is recorded."""
+
+_Numbered = tuple[str | None, int, int]  # of a delivery, after how many replays, the attempt
 
 
 def runs_begun(entries: Iterable[Entry], items: Iterable[Item] = ()) -> int:
@@ -16,16 +22,21 @@ def runs_begun(entries: Iterable[Entry], items: Iterable[Item] = ()) -> int:
 
     A process that is killed takes its latest records along. But attempts are numbered in the inbox
     as they begin, so a number tells of those below it. A run that is put off leaves its number to
-    the next.
+    the next, and a replay begins to number anew.
     """
-    told: list[tuple[str | None, int]] = []
-    numbers: set[tuple[str | None, int]] = {(item.id, item.attempts) for item in items}
+    replays: Counter[str | None] = Counter()
+    told: list[_Numbered] = []
+    numbers: set[_Numbered] = set()
     for entry in entries:
         record = entry.record
-        if record.kind is Kind.STARTED:
-            told.append((record.delivery_id, record.attempt or 1))
+        row = record.delivery_id
+        if record.kind is Kind.RETRIED and record.reason == REPLAYED:
+            replays[row] += 1
+        elif record.kind is Kind.STARTED:
+            told.append((row, replays[row], record.attempt or 1))
         elif record.kind is not Kind.BURIED:  # whose number may be of a run that never began
-            numbers.add((record.delivery_id, record.attempt or 0))
+            numbers.add((row, replays[row], record.attempt or 0))
     numbers.update(told)
-    begun = {(row, number) for row, last in numbers for number in range(1, last + 1)}
+    numbers.update((item.id, replays[item.id], item.attempts) for item in items)
+    begun = {(*life, number) for *life, last in numbers for number in range(1, last + 1)}
     return len(told) + len(begun.difference(told))

@@ -23,8 +23,9 @@ class _Row(Struct, gc=False):
 
     def fail(self, attempt: Attempt) -> None:
         """End the hold with a failed attempt."""
-        self.item = replace(self.item, history=(*self.item.history, attempt))
-        self.held = False
+        history, cut_off = (*self.item.history, attempt), self.item.cut_off - self.begun
+        self.item = replace(self.item, history=history, cut_off=cut_off)
+        self.held = self.begun = False
 
 
 class MemoryInbox:
@@ -87,7 +88,8 @@ class MemoryInbox:
     def _begin(self, item: Item) -> bool:
         row = self._held(item)
         if row is not None and not row.begun:
-            row.item = replace(row.item, attempts=row.item.attempts + 1)
+            attempts, cut_off = row.item.attempts + 1, row.item.cut_off + 1
+            row.item = replace(row.item, attempts=attempts, cut_off=cut_off)
             row.begun = True
         return row is not None
 
@@ -109,8 +111,8 @@ class MemoryInbox:
     async def defer(self, item: Item, after: float) -> bool:
         row = self._held(item)
         if row is not None:
-            attempts = row.item.attempts - row.begun
-            row.item = replace(row.item, deferred=True, attempts=attempts)
+            attempts, cut_off = row.item.attempts - row.begun, row.item.cut_off - row.begun
+            row.item = replace(row.item, deferred=True, attempts=attempts, cut_off=cut_off)
             row.begun = False
             self._move(item.id, after)
         return row is not None
@@ -142,8 +144,8 @@ class MemoryInbox:
         for row in rows:
             item = row.item
             self._graves.pop(item.id)
-            token = new_token(item.id)
-            self._rows[item.id] = _Row(replace(item, token=token, attempts=0, dead=False))
+            fresh = {"token": new_token(item.id), "attempts": 0, "cut_off": 0, "dead": False}
+            self._rows[item.id] = _Row(replace(item, **fresh))
             self._move(item.id, 0.0)
         return len(rows)
 

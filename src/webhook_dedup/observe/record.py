@@ -26,7 +26,8 @@ class Kind(str, enum.Enum):
     SKIPPED = "skipped"
     """A decision not to run, with its reason."""
     DEFERRED = "deferred"
-    """The event waits: another holder runs it, or the store is away. Not counted as an attempt."""
+    """The event waits: another holder runs it, the store is away, or runs of it were cut off and
+    another such event has its turn. Not counted as an attempt."""
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...model import Attempt, Delivery, Item
@@ -68,7 +68,8 @@ def fields(item: Item, lease: bytes) -> tuple[bytes, ...]:
 
 
 def _past(item: Item) -> bytes:
-    return b"%d %d %b" % (item.attempts, item.deferred, b"\n".join(map(entry, item.history)))
+    history = b"\n".join(map(entry, item.history))
+    return b"%d %d %d %b" % (item.attempts, item.cut_off, item.deferred, history)
 
 
 def entry(attempt: Attempt) -> bytes:
@@ -102,7 +103,7 @@ def read_row(row: Sequence[Any]) -> Item:
 
 def stand_in(row: Sequence[Any]) -> Item:
     """Build an item of a row that cannot be read, so that people can see and purge it."""
-    item_id, _, _, body, _, _, source, attempts, *_, received_at = row
+    item_id, _, _, body, _, _, source, *_, received_at = row
     delivery = Delivery(
         id=decoded(item_id),
         source=decoded(source),
@@ -112,22 +113,22 @@ def stand_in(row: Sequence[Any]) -> Item:
         body=body or b"",
         received_at=float(received_at or 0),
     )
-    readable = attempts is None or attempts.isdigit()
-    return _item([*row[:7], attempts if readable else None, *row[8:]], delivery)
+    return _item(row, delivery, lambda field: int(field) if field.isdigit() else 0)
 
 
-def _item(row: Sequence[Any], delivery: Delivery) -> Item:
-    _, token, _, _, key, event_id, _, attempts, deferred, history, dead, _ = row
+def _item(row: Sequence[Any], delivery: Delivery, number_in: Callable[[bytes], int] = int) -> Item:
+    _, token, _, _, key, event_id, _, attempts, deferred, history, dead, cut_off, _ = row
     return Item(
         id=delivery.id,
         token=decoded(token),
         delivery=delivery,
-        attempts=int(attempts or 0),
+        attempts=number_in(attempts or b"0"),
         deferred=deferred is not None,
         key=decoded(key),
         event_id=decoded(event_id),
         history=tuple(map(_attempt, history.split(b"\n"))) if history else (),
         dead=dead is not None,
+        cut_off=number_in(cut_off or b"0"),
     )
 
 

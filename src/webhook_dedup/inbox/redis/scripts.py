@@ -62,13 +62,16 @@ end
 
 -- Nil and a verb's answer where there is no row.
 local function read(id)
-  local row = redis.pcall('HMGET', item(id), 'key', 'token', 'spent', 'begun', 'attempts', 'dead')
+  local row = redis.pcall('HMGET', item(id), 'key', 'token', 'spent', 'begun', 'attempts', 'dead',
+    'cut_off')
   local no = fault(row)
   if no then return nil, no end
   if not row[1] and redis.call('HLEN', item(id)) == 0 then return nil, NO end
+  local begun = row[4] and 1 or 0
   return {
-    key = row[1] or '', token = row[2], spent = row[3], begun = row[4] and 1 or 0,
+    key = row[1] or '', token = row[2], spent = row[3], begun = begun,
     attempts = tonumber(row[5]) or 0, dead = row[6],
+    cut_off = tonumber(row[7]) or begun, -- rows of former releases have no such field
   }
 end
 """
@@ -100,7 +103,7 @@ local function spend(id, call, nonce, token)
   if row.spent == spent then return nil, YES end
   if row.dead or (token and row.token ~= token) then return nil, NO end
   redis.call('HDEL', item(id), 'token', 'begun')
-  redis.call('HSET', item(id), 'spent', spent)
+  redis.call('HSET', item(id), 'spent', spent, 'cut_off', row.cut_off - row.begun)
   return row
 end
 
@@ -146,7 +149,8 @@ end
 return table.concat(answers)
 """
 
-# What befell an item before is '' for most: its attempts, whether it was deferred, its history.
+# What befell an item before is '' for most: its attempts, those that never ended, whether it was
+# deferred, its history.
 _PUT = """
 local function verb(id, received_at, lease, token, head, body, key, event_id, source, past)
   local size = redis.pcall('HLEN', item(id))
@@ -158,8 +162,8 @@ local function verb(id, received_at, lease, token, head, body, key, event_id, so
   redis.call('HSET', item(id), 'token', token, 'head', head, 'body', body, 'key', key,
     'event_id', event_id, 'source', source)
   if past == '' then return YES end
-  local attempts, deferred, history = string.match(past, '^(%d+) (%d) (.*)$')
-  redis.call('HSET', item(id), 'attempts', attempts)
+  local attempts, cut_off, deferred, history = string.match(past, '^(%d+) (%d+) (%d) (.*)$')
+  redis.call('HSET', item(id), 'attempts', attempts, 'cut_off', cut_off)
   if deferred == '1' then redis.call('HSET', item(id), 'deferred', 1) end
   if history ~= '' then redis.call('HSET', item(id), 'history', history) end
   return YES
@@ -179,7 +183,9 @@ _BEGIN = """
 local function verb(id, token)
   local row, no = held(id, token)
   if not row then return no end
-  redis.call('HSET', item(id), 'attempts', row.attempts + 1 - row.begun, 'begun', 1)
+  local one = 1 - row.begun
+  redis.call('HSET', item(id), 'attempts', row.attempts + one, 'cut_off', row.cut_off + one,
+    'begun', 1)
   return YES
 end
 """
@@ -209,7 +215,8 @@ _DEFER = """
 local function verb(id, token, after)
   local row, no = held(id, token)
   if not row then return no end
-  redis.call('HSET', item(id), 'attempts', row.attempts - row.begun, 'deferred', 1)
+  redis.call('HSET', item(id), 'attempts', row.attempts - row.begun,
+    'cut_off', row.cut_off - row.begun, 'deferred', 1)
   redis.call('HDEL', item(id), 'begun')
   come_due(id, after)
   return YES
@@ -241,7 +248,7 @@ local function verb(id)
   local row, no = read(id)
   if not row then return no end
   if row.dead then raise_from_dead(id, row) end
-  redis.call('HDEL', item(id), 'token', 'spent', 'attempts', 'begun', 'deferred', 'dead')
+  redis.call('HDEL', item(id), 'token', 'spent', 'attempts', 'cut_off', 'begun', 'deferred', 'dead')
   come_due(id, 0)
   return YES
 end
@@ -261,7 +268,7 @@ return first[2] and string.format('%.0f', math.max(0, tonumber(first[2]) - now))
 _WHOLE = """
 local function whole(id)
   local row = redis.call('HMGET', item(id), 'token', 'head', 'body', 'key', 'event_id', 'source',
-    'attempts', 'deferred', 'history', 'dead')
+    'attempts', 'deferred', 'history', 'dead', 'cut_off')
   table.insert(row, 1, id)
   row[#row + 1] = redis.call('ZSCORE', received, id)
   return row

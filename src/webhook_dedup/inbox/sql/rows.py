@@ -61,6 +61,7 @@ def past_of(item: Item) -> tuple[Any, ...]:
     """Return what the statement ``put`` is given of an item beside :func:`values_of`."""
     return (
         item.attempts,
+        item.cut_off,
         item.deferred,
         escaped(item.history[-1].error) if item.history else None,
         "".join(map(entry, item.history)),
@@ -120,6 +121,7 @@ def _state(row: Any) -> dict[str, Any]:
     history = history_of(_text(row.history, "backslashreplace"))
     return {
         "attempts": int(_number(row.attempts)),
+        "cut_off": int(_number(row.cut_off)),
         "deferred": bool(row.deferred),
         "history": history,
         "dead": row.due is None,

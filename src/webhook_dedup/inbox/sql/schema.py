@@ -9,7 +9,7 @@ from ...backends.sql.schema import VersionedTable
 
 __all__ = ["VERSION", "schema"]
 
-VERSION = 1
+VERSION = 2
 
 # Everywhere the same order, whatever the language of the database.
 _Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -44,6 +44,7 @@ def _items(name: str, metadata: MetaData) -> Table:
         Column("spent", Text),  # the verb that ended the token's hold
         Column("begun", Boolean, nullable=False),
         Column("attempts", Integer, nullable=False),
+        Column("cut_off", Integer, nullable=False),  # attempts that never ended
         Column("deferred", Boolean, nullable=False),
         Column("last_error", Text),
         Column("history", Text, nullable=False),

@@ -49,12 +49,14 @@ KEPT: Asked = {
 }
 PAST: Asked = {
     "attempts": Integer(),
+    "cut_off": Integer(),
     "deferred": Boolean(),
     "last_error": Text(),
     "history": Text(),
 }
 _NO_PAST: Mapping[str, ColumnElement[Any]] = {
     "attempts": literal_column("0", Integer()),
+    "cut_off": literal_column("0", Integer()),
     "deferred": false(),
     "last_error": null(),
     "history": literal_column("''", Text()),
@@ -74,6 +76,7 @@ class Statements:
         # Not said as the condition of an index, through which Postgres might find all that wait.
         self._held = and_(items.c.due.is_(None).is_(false()), items.c.spent.is_(None))
         self._own = and_(items.c.id == _text("item_id"), items.c.token == _text("held_by"))
+        self._begun = case((items.c.begun, 1), else_=0)  # attempts that this hold has counted
         self._reset: dict[str, Any] = {"begun": false(), "spent": null()}
         self.row = [_plain(column, dialect) for column in items.c]
         self.put = self._put({**KEPT, **PAST}, {})
@@ -156,7 +159,11 @@ class Statements:
 
     def _begin(self) -> Executable:
         items = self._items
-        values = {"attempts": items.c.attempts + case((items.c.begun, 0), else_=1), "begun": true()}
+        values = {
+            "attempts": items.c.attempts + 1 - self._begun,
+            "cut_off": items.c.cut_off + 1 - self._begun,
+            "begun": true(),
+        }
         # It guards against handlers that kill their process, and those do not kill the server.
         return self._changed(self._dialect.unhurried(self._paired()), values)
 
@@ -171,6 +178,8 @@ class Statements:
         return {
             "history": self._items.c.history + _text("entry"),
             "last_error": _text("error"),
+            "cut_off": self._items.c.cut_off - self._begun,
+            "begun": false(),
         }
 
     def _end(self, verb: str, **values: Any) -> Executable:
@@ -190,7 +199,8 @@ class Statements:
             .values(
                 due=self._in("after"),
                 deferred=true(),
-                attempts=items.c.attempts - case((items.c.begun, 1), else_=0),
+                attempts=items.c.attempts - self._begun,
+                cut_off=items.c.cut_off - self._begun,
                 begun=false(),
             )
             .returning(items.c.id)
@@ -205,6 +215,7 @@ class Statements:
             "due": self._dialect.now,
             "token": null(),
             "attempts": 0,
+            "cut_off": 0,
             "deferred": false(),
         }
         there = self._locked(self._listed())

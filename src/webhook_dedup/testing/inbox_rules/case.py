@@ -134,4 +134,4 @@ def tell(item: Item | None) -> object:
     """Say what verbs may change of an item, without its body."""
     if item is None:
         return None
-    return item.attempts, item.deferred, item.history, item.dead
+    return item.attempts, item.cut_off, item.deferred, item.history, item.dead

@@ -70,6 +70,22 @@ class OperatingRules(InboxCase):
         taken = await take_one(inbox, LONG_LEASE)
         assert (taken.attempts, taken.history) == (0, (an_attempt(),))
 
+    async def test_cut_off_runs_are_counted_anew(self, inbox: OperableInbox) -> None:
+        """Of a requeued item the runs count that are cut off from then on, whatever its history."""
+        item = await a_taken(inbox, 0.0)
+        assert await begin(inbox, item)
+        buried = await take_one(inbox, LONG_LEASE)
+        assert await begin(inbox, buried)
+        assert await inbox.bury(buried, an_attempt())
+        assert await inbox.requeue([item.id]) == 1
+        for number in (0, 1):
+            taken = await take_one(inbox, 0.0)
+            assert (taken.attempts, taken.cut_off) == (number, number)
+            assert await begin(inbox, taken)
+        assert await inbox.shelve([item.id], "it kills its process") == 1
+        assert await inbox.requeue([item.id]) == 1
+        assert (await take_one(inbox, LONG_LEASE)).cut_off == 0
+
     async def test_requeue_refuses_former_holders(self, inbox: OperableInbox) -> None:
         """Who held or buried an item before a person stepped in has no power over it."""
         held = await a_taken(inbox, LONG_LEASE)

@@ -41,6 +41,36 @@ class SettlingRules(InboxCase):
             assert [await begin(inbox, item) for _ in range(3)] == [True] * 3
             assert (await known(inbox, item)).attempts == number
 
+    async def test_runs_that_never_ended_are_counted(self, inbox: OperableInbox) -> None:
+        """What began and was never told the end of is cut off, whatever else ended well or not."""
+        await put(inbox, an_item(), 0.0)
+        for number in (1, 2):
+            item = await take_one(inbox, 0.0)
+            assert item.cut_off == number - 1
+            assert [await begin(inbox, item) for _ in range(2)] == [True] * 2
+            assert (await known(inbox, item)).cut_off == number
+        item = await take_one(inbox, LONG_LEASE)
+        assert await inbox.retry(item, 0.0, an_attempt("not begun"))
+        assert (await take_one(inbox, LONG_LEASE)).cut_off == 2
+
+    async def test_run_whose_end_is_told_is_not_cut_off(self, inbox: OperableInbox) -> None:
+        """A retry, a deferral and a burial each take off what their own hold began, once."""
+        await put(inbox, an_item(), 0.0)
+        assert await begin(inbox, await take_one(inbox, 0.0))
+        retried = await take_one(inbox, LONG_LEASE)
+        assert await begin(inbox, retried)
+        assert [await inbox.retry(retried, 0.0, an_attempt()) for _ in range(2)] == [True] * 2
+        deferred = await take_one(inbox, LONG_LEASE)
+        assert (deferred.attempts, deferred.cut_off) == (2, 1)
+        assert await begin(inbox, deferred)
+        assert [await inbox.defer(deferred, 0.0) for _ in range(2)] == [True] * 2
+        buried = await take_one(inbox, LONG_LEASE)
+        assert (buried.attempts, buried.cut_off) == (2, 1)
+        assert await begin(inbox, buried)
+        assert [await inbox.bury(buried, an_attempt()) for _ in range(2)] == [True] * 2
+        kept = await known(inbox, buried)
+        assert (kept.attempts, kept.cut_off) == (3, 1)
+
     async def test_who_puts_an_item_begins_it(self, inbox: OperableInbox) -> None:
         """The token an item was put with counts, renews and settles like any other."""
         item = await put(inbox, an_item(), LONG_LEASE)
