@@ -27,6 +27,7 @@ class Identifier:
         source: Name of the source.
         scope: Who deduplicates: the first part of every key.
         event_id: Reads the event id of a request or an item.
+        place: Where it looks for that, in words.
         event_type, subject: Read what else a source says about its events.
         occurred_at: Reads the event's own time.
         items: Finds the items of a delivery; ``None`` where each brings one event.
@@ -35,6 +36,7 @@ class Identifier:
     source: str
     scope: str
     event_id: Text
+    place: str
     event_type: Text
     subject: Text
     occurred_at: Callable[[Parsed], float | None]
@@ -57,7 +59,8 @@ class Identifier:
     def _event(self, parsed: Parsed, delivery: Delivery, tenant: str, policy: Policy) -> Event:
         event_id = self.event_id(parsed)
         if event_id is None:
-            event_id = stand_in_id(parsed.body, policy)
+            place = f"{self.place}, where source {self.source!r} has its ids"
+            event_id = stand_in_id(parsed.body, policy, place)
         keyless = event_id is None
         return Event(
             key=None if event_id is None else Key(self.scope, event_id, tenant),
@@ -71,8 +74,15 @@ class Identifier:
         )
 
 
-def stand_in_id(body: bytes | None, policy: Policy) -> str | None:
+def stand_in_id(
+    body: bytes | None, policy: Policy, place: str = "where this function has its ids"
+) -> str | None:
     """Answer by policy for a delivery without an event id; ``None`` runs it without a key.
+
+    Args:
+        body: What may be hashed.
+        policy: In force.
+        place: Where the id was looked for, in words.
 
     Raises:
         RejectedDelivery: The policy rejects it, or would hash a body that is empty: then every
@@ -82,9 +92,7 @@ def stand_in_id(body: bytes | None, policy: Policy) -> str | None:
         return None
     if policy.on_missing_id == "hash_body" and body:
         return f"sha256:{hashlib.sha256(body).hexdigest()}"
-    raise RejectedDelivery(
-        400, "missing_event_id", "there is no event id where this source has its ids"
-    )
+    raise RejectedDelivery(400, "missing_event_id", f"there is no event id {place}")
 
 
 def data_of(request: Parsed) -> Any:

@@ -26,6 +26,7 @@ from .providers import (
     find_preset,
     load_secrets,
 )
+from .providers.described import expression_text
 from .providers.handshakes import Handshake, Reply, TokenHandshake
 from .providers.schemes import (
     FetchingScheme,
@@ -122,10 +123,12 @@ class Source:
         self.narrow = self._narrowing(items, batch)
         self.guards = self._guarded(guards, subject or self.preset.subject)
         preset = self.preset
+        found_by = self._id_expression(event_id)
         self.identifier = Identifier(
             source=self.name,
             scope=self.scope,
-            event_id=compile_extractor(self._id_expression(event_id)),
+            event_id=compile_extractor(found_by),
+            place=_place(found_by),
             event_type=_compile(compile_lenient, event_type or preset.event_type),
             subject=_compile(compile_lenient, subject or preset.subject),
             occurred_at=_compile(compile_time, preset.occurred_at),
@@ -242,6 +245,12 @@ class Source:
                 "a JMESPath into the JSON body such as 'id', or a function"
             )
         return expression
+
+
+def _place(expression: Expression) -> str:
+    """Say where an expression looks."""
+    name = getattr(expression, "__qualname__", None)
+    return f"at {expression_text(expression)}" if name is None else f"by {name}"
 
 
 def _compile(compiler: Callable[[Expression], Any], expression: Expression | None) -> Any:

@@ -231,6 +231,28 @@ async def test_missing_id_rejected(body):
     assert records.kinds == ["rejected"]
 
 
+def _own_id(request):
+    return request.header("X-Own")
+
+
+@pytest.mark.parametrize(
+    ("event_id", "where"),
+    [
+        ("header:X-Event-Id", "at header:X-Event-Id,"),
+        (("data.kind", "data.id"), "at data.kind + data.id,"),
+        (_own_id, "by _own_id,"),
+    ],
+)
+async def test_missing_id_names_its_place(event_id, where):
+    """Who reads the answer or the log learns where the id was looked for."""
+    async with mounted(Handler(), sources=[source(event_id=event_id)]) as (app, records):
+        reply = await deliver(app, b"{}")
+    assert reply.status == 400
+    for said in (reply.json()["detail"], records.all[0].detail):
+        assert where in said
+        assert "'shop'" in said
+
+
 async def test_missing_id_processed():
     """With on_missing_id='process' every delivery without an id runs, and claims nothing."""
     handler, store = Handler(), MemoryStore()

@@ -3,9 +3,23 @@
 import json
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from tests.asgi.kit import Records, deliver
 from tests.cli.operating import command
-from webhook_dedup import Dedup, Event, Source, open_store
+from webhook_dedup import (
+    Dedup,
+    Event,
+    IdempotencyMiddleware,
+    Source,
+    deduplicate,
+    fan_out,
+    idempotent,
+    once,
+    open_store,
+)
 from webhook_dedup.errors import OverBudget
 from webhook_dedup.guards import Budget, Passage
 from webhook_dedup.model import Bid, Key, Outcome, Settlement
@@ -127,3 +141,95 @@ async def test_no_table(postgres_url):
     for _ in range(2):
         done = await command("stores", "forget", "e", "--source", "s", url=postgres_url)
         assert (done.exit_code, "absent" in done.stderr) == (1, True)
+
+
+async def _asked(verb, logged, url, *more):
+    """Ask about what a record names, in the words of its log line."""
+    tenant = ["--tenant", logged.tenant] if logged.tenant else []
+    named = [logged.event_id, "--source", logged.source, *tenant, *more]
+    return await command("stores", verb, *named, url=url)
+
+
+def _app(request_store):
+    async def order(request):
+        return JSONResponse({"order": 1}, status_code=201)
+
+    app = Starlette(routes=[Route("/orders", order, methods=["POST"])])
+    app.add_middleware(IdempotencyMiddleware, store=request_store, paths=["/orders"])
+    return app
+
+
+async def _once(dedup):
+    async with once(dedup, "order-17-confirmation"):
+        pass
+
+
+async def _deduplicated(dedup):
+    await deduplicate(dedup, key=lambda order: order)(_bare)("17")
+
+
+async def _idempotent(dedup):
+    await idempotent(dedup, key=lambda order: ("ann", order))(_bare)("17")
+
+
+async def _consumed(dedup):
+    await fan_out(dedup, Event(Key("webhook:shop", "evt_1", "acme"), "shop", "evt_1"), _bare)
+
+
+async def _bare(_):
+    return 1
+
+
+@pytest.mark.parametrize("use", [_once, _deduplicated, _idempotent, _consumed])
+async def test_what_a_log_line_names(store, url, use):
+    """A key is found and forgotten by what its log line says, whoever claimed it."""
+    records = Records()
+    async with Dedup(store, observers=[records]) as dedup:
+        await use(dedup)
+    shown = await _asked("show", records.all[-1], url)
+    assert (shown.exit_code, "done by" in shown.stdout) == (0, True), shown.output
+    forgotten = await _asked("forget", records.all[-1], url)
+    assert (forgotten.exit_code, "forgotten" in forgotten.stdout) == (0, True), forgotten.output
+    assert (await _asked("show", records.all[-1], url)).exit_code == 1
+
+
+async def test_key_of_a_request(store, url):
+    """The key of an idempotent request is found with its method and path; without, that is said."""
+    records = Records()
+    async with Dedup(store, observers=[records]) as dedup:
+        headers = {"idempotency-key": '"k-1"', "authorization": "Bearer ann"}
+        assert (await deliver(_app(dedup), b"{}", headers=headers, path="/orders")).status == 201
+    for verb in ("show", "forget"):
+        asked = await _asked(verb, records.all[-1], url)
+        assert (asked.exit_code, "--request" in asked.stdout) == (1, True)
+        assert "next delivery runs" not in asked.stdout
+    for verb in ("show", "forget"):
+        asked = await _asked(verb, records.all[-1], url, "--request", "post /orders")
+        assert asked.exit_code == 0, asked.output
+    asked = await _asked("show", records.all[-1], url, "--request", "post /orders")
+    assert (asked.exit_code, "--request" in asked.stdout) == (1, False)
+
+
+async def test_request_without_a_path(url):
+    """What is no request is refused with an example."""
+    asked = ["stores", "show", "k-1", "--source", "idempotency", "--request", "/orders"]
+    done = await command(*asked, url=url)
+    assert (done.exit_code, "'POST /orders'" in done.stderr) == (2, True)
+
+
+async def test_lock_of_a_subject(store, url):
+    """A lock is found by the name it has in an error."""
+    await claim(store, str(Key("lock:agent", "thread-1", "acme")), "holder")
+    asked = ["thread-1", "--source", "lock:agent", "--tenant", "acme"]
+    assert "held by holder" in (await command("stores", "show", *asked, url=url)).stdout
+
+
+async def test_event_of_a_source_is_forgotten_first(store, url):
+    """Where a source and a function have one name, one key is forgotten at a time, and told."""
+    for scope in ("webhook:shop", "shop"):
+        await claim(store, str(Key(scope, "1")), "holder")
+    asked = ["stores", "forget", "1", "--source", "shop", "--json"]
+    for scope in ("webhook:shop", "shop"):
+        said = json.loads((await command(*asked, url=url)).stdout)
+        assert said == {"key": str(Key(scope, "1")), "forgotten": True}
+    assert (await command(*asked, url=url)).exit_code == 1

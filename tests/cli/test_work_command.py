@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_two_workers_share_the_events_of_a_server(crew):
             wait_until(lambda: len(crew.runs("ended")) == 60, what="a run of each event")
             for worker in (first, second):
                 worker.send_signal(signal.SIGTERM)
-                assert worker.wait(20) in (0, -signal.SIGTERM), crew.log()
+                assert worker.wait(20) == 0, crew.log()
     assert set(crew.runs("began").values()) == {1}
     assert crew.processes() <= {first.pid, second.pid}
 
@@ -154,13 +155,22 @@ def test_collector_of_a_worker_is_spared_what_was_imported(crew):
 
 
 def test_stopped_worker_drains(crew):
-    """A worker that is asked to stop lets its handlers end."""
+    """A worker that is asked to stop lets its handlers end, and ends well."""
     with crew.server() as hook, crew.worker(HANDLER_SECONDS="1") as worker:
         deliver(hook, "event")
         wait_until(lambda: crew.runs("began")["event"] == 1, what="a run")
         worker.send_signal(signal.SIGTERM)
-        worker.wait(20)
+        assert worker.wait(20) == 0, crew.log()
         assert crew.runs("ended")["event"] == 1
+
+
+def test_worker_says_what_it_works_on(crew, url):
+    """Its first line names the sources and where their events are taken from, without secrets."""
+    with crew.worker():
+        wait_until(lambda: "working on" in crew.log(), what="a worker")
+    (line,) = [line for line in crew.log().splitlines() if "working on" in line]
+    kind = url.partition(":")[0].removesuffix("ql")
+    assert re.fullmatch(rf"working on hook; store {kind}.*, inbox {kind}", line), line
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,28 @@ def test_in_strict_mode(pytester):
     result.assert_outcomes(passed=len(RULES))
 
 
+def test_unmarked_in_strict_mode(pytester):
+    """Each test that no plugin would run says what to set, in place of how its fixture failed."""
+    _write(pytester)
+    result = pytester.runpytest_subprocess("-o", "asyncio_mode=strict")
+    result.assert_outcomes(errors=len(RULES))
+    assert str(result.stdout).count("\nnothing runs this coroutine: ") == len(RULES)
+    result.stdout.fnmatch_lines(["nothing runs this coroutine: set asyncio_mode = auto for *"])
+
+
+def test_a_power_that_is_not_declared_is_named(pytester):
+    """A store that tells the first-seen time without saying that it does is told what to write."""
+    preamble = """
+from webhook_dedup.model import Remembers
+
+class Silent(MemoryStore):
+    remembers = Remembers.NOTHING
+"""
+    _write(pytester, preamble=preamble, store="Silent")
+    result = pytester.runpytest_subprocess("-o", "asyncio_mode=auto", "-k", "first_seen_is_about")
+    result.stdout.fnmatch_lines(["E *add Remembers.FIRST_SEEN to it, or leave first_seen None*"])
+
+
 def test_with_anyio(pytester):
     """With anyio on asyncio the subclass is marked and names its backend."""
     preamble = """

@@ -23,13 +23,14 @@ from webhook_dedup.stores import open_store
 from .pages import BLOCKS, PAGES, extract, named
 from .shell import check, commands_of
 
-LANGUAGES = {"conf", "console", "json", "python", "sql"}
+LANGUAGES = {"conf", "console", "ini", "json", "python", "sql"}
 # Programs that have tests of their own, which run them on real servers.
 PROGRAMS = {
     "agent.py": "test_email_agent.py",
     "app.py": "test_tutorial.py",
     "inboxes.py": "test_recipes.py",
     "mailboxes.py": "test_recipes.py",
+    "my_store.py": "test_my_store.py on its page",
     "naive.py": "test_naive.py on its page",
     "payments.py": "test_recipes.py",
     "tasks.py": "test_recipes.py",
@@ -119,7 +120,8 @@ TESTS = [block for block in named("python", titled=True) if block.title.startswi
 def test_example_tests(block, tmp_path):
     """The tests of the docs pass in a fresh project, but for the one of a handler that is wrong."""
     extract(block.page.removeprefix("docs/"), tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (settings,) = named("ini")
+    (tmp_path / "pytest.ini").write_text(settings.content)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", block.title],
         cwd=tmp_path,

@@ -17,6 +17,7 @@ from tests.asgi.kit import deliver, living
 from tests.every_store import a_redis, store_url
 from webhook_dedup.errors import IdempotencyMismatch
 from webhook_dedup.providers import sign
+from webhook_dedup.testing import FailingStore
 
 from .pages import extract
 
@@ -101,15 +102,31 @@ async def test_function_creates_once(program, tmp_path, monkeypatch):
         await mailboxes.create_mailbox("bob", "1", "alice")
 
 
-def test_celery_task_sends_once(program, monkeypatch, tmp_path):
-    """A task that is delivered twice sends one mail."""
+@pytest.fixture
+def sent(monkeypatch):
+    """Orders whose mail was sent by a shop that does nothing else."""
     sent = []
     shop = types.ModuleType("shop")
     shop.send_mail = lambda order, idempotency_key: sent.append(order)
     monkeypatch.setitem(sys.modules, "shop", shop)
+    return sent
+
+
+def test_celery_task_sends_once(program, sent, tmp_path):
+    """A task that is delivered twice sends one mail."""
     tasks = program(
         "send-once.md", "tasks", STORE=f"sqlite:///{tmp_path}/webhooks.db", BROKER="memory://"
     )
     for _ in range(2):
         tasks.confirm.apply(args=["42"]).get()
+    assert sent == ["42"]
+
+
+def test_celery_task_outlives_its_store(program, sent, monkeypatch):
+    """A task that finds the store away is run again until it is back, and sends its mail."""
+    tasks = program("send-once.md", "tasks", STORE="memory://", BROKER="memory://")
+    store = FailingStore()
+    store.away("claim", times=3)
+    monkeypatch.setattr(tasks, "STORE", store)
+    tasks.confirm.apply(args=["42"]).get()
     assert sent == ["42"]

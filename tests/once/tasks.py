@@ -8,7 +8,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from webhook_dedup import InProgress, once
+from webhook_dedup import InProgress, StoreUnavailable, once
 
 BROKER = os.environ.get("BROKER", "memory://")
 STORE = os.environ.get("STORE", "memory://")
@@ -23,7 +23,12 @@ app.conf.update(
 )
 
 
-@app.task(bind=True, max_retries=None)
+@app.task(
+    bind=True,
+    max_retries=None,
+    autoretry_for=(StoreUnavailable,),
+    retry_backoff=True,
+)
 def confirm(self, order: str, dies: bool = False) -> None:
     try:
         with once.sync(STORE, f"order-{order}-confirmation", lease=1) as first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,9 @@ from ..desk.deeds import FORGET, RESET, Deed, Subject
 from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
-from ..model import Claim, Key
+from ..model import Claim
 from .diary import note, write
+from .named import RequestLine, keys_of, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import StoreUrl, opened_history, opened_store
 
@@ -21,9 +23,9 @@ __all__ = ["stores"]
 
 stores = typer.Typer(no_args_is_help=True, help="Look into a store, and act on what it remembers.")
 
-_EventId = Annotated[str, typer.Argument(help="The provider's event id.")]
-_Source = Annotated[str, typer.Option(help="Name of the source.")]
-_Tenant = Annotated[str, typer.Option(help="What {tenant} in the path stood for.")]
+_EventId = Annotated[str, typer.Argument(help="The event id, as log lines have it.")]
+_Source = Annotated[str, typer.Option(help="Name of the source, as log lines have it.")]
+_Tenant = Annotated[str, typer.Option(help="The tenant, if log lines have one.")]
 
 
 @stores.callback()
@@ -36,24 +38,30 @@ def show(
     event_id: _EventId,
     source: _Source,
     tenant: _Tenant = "",
+    request: RequestLine = "",
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show how one event stands: held by whom, done since when, or unknown."""
+    """Show how one event stands: held by whom, done since when, or unknown.
+
+    It is looked for as a source's event and as a key of once, a decorated function or a guard.
+    """
     subject = Subject(event_id=event_id, source=source, tenant=tenant)
-    obey(_show(store, subject, as_json=as_json))
+    obey(_show(store, subject, request, as_json=as_json))
 
 
-async def _show(url: str, subject: Subject, *, as_json: bool) -> int:
-    key = _key(subject)
+async def _show(url: str, subject: Subject, request: str, *, as_json: bool) -> int:
+    keys = keys_of(subject, request)
     async with opened_store(url) as store:
         if not isinstance(store, Inspector):
             raise MissingPower(f"{store.name} cannot be looked into")
-        (claim,) = await store.look([key])
+        claims = await store.look(keys)
+    claim = next(filter(None, claims), None)
     if as_json:
-        print_json({"key": key, "claim": None if claim is None else _facts(claim)})
+        key, facts = (keys[0], None) if claim is None else (claim.key, _facts(claim))
+        print_json({"key": key, "claim": facts})
     elif claim is None:
-        say("unknown: the store neither holds nor remembers this event; its next delivery runs")
+        say(f"unknown: the store {unknown(request)}")
         remind_of_tenant(subject.tenant)
     else:
         say(_sentence(claim))
@@ -83,15 +91,17 @@ def forget(
     event_id: _EventId,
     source: _Source,
     tenant: _Tenant = "",
+    request: RequestLine = "",
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Forget one event, so that its next delivery runs.
 
-    A process that saw the event done may answer from its own memory for up to a minute.
+    Where a source and a function have one name, it is the source's. A process that saw the event
+    done may answer from its own memory for up to a minute.
     """
     subject = Subject(event_id=event_id, source=source, tenant=tenant)
-    obey(_forget(store, subject, as_json=as_json))
+    obey(_forget(store, subject, request, as_json=as_json))
 
 
 @stores.command("reset-budget")
@@ -129,25 +139,32 @@ async def _reset_budget(
     return 0 if reset else 1
 
 
-async def _forget(url: str, subject: Subject, *, as_json: bool) -> int:
-    key = _key(subject)
+async def _forget(url: str, subject: Subject, request: str, *, as_json: bool) -> int:
+    keys = keys_of(subject, request)
     async with opened_store(url) as store:
         if not isinstance(store, Forgetful):
             raise MissingPower(f"{store.name} cannot forget single events")
-        forgotten = await store.forget(key)
-        if forgotten:
+        forgotten = await _first_forgotten(store, keys)
+        if forgotten is not None:
             await _keep(store, FORGET, subject)
     if as_json:
-        print_json({"key": key, "forgotten": forgotten})
-    elif forgotten:
+        print_json({"key": forgotten or keys[0], "forgotten": forgotten is not None})
+    elif forgotten is not None:
         say(
-            "forgotten: its next delivery runs; a process that saw it done may answer from its own "
-            "memory for up to a minute"
+            "forgotten: it runs when it comes again; a process that saw it done may answer from "
+            "its own memory for up to a minute"
         )
     else:
-        say("nothing forgotten: the store neither holds nor remembers this event")
+        say(f"nothing forgotten: the store {unknown(request)}")
         remind_of_tenant(subject.tenant)
-    return 0 if forgotten else 1
+    return 0 if forgotten is not None else 1
+
+
+async def _first_forgotten(store: Forgetful, keys: Sequence[str]) -> str | None:
+    for key in keys:
+        if await store.forget(key):
+            return key
+    return None
 
 
 async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> None:
@@ -155,7 +172,3 @@ async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> 
     async with opened_history(store) as history:
         note(history, deed, subject, about)
         await write(history)
-
-
-def _key(subject: Subject) -> str:
-    return str(Key(f"webhook:{subject.source}", subject.event_id, subject.tenant))

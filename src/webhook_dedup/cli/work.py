@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from ..dedup import AT_WORK, Worker
+from ..dedup import AT_WORK, Dedup, Worker
 from .output import say
 
 __all__ = ["work"]
@@ -45,10 +47,26 @@ class _Workshop(uvicorn.Server):
             )
         self.should_exit = bool(self.fault)
         if not self.fault:
+            for dedup in working:
+                say(_undertaking(dedup))
             # What was imported stays until the end. The collector, which would walk through all of
             # it again and again, takes tens of milliseconds each time.
             gc.collect()
             gc.freeze()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in good order, without the signal's exit code; a second Ctrl-C ends it at once."""
+        if self.should_exit and sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+        self.should_exit = True
+
+
+def _undertaking(dedup: Dedup) -> str:
+    """Say what a worker works on. Logins and options are left out of URLs."""
+    url = getattr(getattr(dedup.store, "connection", None), "url", None)
+    known = () if url is None else (url.host, url.database)
+    store = " ".join(filter(None, (dedup.store.name, *known)))
+    return f"working on {', '.join(dedup.routes.by_name)}; store {store}, inbox {dedup.inbox.name}"
 
 
 def work(
@@ -64,7 +82,7 @@ def work(
 
     The app is started like in a server but is never listened for, so that any number of workers
     on any machine may share the inbox of the app's servers. Servers that are to run no handlers
-    themselves mount WebhookDedup with work=False.
+    themselves mount WebhookDedup with work=False. A worker that ended in good order exits with 0.
     """
     sys.path.insert(0, str(app_dir.resolve()))
     worker = Worker(poll)
@@ -74,3 +92,5 @@ def work(
     if workshop.fault:
         say(workshop.fault, err=True)
         raise typer.Exit(_REFUSED if workshop.started else _STARTUP_FAILED)
+    if getattr(workshop.lifespan, "shutdown_failed", False):
+        raise typer.Exit(_REFUSED)  # the app's log says why

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...contracts import OperableInbox
 from ...model import Attempt, Delivery, Item, new_token
+from ..coroutines import CoroutineCase
 from ..timed import TimedCase
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 LONG_AGO = 1_600_000_000.0
 
 
-class InboxCase(TimedCase):
+class InboxCase(CoroutineCase, TimedCase):
     """What a subclass may override, beside the hooks about time."""
 
     async def spoil(self, inbox: OperableInbox, item_id: str) -> bool:  # noqa: ARG002  for overriders

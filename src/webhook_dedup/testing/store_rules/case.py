@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ...contracts import Store
 from ...model import Bid, Claim, Settlement, new_token
+from ..coroutines import CoroutineCase
 
 __all__ = [
     "LONG_LEASE",
@@ -33,7 +34,7 @@ ROUNDING = 0.01
 """Seconds by which a store may round the times it tells."""
 
 
-class StoreCase:
+class StoreCase(CoroutineCase):
     """What a subclass may override.
 
     Attributes:

@@ -156,10 +156,13 @@ class ClaimRules(StoreCase):
         """The first-seen time is Unix time in seconds by the store's clock."""
         seen = (await claim(store, a_key())).first_seen
         if Remembers.FIRST_SEEN in store.remembers:
-            assert seen is not None
-            assert abs(seen - self.now()) < _A_MINUTE
+            assert seen is not None, "remembers says FIRST_SEEN, and the claim has no first_seen"
+            assert abs(seen - self.now()) < _A_MINUTE, "first_seen is Unix time, in seconds"
         else:
-            assert seen is None
+            assert seen is None, (
+                "the claim has a first_seen, and remembers does not say so: add "
+                "Remembers.FIRST_SEEN to it, or leave first_seen None"
+            )
 
     async def test_first_seen_never_moves(self, store: Store) -> None:
         """Bids, renewals and the completion leave the first-seen time alone."""
