@@ -33,9 +33,10 @@ class Decorated(Protocol[P, T_co]):
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Do the same from code without an event loop, and block until it has ended.
 
-        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
-        from any other thread. Every other store then lives on an event loop in a thread of its own,
-        so within one process call a function either here or from async code.
+        A :class:`Dedup` that is running, such as the middleware's, and a store object that is in
+        use are asked on their own event loop, from any other thread. A URL's store then lives on an
+        event loop in a thread of its own, as does a store object that is not in use yet: async code
+        on another loop is refused that object from then on, with a :class:`ConfigError`.
         """
 
     @overload
