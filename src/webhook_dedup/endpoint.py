@@ -83,7 +83,8 @@ def _refusal(reason: WebhookDedupError) -> RejectedDelivery:
 
 
 def _later(code: str, detail: str, after: float | None = None) -> RejectedDelivery:
-    return RejectedDelivery(503, code, detail, retry_after=after or RETRY_AFTER)
+    after = RETRY_AFTER if after is None else after
+    return RejectedDelivery(503, code, detail, retry_after=after)
 
 
 def _headers(refusal: RejectedDelivery) -> dict[str, str]:
