@@ -27,14 +27,12 @@ from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
 from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
 from .observe.record import Kind, Record, skip
-from .policy import DEFAULT_TTL, Policy
+from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
 from .providers import Expression, Parsed, compile_extractor
 from .providers.extract import event_id_of
 from .verdict import Ending, judge
 
 __all__ = ["Once", "by_expression", "by_key"]
-
-SETTLE_PATIENCE = 5.0
 
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 # An odd id that JSON can hold may be the sender's mistake, any other is the program's.

@@ -17,10 +17,9 @@ from .errors import (
     StoreError,
     WebhookDedupError,
 )
+from .policy import RETRY_AFTER
 
 __all__ = ["answer", "fail", "request_among", "status_of"]
-
-RETRY_AFTER = 5.0
 
 
 def request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
