@@ -22,6 +22,7 @@ __all__ = [
     "Places",
     "StoreUrl",
     "inbox_of",
+    "is_within_process",
     "opened_history",
     "opened_inbox",
     "opened_rooms",
@@ -41,7 +42,6 @@ InboxUrl = Annotated[
     ),
 ]
 
-_WITHIN_A_PROCESS = ("memory", "bloom")
 _SQL = ("sqlite", "postgres", "postgresql")
 
 
@@ -59,11 +59,13 @@ class Places(NamedTuple):
     @property
     def outliving(self) -> Places:
         """The same, but for a store that nobody else can look into: the inbox's goes for it."""
-        return Places(self.inbox, self.inbox) if self.inbox and _is_within(self.store) else self
+        hidden = not self.store or is_within_process(self.store)
+        return Places(self.inbox, self.inbox) if self.inbox and hidden else self
 
 
-def _is_within(url: str) -> bool:
-    return not url or _scheme(url) in _WITHIN_A_PROCESS
+def is_within_process(url: str) -> bool:
+    """Whether the store of a URL lives and ends with its process."""
+    return _scheme(url) in {"memory", "bloom"}
 
 
 def _scheme(url: str) -> str:
@@ -76,7 +78,7 @@ async def opened_store(url: str) -> AsyncIterator[Store]:
     if not url:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     scheme = _scheme(url)
-    if scheme in _WITHIN_A_PROCESS:
+    if is_within_process(url):
         raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
     store = open_store(url, **({"create": False} if scheme in _SQL else {}))
     try:
