@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
@@ -131,8 +130,7 @@ async def opened_history(store: Store, *, empty_too: bool = False) -> AsyncItera
     try:
         yield history if await _is_kept(history, store, empty_too=empty_too) else None
     finally:
-        with suppress(asyncio.CancelledError):
-            await history.aclose()
+        await history.aclose()
 
 
 async def _is_kept(history: History, store: Store, *, empty_too: bool) -> bool:
