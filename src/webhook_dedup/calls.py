@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from . import endpoint
-from .consumed import BodyGone, Consumed, read
+from .consumed import BodyGone, read
 from .dedup import Dedup
 from .engine import Run, call
 from .errors import (
@@ -27,14 +27,12 @@ from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
 from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
 from .observe.record import Kind, Record, skip
-from .policy import DEFAULT_TTL, Policy
+from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
 from .providers import Expression, Parsed, compile_extractor
 from .providers.extract import event_id_of
 from .verdict import Ending, judge
 
 __all__ = ["Once", "by_expression", "by_key"]
-
-SETTLE_PATIENCE = 5.0
 
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 # An odd id that JSON can hold may be the sender's mistake, any other is the program's.
@@ -249,9 +247,10 @@ class _Call:
 
 def _body(parsed: Parsed | None, event_id: str | None, policy: Policy) -> bytes | None:
     """Return the body of a call's request; one that is gone is missed only where it is needed."""
+    if parsed is None:
+        return None
     hashed = event_id is None and policy.on_missing_id == "hash_body"
-    spared = isinstance(parsed, Consumed) and not hashed and policy.on_mismatch != "reject"
-    return None if parsed is None or spared else parsed.body
+    return parsed.body if hashed or policy.on_mismatch == "reject" else parsed.kept_body
 
 
 def _data(parsed: Parsed | None, args: tuple[Any, ...]) -> Any:

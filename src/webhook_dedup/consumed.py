@@ -52,20 +52,34 @@ class Consumed(Parsed):
         """
         raise BodyGone
 
+    @property
+    def kept_body(self) -> None:
+        """Nothing."""
+        return None
+
 
 async def read(request: Any) -> Parsed:
     """Read a Starlette or FastAPI request, or what was kept of it."""
     headers, method = request.scope["headers"], request.method
     try:
         return Parsed(headers, await request.body(), method=method)
-    except RuntimeError:  # the stream was consumed, and Starlette has no other word for it
+    except RuntimeError as exc:
+        if not _tells_of_consumption(exc):
+            raise
         return Consumed(headers, method, await _form_of(request))
+
+
+def _tells_of_consumption(error: RuntimeError) -> bool:
+    """Whether it is Starlette's for a body that was read before; it has no class of its own."""
+    return str(error) == "Stream consumed"
 
 
 async def _form_of(request: Any) -> Form | None:
     try:
         fields = await request.form()  # kept by the request since it was first asked for
-    except RuntimeError:
+    except RuntimeError as exc:
+        if not _tells_of_consumption(exc):
+            raise
         return None
     form: Form = {}
     for name, value in fields.multi_items():

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from types import MethodType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from .contracts import Store
@@ -33,9 +32,13 @@ class Decorated(Protocol[P, T_co]):
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Do the same from code without an event loop, and block until it has ended.
 
-        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
-        from any other thread. Every other store then lives on an event loop in a thread of its own,
-        so within one process call a function either here or from async code.
+        A :class:`Dedup` that is running, such as the middleware's, and a store object that is in
+        use are asked on their own event loop, from any other thread. A URL's store then lives on an
+        event loop in a thread of its own, as does a store object that is not in use yet: async code
+        on another loop is refused that object from then on, with a :class:`ConfigError`.
+
+        Of a ``@classmethod`` it is ``C.f.__func__.sync(C, …)`` from Python 3.13 on, and may be so
+        before: a class method's attributes are not told the class there.
         """
 
     @overload
@@ -68,22 +71,70 @@ class _Method:
     def __init__(self, run: Any) -> None:
         functools.update_wrapper(self, run)
         self._run = run
+        if _takes_class(run):
+            self.sync = functools.partial(_sync_of_class, run)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._run(*args, **kwargs)
 
     def __get__(self, instance: object, owner: Any = None) -> Any:
-        if instance is None:
-            return self._run
-        method = MethodType(self._run, instance)
+        return self._run if instance is None else _Bound(self._run, instance)
 
-        @functools.wraps(method, updated=())  # its attributes are those of the unbound function
-        async def bound(*args: Any, **kwargs: Any) -> Any:
-            return await method(*args, **kwargs)
 
-        made: Any = bound
-        made.sync = functools.partial(self._run.sync, instance)
-        return made
+class _Bound(functools.partial[Any]):
+    """A decorated function bound to its object, as a method is, with ``.sync``.
+
+    It is a partial because frameworks look through those: for a true function, for whether it is
+    asynchronous, and for its parameters.
+    """
+
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return await super().__call__(*args, **kwargs)
+
+    @property
+    def __self__(self) -> Any:
+        return self.args[0]
+
+    @property
+    def __func__(self) -> Any:
+        return self.func
+
+    @property
+    def sync(self) -> Callable[..., Any]:
+        made: Any = self.func
+        return functools.partial(made.sync, *self.args)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Bound):
+            return NotImplemented
+        return self.func is other.func and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((self.func, id(self.__self__)))
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in functools.WRAPPER_ASSIGNMENTS:
+            return getattr(super().__getattribute__("func"), name)
+        return super().__getattribute__(name)
+
+
+def _takes_class(run: Any) -> bool:
+    return next(iter(inspect.signature(run).parameters), "") == "cls"
+
+
+def _sync_of_class(run: Any, *args: Any, **kwargs: Any) -> Any:
+    """Refuse a call without its class: from Python 3.13 on a class method's attributes have none.
+
+    Raises:
+        TypeError: It says how to call it.
+    """
+    if not args or not isinstance(args[0], type):
+        name = run.__qualname__
+        raise TypeError(
+            f"{name}.sync(…) is not told its class by Python 3.13 or newer; write "
+            f"{name}.__func__.sync({name.rpartition('.')[0]}, …)"
+        )
+    return run.sync(*args, **kwargs)
 
 
 def _stands_in_class(function: Callable[..., Any]) -> bool:

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from time import monotonic
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from .coalesce import Coalescer
-from .contracts import Inbox, Observer, Startable, Store
+from .contracts import Inbox, Observer, Startable, Store, never_waits
 from .engine import Engine
 from .errors import ConfigError, MissingPower
 from .guards import Passage
@@ -23,14 +25,14 @@ from .observe.log import LogObserver
 from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
 from .policy import Policy
-from .residence import Residence
+from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
 from .runner import Job, Runner
 from .source import Source
 from .stores import MemoryStore, SeenCache, open_store
 from .surprises import warn_of_surprises
 
-__all__ = ["AT_WORK", "Dedup", "Worker"]
+__all__ = ["AT_WORK", "Dedup", "Worker", "loop_of", "need"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -59,6 +61,10 @@ AT_WORK: ContextVar[Worker | None] = ContextVar("webhook_dedup.at_work", default
 """Set where an app is started to work and not to serve."""
 
 
+_dedups: WeakSet[Dedup] = WeakSet()
+_moving = Lock()
+
+
 class Dedup:
     """Everything that deduplicates in one process, for one event loop at a time.
 
@@ -67,7 +73,8 @@ class Dedup:
 
     Args:
         store: A store, or a URL (see :func:`webhook_dedup.stores.open_store`). A store made from a
-            URL is closed with this object, one that was passed in stays open.
+            URL is closed with this object, one that was passed in stays open. Except memory, a
+            store object serves one event loop at a time.
         sources: The senders the middleware listens to.
         inbox: Where accepted deliveries live until they are settled. By default beside the store:
             in the same SQLite file, Postgres or Redis, else in memory.
@@ -182,11 +189,27 @@ class Dedup:
             self.store = open_store(self._url)
             self.inbox = self._find_inbox()
         self._used = True
+        home = self._move_in()
         try:
             await self._start_all()
+            self._residence = home
         except BaseException:
+            self._move_out(home)
             await self._close(self.store, self.inbox)
             raise
+
+    def _move_in(self) -> Residence:
+        """Take the store to the present event loop, if it may be used there."""
+        with _moving:
+            if not never_waits(self.store) and any(map(_is_elsewhere, _users_of(self.store))):
+                raise elsewhere(self.store.name)
+            _dedups.add(self)
+            self._home = home = Residence()
+        return home
+
+    def _move_out(self, home: Residence | None) -> None:
+        if self._home is home:
+            self._home = None
 
     def _find_inbox(self) -> Inbox:
         """Choose where accepted deliveries live; without sources there are none."""
@@ -215,7 +238,6 @@ class Dedup:
                 "its middleware with its first request; app.mount(path, WebhookDedup(mounted_app, "
                 "dedup=dedup)) does it at once"
             )
-        self._residence = self._home = Residence()
 
     def _runner(self) -> Runner:
         worker = AT_WORK.get()
@@ -237,8 +259,7 @@ class Dedup:
             await runner.drain(self.policy.drain_timeout)
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
-            if self._home is home:
-                self._home = None
+            self._move_out(home)
             await self._close(store, inbox)
             await end_lives(self.record.observers)
         if isinstance(inbox, MemoryInbox) and len(inbox):
@@ -322,6 +343,26 @@ class _Performance:
 
     def __call__(self, shown: Event) -> Awaitable[int]:
         return self._perform(self._route.narrow(self._delivery, shown), shown)
+
+
+def loop_of(store: Dedup | Store) -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that alone can serve a store now, ``None`` if any can."""
+    if isinstance(store, Dedup):
+        return store.loop
+    if never_waits(store):
+        return None
+    with _moving:
+        loops = [dedup.loop for dedup in _users_of(store)]
+    home = home_of(getattr(store, "connection", None))
+    return next(filter(None, loops), None if home is None else home.loop)
+
+
+def _users_of(store: Store) -> list[Dedup]:
+    return [dedup for dedup in _dedups if dedup.store is store]
+
+
+def _is_elsewhere(dedup: Dedup) -> bool:
+    return dedup.loop not in {None, asyncio.get_running_loop()}
 
 
 def need(store: Store, power: Remembers, what: str) -> None:

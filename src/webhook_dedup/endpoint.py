@@ -17,10 +17,9 @@ from .errors import (
     StoreError,
     WebhookDedupError,
 )
+from .policy import RETRY_AFTER
 
 __all__ = ["answer", "fail", "request_among", "status_of"]
-
-RETRY_AFTER = 5.0
 
 
 def request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -83,7 +82,8 @@ def _refusal(reason: WebhookDedupError) -> RejectedDelivery:
 
 
 def _later(code: str, detail: str, after: float | None = None) -> RejectedDelivery:
-    return RejectedDelivery(503, code, detail, retry_after=after or RETRY_AFTER)
+    after = RETRY_AFTER if after is None else after
+    return RejectedDelivery(503, code, detail, retry_after=after)
 
 
 def _headers(refusal: RejectedDelivery) -> dict[str, str]:

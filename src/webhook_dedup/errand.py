@@ -11,13 +11,13 @@ from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
 from .model import Bid, Claim, Event, Key, new_token
 from .observe.record import Kind, skip
+from .policy import SETTLE_PATIENCE
 from .verdict import Ending, judge
 
 __all__ = ["Errand", "event_for", "key_text"]
 
 T = TypeVar("T")
 
-SETTLE_PATIENCE = 5.0
 _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
 

@@ -159,8 +159,9 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         """Do the same as a plain context manager, for a Celery task or a Flask view.
 
         A thread cannot be cancelled: a block whose lease is lost runs on, and the loss is recorded.
-        A :class:`Dedup` that is running, such as the middleware's, is asked on its own event loop,
-        from any other thread; every other store lives on an event loop in a thread of its own.
+        A :class:`Dedup` that is running, such as the middleware's, and a store object that is in
+        use are asked on their own event loop, from any other thread; a URL's store lives on an
+        event loop in a thread of its own, as does a store object that is not in use yet.
         """
         return _Door(store, key, lease, ttl, scope).blocking()
 

@@ -23,6 +23,10 @@ OnStoreError = Literal["defer", "reject", "process"]
 
 DAY = 86_400.0
 DEFAULT_TTL = 2 * DAY
+SETTLE_PATIENCE = 5.0
+"""Seconds for which a completion is repeated while somebody waits for what the work returned."""
+RETRY_AFTER = 5.0
+"""Seconds after which a sender is asked to come again, where nothing else is known."""
 LONGEST = 36_525 * DAY
 STEEPEST = 1000
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 from .contracts import Store
-from .dedup import Dedup
+from .dedup import Dedup, loop_of
 from .stores import MemoryStore
 
 __all__ = ["call_in_portal", "shared"]
@@ -78,8 +78,8 @@ async def _stopper(dedups: _Dedups) -> AsyncGenerator[None, None]:
 def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable[T]]) -> T:
     """Run ``work`` on another thread's event loop and block until it has ended.
 
-    That is the loop a :class:`Dedup` runs on, the server's if the middleware started it; for
-    anything else it is this process's background loop.
+    That is the loop which a :class:`Dedup` or a store that was passed in is used on already, the
+    server's if the middleware started it; for anything else it is this process's background loop.
 
     Raises:
         RuntimeError: The caller is on that loop, which would wait for itself for ever.
@@ -88,7 +88,7 @@ def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable
     async def run() -> T:
         return await work(await shared(store))
 
-    loop = (store.loop if isinstance(store, Dedup) else None) or _portal()
+    loop = (None if isinstance(store, str) else loop_of(store)) or _portal()
     if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and None without a loop
         raise RuntimeError(
             ".sync(…) was called on the event loop that it would wait for: await the async form "

@@ -1,12 +1,19 @@
-"""Where something was started: an event loop, in a thread of a process."""
+"""Where something was started: an event loop, in a thread of a process.
+
+What waits on an event loop, a connection or a queue, serves the tasks of that one alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from threading import get_ident
+from collections.abc import Callable
+from threading import Lock, get_ident
+from weakref import WeakKeyDictionary
 
-__all__ = ["Residence"]
+from .errors import ConfigError
+
+__all__ = ["Residence", "elsewhere", "home_of", "settle"]
 
 
 class Residence:
@@ -16,7 +23,7 @@ class Residence:
         loop: The event loop.
     """
 
-    __slots__ = ("_process", "_thread", "loop")
+    __slots__ = ("__weakref__", "_process", "_thread", "loop")
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -35,6 +42,56 @@ class Residence:
         # Python 3.12.
         unmoved = self._thread == get_ident() and self._process is _process
         return self.loop.is_running() and (unmoved or _present_loop() is self.loop)
+
+
+_homes: WeakKeyDictionary[object, Residence] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def settle(connection: object, name: str, on_move: Callable[[], object] = bool) -> Residence:
+    """Let what keeps connections live on the present event loop for as long as that one runs.
+
+    Args:
+        connection: An engine or a client, which stores and inboxes may share.
+        name: Of a store that is connected by it.
+        on_move: Called when it has lived on another one, which is closed.
+
+    Returns:
+        The same for all who share it.
+
+    Raises:
+        ConfigError: It lives on another event loop that runs.
+    """
+    with _lock:
+        home = _homes.get(connection)
+        if home is not None and home.here:
+            return home
+        if home is not None:
+            if home.alive:
+                raise elsewhere(name)
+            if home.loop.is_closed():
+                on_move()
+        _homes[connection] = home = Residence()
+        return home
+
+
+def home_of(connection: object) -> Residence | None:
+    """Return where an engine or a client lives, ``None`` where it is not in use."""
+    try:
+        with _lock:
+            home = _homes.get(connection)
+    except TypeError:  # what no dictionary may hold weakly never settled
+        return None
+    return home if home is not None and home.alive else None
+
+
+def elsewhere(name: str) -> ConfigError:
+    """Make the error about a store that is used on two event loops at a time."""
+    return ConfigError(
+        f"this {name} store runs on another event loop, that of another thread, and cannot serve "
+        "two: build one Dedup and pass it in place of the store to all who use it, whose .sync(…) "
+        "then asks it where it runs; or pass each the store's URL, so that each has its own"
+    )
 
 
 class _Process:

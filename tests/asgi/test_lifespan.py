@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 
 from webhook_dedup import Dedup, Source, WebhookDedup
 from webhook_dedup.observe.record import Kind
@@ -324,6 +324,51 @@ async def test_path_that_a_route_serves(warnings, path):
     """Mounted apps and routes that the start-up of the app adds are found too."""
     async with living(routed(path)):
         assert not any("listens at" in text for text in warnings())
+
+
+class Picky(Route):
+    """A route that looks at what a request has beside its path."""
+
+    def matches(self, scope):
+        if scope["query_string"] or scope["server"][0] == "internal" or "client" not in scope:
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+class Unlike(Route):
+    """A route that cannot answer for a request which was never sent."""
+
+    answers = ("raises", None, (None, {}), ())
+
+    def matches(self, scope):
+        answer = self.answers[0]
+        if answer == "raises":
+            raise KeyError("tenant")
+        return answer
+
+
+@pytest.mark.parametrize("path", ["/hooks", "/elsewhere"])
+async def test_route_that_looks_at_all_of_a_request(warnings, path):
+    """It is asked about one that has it all."""
+    async with living(behind(Picky("/hooks", picked, methods=["POST"]), path)):
+        told = [text for text in warnings() if "listens at" in text]
+    assert len(told) == (path == "/elsewhere")
+
+
+@pytest.mark.parametrize("answer", Unlike.answers)
+async def test_route_that_cannot_be_asked(warnings, monkeypatch, answer):
+    """The app starts, and nothing is told of what is not known."""
+    monkeypatch.setattr(Unlike, "answers", (answer,))
+    async with living(behind(Unlike("/hooks", picked, methods=["POST"]), "/elsewhere")):
+        assert not any("listens at" in text for text in warnings())
+
+
+async def picked(_: Request):
+    return Response()
+
+
+def behind(route, path):
+    return WebhookDedup(Starlette(routes=[route]), store="memory://", sources=[source(path=path)])
 
 
 def routed(path):

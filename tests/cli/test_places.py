@@ -1,5 +1,6 @@
 """Commands find an app's store and its inbox wherever the app keeps them."""
 
+import asyncio
 import json
 from contextlib import aclosing
 
@@ -7,7 +8,9 @@ import pytest
 
 from tests.cli.operating import FAILED, app_inbox, command, item
 from webhook_dedup import open_store
+from webhook_dedup.cli.places import opened_history
 from webhook_dedup.inbox.sql import SqlInbox
+from webhook_dedup.observe.history import History
 from webhook_dedup.stores.sql import SqlStore
 
 
@@ -70,3 +73,26 @@ async def test_a_table_of_ones_own(url):
     assert (await command("why", "evt_1", "--source", "stripe", url=named)).exit_code == 0
     assert (await command("doctor", "--max-age", "9999d", url=named)).exit_code == 0
     assert (await command("inbox", "list", url=url)).exit_code == 1
+
+
+async def test_interruption_while_the_history_is_closed_is_not_swallowed(tmp_path, monkeypatch):
+    """A Ctrl-C ends the command also when it arrives in its last moment."""
+    closing = asyncio.Event()
+
+    async def aclose(_):
+        closing.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(History, "aclose", aclose)
+    store = SqlStore.from_url(f"sqlite:///{tmp_path}/store.db")
+
+    async def looking():
+        async with opened_history(store):
+            pass
+
+    running = asyncio.create_task(looking())
+    await closing.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    await store.aclose()

@@ -348,6 +348,30 @@ def test_blocking_form_of_a_method_keeps_its_object():
     assert (one.runs, other.runs) == (["a"], ["a", "b"])
 
 
+def test_blocking_form_of_a_class_method_keeps_its_class():
+    """By ``__func__`` on every Python; where attributes know no class, the short form says so."""
+    assert Branch.of_class.__func__.sync(Branch, Service().name) == "Branch"
+    if sys.version_info >= (3, 13):
+        with pytest.raises(TypeError, match=r"Service\.of_class\.__func__\.sync\(Service, …\)"):
+            Branch.of_class.sync(Service().name)
+    else:
+        assert Branch.of_class.sync(Service().name) == "Branch"
+    name = Service().name
+    assert Service.static.sync(name) == name
+
+
+def test_bound_methods_compare_as_methods_do():
+    """Registries that keep handlers find them again and know their objects."""
+    one, other = Service(), Service()
+
+    assert one.handle == one.handle
+    assert one.handle != other.handle
+    assert one.handle != Service.handle
+    assert {one.handle: 1}[one.handle] == 1
+    assert one.handle.__self__ is one
+    assert one.handle.__func__ is Service.handle
+
+
 async def test_methods_are_bound_as_methods_are():
     """By an object, a class, a subclass; static ones and those of a class too."""
     service, branch = Service(), Branch()

@@ -111,6 +111,15 @@ async def test_what_failed_is_rolled_back(error, status):
     assert (shop.ended, shop.mails) == (["rolled back", "committed"], ["booked"])
 
 
+@pytest.mark.parametrize(("after", "told"), [(0, "1"), (7, "7"), (None, "5")])
+async def test_sender_is_told_when_to_come_again(after, told):
+    """In the least that the header can say where that is at once."""
+    shop = Shop()
+    shop.errors = [Retry("not yet") if after is None else Retry("not yet", after=after)]
+
+    assert (await shop.post()).headers["retry-after"] == told
+
+
 @pytest.mark.parametrize("error", [Discard("not ours"), AlreadyDone("k")])
 async def test_what_was_discarded_is_rolled_back_and_done(error):
     """A discard commits nothing either, and is acknowledged and remembered."""

@@ -145,3 +145,18 @@ async def test_stream_that_a_dependency_took_is_gone_altogether():
     assert len(runs) == 1
     with pytest.raises(ConfigError, match="read before"):
         await post(app, "/form", data=SMS)
+
+
+async def test_fault_in_the_protocol_is_not_taken_for_a_body_that_was_read():
+    """What a middleware raises while the body is read goes on as it is."""
+
+    @deduplicate(MemoryStore(), event_id="header:X-Id")
+    async def hook(request: FastAPIRequest) -> None:
+        pytest.fail("it ran")
+
+    async def receive() -> Any:
+        raise RuntimeError("Unexpected message received: http.response.start")
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"x-id", b"e1")]}
+    with pytest.raises(RuntimeError, match="Unexpected message"):
+        await hook(FastAPIRequest(scope, receive))

@@ -29,6 +29,7 @@ def store(path):
 
 async def begin(store):
     """Begin a claim; return it, and the thread that has it when the file's lock is waited for."""
+    await store.start()  # it leaves what it has to a loop that has ended
     driver = await driver_of(store)
     told: list[str] = []
     await driver.set_trace_callback(told.append)
@@ -94,5 +95,23 @@ def test_a_loop_that_stands_still_does_not_hang_the_next(tmp_path):
             asyncio.run(claimed(store))
     with pytest.raises(StoreUnavailable):
         still.run_until_complete(asked)
+    still.run_until_complete(store.aclose())
+    still.close()
+
+
+def test_what_waits_on_a_loop_that_stands_still_is_served_when_it_goes_on(tmp_path):
+    """Another loop's claim does not drop those that wait for the one writer."""
+    path = tmp_path / "claims.db"
+    store = SqlStore.from_url(f"sqlite:///{path}?timeout=0.1")
+    still = asyncio.new_event_loop()
+    still.run_until_complete(store.start())
+    with file_locked(path):
+        asked, _ = still.run_until_complete(begin(store))
+        behind = asyncio.ensure_future(store.claim(bids(1)), loop=still)
+        still.run_until_complete(asyncio.sleep(0))
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(claimed(store))
+    both = asyncio.gather(asked, behind, return_exceptions=True)
+    still.run_until_complete(asyncio.wait_for(both, 10))
     still.run_until_complete(store.aclose())
     still.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..source import Source
+from .types import Scope
 
 __all__ = ["warn_of_unserved"]
 
@@ -26,7 +27,7 @@ def warn_of_unserved(app: Any, sources: Iterable[Source]) -> None:
     if not routes or not all(callable(getattr(route, "matches", None)) for route in routes):
         return
     for source in sources:
-        if source.pattern.groups or any(_serves(route, source) for route in routes):
+        if source.pattern.groups or any(_may_serve(route, source, app) for route in routes):
             continue
         paths = {getattr(route, "path", "") for route in routes} - {source.path}
         near = difflib.get_close_matches(source.path, paths, n=1)
@@ -40,16 +41,32 @@ def warn_of_unserved(app: Any, sources: Iterable[Source]) -> None:
         )
 
 
-def _serves(route: Any, source: Source) -> bool:
-    for method in source.methods:
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": source.path,
-            "root_path": "",
-            "headers": [],
-        }
-        match, _ = route.matches(scope)
-        if match.name == "FULL":
-            return True
-    return False
+def _may_serve(route: Any, source: Source, app: Any) -> bool:
+    """Ask a route; one that cannot answer for a request it was never sent is left in peace."""
+    try:
+        return any(
+            route.matches(_scope(method, source.path, app))[0].name == "FULL"
+            for method in source.methods
+        )
+    except Exception:  # noqa: BLE001 - a warning must not keep the app from starting
+        return True
+
+
+def _scope(method: str, path: str, app: Any) -> Scope:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+        "extensions": {},
+        "app": app,
+    }

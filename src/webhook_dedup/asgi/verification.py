@@ -6,12 +6,12 @@ import asyncio
 from weakref import WeakKeyDictionary
 
 from ..errors import RejectedDelivery, SignatureError
+from ..policy import RETRY_AFTER
 from ..providers import Parsed
 from ..source import Source
 
 __all__ = ["verify"]
 
-RETRY_AFTER = 5.0
 MOST_WAITING = 64
 
 

@@ -20,6 +20,7 @@ from ..bench.race import Verdict, race, race_processes
 from ..contracts import Store
 from ..errors import WebhookDedupError
 from .output import AsJson, print_json, print_table
+from .places import is_within_process
 
 __all__ = ["bench"]
 
@@ -28,7 +29,6 @@ _OPERATIONS: dict[str, Callable[[Store], Operation]] = {
     "claim + complete": completing,
     "whole life": living,
 }
-_WITHIN_A_PROCESS = {"memory", "bloom"}
 _WARM_UP = 0.2
 
 _Stores = Annotated[
@@ -84,7 +84,7 @@ async def _measure(
                         lines.append(_Line(store.name, name, number, summary(samples)))
                         progress.advance(bar)
                 progress.update(bar, description=f"{store.name}: race")
-                alone = store.name in _WITHIN_A_PROCESS
+                alone = is_within_process(url)
                 verdicts[store.name] = await (race(store) if alone else race_processes(url))
                 progress.advance(bar)
     return lines, verdicts

@@ -16,13 +16,12 @@ from ..policy import DAY, DEFAULT_TTL
 from ..providers import find_preset
 from .checkup import Finding, Level, counted, examined, examined_inbox
 from .output import AsJson, duration, obey, print_json, shown
-from .places import InboxUrl, Places, StoreUrl
+from .places import InboxUrl, Places, StoreUrl, is_within_process
 from .progress import busy
 from .providers import complete_provider
 
 __all__ = ["doctor"]
 
-_WITHIN_A_PROCESS = ("memory", "bloom")
 _TTL_MARGIN = 1.25
 _MAX_AGE = 600.0
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
@@ -78,8 +77,8 @@ async def _doctor(places: Places, order: _Order, *, strict: bool, as_json: bool)
     if not places.store:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     findings = [each for name in order.providers for each in _memory_of(name, order.ttl)]
-    scheme = places.store.partition("://")[0]
-    if scheme in _WITHIN_A_PROCESS:
+    if is_within_process(places.store):
+        scheme = places.store.partition("://")[0]
         findings += _within_a_process(scheme, order.workers, inbox_too=not places.inbox)
     else:
         with busy("examining the store"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
@@ -22,6 +21,7 @@ __all__ = [
     "Places",
     "StoreUrl",
     "inbox_of",
+    "is_within_process",
     "opened_history",
     "opened_inbox",
     "opened_rooms",
@@ -41,7 +41,6 @@ InboxUrl = Annotated[
     ),
 ]
 
-_WITHIN_A_PROCESS = ("memory", "bloom")
 _SQL = ("sqlite", "postgres", "postgresql")
 
 
@@ -59,11 +58,13 @@ class Places(NamedTuple):
     @property
     def outliving(self) -> Places:
         """The same, but for a store that nobody else can look into: the inbox's goes for it."""
-        return Places(self.inbox, self.inbox) if self.inbox and _is_within(self.store) else self
+        hidden = not self.store or is_within_process(self.store)
+        return Places(self.inbox, self.inbox) if self.inbox and hidden else self
 
 
-def _is_within(url: str) -> bool:
-    return not url or _scheme(url) in _WITHIN_A_PROCESS
+def is_within_process(url: str) -> bool:
+    """Whether the store of a URL lives and ends with its process."""
+    return _scheme(url) in {"memory", "bloom"}
 
 
 def _scheme(url: str) -> str:
@@ -76,7 +77,7 @@ async def opened_store(url: str) -> AsyncIterator[Store]:
     if not url:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     scheme = _scheme(url)
-    if scheme in _WITHIN_A_PROCESS:
+    if is_within_process(url):
         raise ConfigError(f"{scheme}:// lives inside its process: nobody else can look into it")
     store = open_store(url, **({"create": False} if scheme in _SQL else {}))
     try:
@@ -129,8 +130,7 @@ async def opened_history(store: Store, *, empty_too: bool = False) -> AsyncItera
     try:
         yield history if await _is_kept(history, store, empty_too=empty_too) else None
     finally:
-        with suppress(asyncio.CancelledError):
-            await history.aclose()
+        await history.aclose()
 
 
 async def _is_kept(history: History, store: Store, *, empty_too: bool) -> bool:

@@ -11,7 +11,7 @@ from ..engine import Run
 from ..errors import ConfigError, Locked, MissingPower, OverBudget
 from ..model import Claim, Event
 from ..observe.record import Kind, Reason
-from ..policy import Duration, seconds
+from ..policy import SETTLE_PATIENCE, Duration, seconds
 from ..threads import call
 from ..verdict import Ending, judge
 from .passage import Passage
@@ -22,7 +22,6 @@ __all__ = ["Budget"]
 Escalate = Callable[[Event, Any], Awaitable[object] | object]
 
 MOST_SENDS = 100  # each is a claim that may have to be asked for
-SETTLE_PATIENCE = 5.0
 
 
 class Budget:

@@ -8,10 +8,9 @@ import math
 from ..asgi.responses import respond
 from ..asgi.types import Send
 from ..errors import RejectedDelivery
+from ..policy import RETRY_AFTER
 
 __all__ = ["Problem", "caller_unknown", "no_response_kept", "store_away", "unusable"]
-
-RETRY_AFTER = 5.0
 
 
 class Problem(Exception):

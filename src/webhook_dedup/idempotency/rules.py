@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from ..asgi.responses import BODILESS
 from ..asgi.types import Scope
 from ..contracts import Store
 from ..dedup import Dedup
@@ -15,8 +16,6 @@ from ..urls import route_path
 __all__ = ["Rules", "below", "error_status", "everywhere", "replayed_as", "required_of", "roots_of"]
 
 Holds = Callable[[Scope], bool]
-
-_BODILESS = frozenset({204, 205, 304})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def replayed_as(statuses: Mapping[int, int]) -> Mapping[int, int]:
         ConfigError: Names it.
     """
     for status in statuses.values():
-        if not 200 <= status < 600 or status in _BODILESS:  # noqa: PLR2004 - final responses
+        if not 200 <= status < 600 or status in BODILESS:  # noqa: PLR2004 - final responses
             raise ConfigError(
                 f"replay_status must name statuses whose responses have a body, got {status!r}"
             )

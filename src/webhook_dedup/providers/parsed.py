@@ -73,6 +73,11 @@ class Parsed:
         return self._body
 
     @property
+    def kept_body(self) -> bytes | None:
+        """The exact bytes, ``None`` where they were read before and not kept."""
+        return self._body
+
+    @property
     def url(self) -> str | None:
         """The public URL the sender called, if it is known."""
         if callable(self._url):

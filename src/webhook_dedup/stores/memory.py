@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from math import inf
+from threading import Lock
 
 from ..clock import SystemClock
 from ..contracts import Clock
@@ -37,6 +38,8 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         # (queued_at, key). An entry has one pair; a pair that its entry does not know is stale.
         self._queue: list[tuple[float, str]] = []
+        # It serves any event loop, and so those of several threads at a time.
+        self._lock = Lock()
 
     def __len__(self) -> int:
         """Return how many keys are kept, expired ones not yet swept included."""
@@ -44,9 +47,10 @@ class MemoryStore:
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
         check_keys(bid.key for bid in bids)
-        now = self._clock.monotonic()
-        self._sweep(now, len(bids))
-        return [self._claim(bid, now) for bid in bids]
+        with self._lock:
+            now = self._clock.monotonic()
+            self._sweep(now, len(bids))
+            return [self._claim(bid, now) for bid in bids]
 
     def _claim(self, bid: Bid, now: float) -> Claim:
         entry = self._live(bid.key, now)
@@ -58,8 +62,9 @@ class MemoryStore:
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
-        now = self._clock.monotonic()
-        return [self._complete(settlement, now) for settlement in done]
+        with self._lock:
+            now = self._clock.monotonic()
+            return [self._complete(settlement, now) for settlement in done]
 
     def _complete(self, settlement: Settlement, now: float) -> bool:
         claim = settlement.claim
@@ -78,8 +83,9 @@ class MemoryStore:
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
-        now = self._clock.monotonic()
-        return [self._release(claim, now) for claim in claims]
+        with self._lock:
+            now = self._clock.monotonic()
+            return [self._release(claim, now) for claim in claims]
 
     def _release(self, claim: Claim, now: float) -> bool:
         entry = self._live(claim.key, now)
@@ -92,8 +98,9 @@ class MemoryStore:
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
-        now = self._clock.monotonic()
-        return [self._renew(claim, lease, now) for claim in claims]
+        with self._lock:
+            now = self._clock.monotonic()
+            return [self._renew(claim, lease, now) for claim in claims]
 
     def _renew(self, claim: Claim, lease: float, now: float) -> bool:
         entry = self._live(claim.key, now)
@@ -105,18 +112,21 @@ class MemoryStore:
 
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
-        now = self._clock.monotonic()
-        live = ((key, self._live(key, now)) for key in keys)
-        return [None if entry is None else sight(key, entry, now) for key, entry in live]
+        with self._lock:
+            now = self._clock.monotonic()
+            live = ((key, self._live(key, now)) for key in keys)
+            return [None if entry is None else sight(key, entry, now) for key, entry in live]
 
     async def forget(self, key: str) -> bool:
-        live = self._live(key, self._clock.monotonic())
-        self._entries.pop(key, None)
-        return live is not None
+        with self._lock:
+            live = self._live(key, self._clock.monotonic())
+            self._entries.pop(key, None)
+            return live is not None
 
     async def aclose(self) -> None:
-        self._entries.clear()
-        self._queue.clear()
+        with self._lock:
+            self._entries.clear()
+            self._queue.clear()
 
     def _live(self, key: str, now: float) -> _Entry | None:
         entry = self._entries.get(key)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ["Loans", "loans_of", "own"]
+__all__ = ["Loans", "loans_of", "own", "renew_pool"]
 
 _KEPT_FOR = 10.0
 
@@ -46,6 +46,11 @@ class Loans:
             self._kept.append(connection)
         else:
             await self._hand_in(connection)
+
+    def forget(self) -> None:
+        """Leave what is kept to an event loop that is closed."""
+        self._kept.clear()
+        self._until.clear()
 
     async def _check_out(self) -> AbstractConnection:
         pool: Any = self._pool  # redis-py leaves it without types
@@ -85,6 +90,14 @@ def loans_of(client: Redis, at_once: int) -> Loans:
         pool = client.connection_pool
         _LOANS[client] = Loans(pool, pool.max_connections - at_once if client in _OURS else 0)
     return _LOANS[client]
+
+
+def renew_pool(client: Redis) -> None:
+    """Leave the connections of a client to an event loop that is closed, if it was made here."""
+    if client in _OURS:
+        cast(Any, client.connection_pool).reset()  # redis-py leaves it without types
+        if client in _LOANS:
+            _LOANS[client].forget()
 
 
 async def _let_go_if_closed(connection: AbstractConnection) -> None:

@@ -29,7 +29,7 @@ class Start:
         """Return when the check has succeeded, or raise what it raised."""
         if self._done:
             return
-        if self._under_way is None:
+        if self._under_way is None or self._under_way.get_loop().is_closed():
             self._under_way = asyncio.ensure_future(self._check())
             self._under_way.add_done_callback(self._note)
         # Shielded: a cancelled caller does not fail the others who wait for the same check.

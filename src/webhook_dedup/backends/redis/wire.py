@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,8 +15,10 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
+from ...residence import Residence, settle
 from .exchange import Exchange, undisturbed
 from .faults import Translating, code_of, translate
+from .loans import renew_pool
 from .resp import Word, set_new
 from .script import Script
 
@@ -24,7 +27,7 @@ __all__ = ["Answers", "Client", "ServerClock", "Wire"]
 Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
-_TURNS: WeakKeyDictionary[Client, asyncio.Semaphore] = WeakKeyDictionary()
+_TURNS: WeakKeyDictionary[Residence, asyncio.Semaphore] = WeakKeyDictionary()
 _ANOTHER = b"another"  # after the name of no key makes another that is none
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
@@ -90,9 +93,29 @@ class Wire:
         self._client = client
         self._translating = Translating(where)
         self._where = where
-        self._turns = _TURNS.setdefault(client, asyncio.Semaphore(connections))
+        self._connections = connections
+        self._home: Residence | None = None
         self._exchange = Exchange(client, connections)
         self._clustered = self._one_key_per_script = isinstance(client, RedisCluster)
+
+    @property
+    def _turns(self) -> asyncio.Semaphore:
+        home = self._home
+        if home is None or not home.here:
+            home = self.settle()
+        return _TURNS[home]
+
+    def settle(self) -> Residence:
+        """Let the client live on the present event loop for as long as that one runs.
+
+        Raises:
+            ConfigError: It lives on another one that runs.
+        """
+        client = self._client
+        renew = bool if isinstance(client, RedisCluster) else partial(renew_pool, client)
+        self._home = home = settle(client, "redis", renew)
+        _TURNS.setdefault(home, asyncio.Semaphore(self._connections))
+        return home
 
     @property
     def sets_at_once(self) -> int:

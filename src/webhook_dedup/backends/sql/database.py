@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
+from ...residence import Residence, settle
 from .connections import Connections
 from .dialects import dialect_of
 from .direct import Ask, is_ours
 from .engines import check_file
+from .loops import renew_pool
 from .schema import VersionedTable
 
 __all__ = ["Database"]
@@ -60,7 +63,8 @@ class Database:
             engine if is_ours(engine) else engine.execution_options(isolation_level="AUTOCOMMIT")
         )
         self._connections = Connections(committing, self.dialect, timeout)
-        self._starting = asyncio.Lock()
+        self._home: Residence | None = None
+        self._starting: asyncio.Lock  # of its home, as the connections are
         self._started = False
 
     def own(self) -> None:
@@ -71,10 +75,11 @@ class Database:
         """Prepare the table; may be called again.
 
         Raises:
-            ConfigError: It cannot work as configured.
+            ConfigError: It cannot work as configured, or lives on another event loop.
             SchemaError: The table is absent and may not be made, or is of another version.
             StoreUnavailable: The database cannot be reached now.
         """
+        self._settle()
         async with self._starting:
             if self._started:
                 return
@@ -88,13 +93,13 @@ class Database:
 
     async def work(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do work on a connection that commits each statement. It may be done more than once."""
-        if not self._started:
+        if not self._ready:
             await self.start()
         return await self._connections.work(work)
 
     async def ask(self, work: Callable[[Ask], Awaitable[T]]) -> T:
         """Do work that only executes statements, each of which commits, the shortest way."""
-        if not self._started:
+        if not self._ready:
             await self.start()
         return await self._connections.ask(work)
 
@@ -112,6 +117,16 @@ class Database:
         self._started = False
         if self._owned:
             await self.engine.dispose()
+
+    @property
+    def _ready(self) -> bool:
+        return self._started and self._home is not None and self._home.here
+
+    def _settle(self) -> None:
+        renew = partial(renew_pool, self.engine.sync_engine) if is_ours(self.engine) else bool
+        home = settle(self.engine, self.dialect.name, renew)
+        if home is not self._home:
+            self._home, self._starting = home, asyncio.Lock()
 
     async def _prepare(self) -> None:
         await self._schema.prepare(self.engine, self.dialect, create=self._create)

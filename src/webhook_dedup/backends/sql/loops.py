@@ -11,26 +11,42 @@ import contextlib
 import sqlite3
 from threading import Thread
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["keep_to_loops"]
+__all__ = ["keep_to_loops", "renew_pool"]
 
 _LOOP = "webhook_dedup_loop"
 
 
+_drivers: WeakKeyDictionary[Engine, WeakSet[Any]] = WeakKeyDictionary()
+
+
 def keep_to_loops(engine: Engine) -> None:
     """Have the pool of an engine make a connection anew where it is asked on another loop."""
-    event.listen(engine, "connect", _note)
+    drivers = _drivers[engine] = WeakSet()
+
+    def note(connection: Any, entry: ConnectionPoolEntry) -> None:
+        drivers.add(connection.driver_connection)
+        entry.info[_LOOP] = asyncio.get_running_loop()
+
+    event.listen(engine, "connect", note)
     event.listen(engine, "checkout", _check)
     event.listen(engine, "close", _part)
 
 
-def _note(_: object, entry: ConnectionPoolEntry) -> None:
-    entry.info[_LOOP] = asyncio.get_running_loop()
+def renew_pool(engine: Engine) -> None:
+    """Leave what an engine has to an event loop that is closed.
+
+    The queue of its pool would go on belonging to that loop if ever a caller had to wait in it.
+    """
+    for driver in list(_drivers.get(engine, ())):
+        _abandon(driver)
+    engine.dispose(close=False)  # no other driver's connection can be closed on this loop
 
 
 def _is_strange(entry: ConnectionPoolEntry) -> bool:

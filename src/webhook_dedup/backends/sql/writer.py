@@ -48,7 +48,7 @@ class Writer:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._texts = Texts(engine.dialect)
-        self._queue = _queues.setdefault(engine.sync_engine, _Queue())
+        self._queues = _queues.setdefault(engine.sync_engine, _Queues())
 
     def is_free(self) -> bool:
         return True  # who comes while it writes joins the next transaction
@@ -61,19 +61,20 @@ class Writer:
         return await work(self)
 
     async def finish(self) -> None:
-        if self._queue.is_busy:
+        queue = self._queues.here()
+        if queue.is_busy:
             with suppress(Exception):  # told to those whom it concerns
-                await self._queue.ask(self._engine, _NOTHING, _fetched)
+                await queue.ask(self._engine, _NOTHING, _fetched)
 
     async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
         text, names, constants = self._texts.of(statement)
         sql = _laid_out(text, names, constants, parameters)
-        return await self._queue.ask(self._engine, sql, _fetched)
+        return await self._queues.here().ask(self._engine, sql, _fetched)
 
     async def count(self, statement: Executable, parameters: Any) -> int:
         text, names, constants = self._texts.of(statement)
         sql = _laid_out(silent(text), names, constants, parameters)
-        return await self._queue.ask(self._engine, sql, _counted)
+        return await self._queues.here().ask(self._engine, sql, _counted)
 
 
 class _Job(Generic[T]):
@@ -93,12 +94,12 @@ class _Job(Generic[T]):
 
 
 class _Queue:
-    """What waits for the writer of an engine."""
+    """What waits for the writer of an engine on one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waiting: list[_Job[Any]] = []
         self._task: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
 
     @property
     def is_busy(self) -> bool:
@@ -110,13 +111,10 @@ class _Queue:
         sql: _Sql,
         answer: Callable[[sqlite3.Cursor], T],
     ) -> T:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # what another one has left behind nobody waits for
-            self._loop, self._waiting, self._task = loop, [], None
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Job(sql, answer, future))
         if self._task is None:
-            self._task = loop.create_task(self._write(engine))
+            self._task = self._loop.create_task(self._write(engine))
             self._task.add_done_callback(self._ended)
         return await future
 
@@ -142,7 +140,24 @@ class _Queue:
             self._task = None
 
 
-_queues: WeakKeyDictionary[Engine, _Queue] = WeakKeyDictionary()
+class _Queues:
+    """The queues of an engine. What waits on a loop that stands still is served when it goes on."""
+
+    def __init__(self) -> None:
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Queue] = {}
+
+    def here(self) -> _Queue:
+        """Return that of the present event loop."""
+        loop = asyncio.get_running_loop()
+        queue = self._by_loop.get(loop)
+        if queue is None:
+            for ended in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(ended, None)  # what it has left behind nobody waits for
+            queue = self._by_loop[loop] = _Queue(loop)
+        return queue
+
+
+_queues: WeakKeyDictionary[Engine, _Queues] = WeakKeyDictionary()
 
 
 async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> Exception | None:

@@ -117,6 +117,7 @@ class RedisInbox:
         return f"<RedisInbox {self._where}>"
 
     async def start(self) -> None:
+        self._wire.settle()
         await self._start.demand()
 
     async def put(self, items: Sequence[Item], lease: float) -> None:

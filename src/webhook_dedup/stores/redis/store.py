@@ -108,6 +108,7 @@ class RedisStore:
         return self._prefix
 
     async def start(self) -> None:
+        self._wire.settle()
         await self._start.demand()
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
