@@ -13,6 +13,7 @@ from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
+from ..policy import RETRY_AFTER, SETTLE_PATIENCE
 from ..verdict import Ending, Verdict, judge, succeeded
 from .exchange import Exchange
 from .held import Held, without_files
@@ -23,8 +24,6 @@ __all__ = ["respond_handled"]
 
 T = TypeVar("T")
 
-SETTLE_PATIENCE = 5.0
-RETRY_AFTER = 5.0
 NO_STATUS = 500  # what a response that was never complete counts as
 
 
