@@ -191,12 +191,14 @@ class Holding:
             said so of all, else True.
         """
         granted, ttl = self._standing.granted, self._job.ttl
+        # A caller without patience keeps what it settles, and has it run again by that.
+        lease = 0.0 if patience is None else self._job.policy.lease
         if len(granted) == 1 and not self._early:
             event, claim = granted[0]
-            return self._engine.complete(event, claim, ttl, result, patience=patience)
+            return self._engine.complete(event, claim, ttl, result, patience=patience, lease=lease)
         return self._complete_all(
             [
-                self._engine.complete(event, claim, ttl, result, patience=patience)
+                self._engine.complete(event, claim, ttl, result, patience=patience, lease=lease)
                 for event, claim in self._unsettled
             ]
         )

@@ -143,7 +143,8 @@ class Policy:
         max_in_flight: Handlers of this process running at once.
         handler_timeout: Seconds after which a handler is cancelled and counted as failed.
         retries: Attempts and back-off for events that were acknowledged before their handler ran.
-        drain_timeout: Seconds that shutdown waits for running handlers.
+        drain_timeout: Seconds that shutdown waits for running handlers, and for a store that is
+            away to take what they have done.
         observe_only: Record duplicates but run them all the same.
     """
 
