@@ -12,7 +12,7 @@ from .dedup import Dedup, need
 from .errors import ConfigError
 from .guards import Guard, Guards
 from .model import Remembers
-from .policy import Policy
+from .policy import Policy, check_policy
 from .providers import Expression
 
 __all__ = ["deduplicate"]
@@ -98,6 +98,7 @@ def deduplicate(
 
 
 def _check(store: Dedup | Store | str, policy: Policy | None) -> None:
+    check_policy(policy)
     dedup = store if isinstance(store, Dedup) else Dedup(store)
     if (policy or dedup.policy).on_mismatch == "reject":
         need(dedup.store, Remembers.FINGERPRINT, "on_mismatch='reject'")

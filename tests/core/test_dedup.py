@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable
+from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable, deduplicate
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.prometheus import PrometheusObserver
@@ -82,6 +82,27 @@ def test_what_is_no_observer_is_refused_when_built(observer):
     """Not with the first record, and not by ending the app's start-up."""
     with pytest.raises(ConfigError, match=r"record\(record\) method"):
         Dedup("memory://", observers=[observer])
+
+
+def test_observers_are_a_list():
+    """One alone is refused with what to write."""
+    with pytest.raises(ConfigError, match=r"a list such as \[PrometheusObserver\(\)\]"):
+        Dedup("memory://", observers=object())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda policy: Dedup("memory://", policy=policy),
+        lambda policy: source(policy=policy),
+        lambda policy: deduplicate("memory://", key=str, policy=policy),
+    ],
+    ids=["dedup", "source", "decorator"],
+)
+def test_what_is_no_policy_is_refused_when_built(build):
+    """Not with the first delivery."""
+    with pytest.raises(ConfigError, match=r"a Policy such as Policy\(ttl=3600\), got \{'ttl': 3\}"):
+        build({"ttl": 3})
 
 
 def test_missing_power_is_refused_when_built():
