@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastapi import Depends, FastAPI, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route
 from typing_extensions import assert_type
 
-from webhook_dedup import Dedup, Event, deduplicate, fan_out, idempotent, once
+from webhook_dedup import Dedup, Event, claim_in, deduplicate, fan_out, idempotent, once
 
 dedup = Dedup("memory://")
 app = FastAPI()
@@ -104,3 +106,12 @@ async def arguments_are_checked() -> None:
     await Service().handle("o1", number="1")  # type: ignore[arg-type]
     Service().create.sync(1)  # type: ignore[arg-type]
     await Service().create("u") + "x"  # type: ignore[operator]
+
+
+async def claims_are_awaited_on_async_sessions(session: AsyncSession) -> None:
+    await claim_in(session, "evt_1")
+    claim_in(session, "evt_1")  # type: ignore[unused-coroutine]
+
+
+def claims_need_no_await(session: Session) -> None:
+    claim_in(session, "evt_1")
