@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable, deduplicate
+from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable, deduplicate, once
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.prometheus import PrometheusObserver
 from webhook_dedup.stores import MemoryStore
+from webhook_dedup.stores.bloom import BloomStore
+from webhook_dedup.testing import FailingStore, FakeClock
 
 from ..asgi.kit import SECRET, source
 from .kit import CueStore, a_bid, an_event, eventually
@@ -322,6 +324,19 @@ async def test_seen_cache_is_in_front_of_the_store_unless_turned_off():
         assert cached.seen is not None
     async with Dedup(CueStore(), sources=[source()], seen_cache=0) as uncached:
         assert uncached.seen is None
+
+
+async def test_seen_cache_goes_by_the_clock_of_the_store():
+    """A TTL that has passed for the store has passed for what remembers its answers."""
+    clock = FakeClock()
+    for store in (MemoryStore(clock=clock), FailingStore(BloomStore(clock=clock))):
+        async with Dedup(store) as dedup:
+            for _ in range(2):
+                async with once(dedup, "letter", ttl=10) as first:
+                    assert first
+                async with once(dedup, "letter", ttl=10) as first:
+                    assert not first
+                clock.advance(60)
 
 
 # Warnings at start-up
