@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .calls import Once, by_expression, by_key
@@ -26,8 +26,12 @@ _KeyFunction = Callable[..., object]
 class _Decorator(Protocol):
     """Keeps what a function takes, and returns ``None`` beside what it returns."""
 
+    # Of a coroutine function both must make the same type: where they differ, as with Awaitable,
+    # mypy gives up parameters and result for any Any among them, such as dict[str, Any].
     @overload
-    def __call__(self, function: Callable[P, Awaitable[T]], /) -> Decorated[P, T | None]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Decorated[P, T | None]: ...
     @overload
     def __call__(self, function: Callable[P, T], /) -> Decorated[P, T | None]: ...
 
