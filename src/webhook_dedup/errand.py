@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
-from .model import Bid, Claim, Event, Key, new_token
+from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .verdict import Ending, Verdict, judge
 
@@ -171,7 +171,8 @@ class Errand:
 
     def skip(self, claim: Claim) -> None:
         """Record that nothing runs because of an earlier claim."""
-        self.dedup.record(skip(Kind.SKIPPED, self.event, claim))
+        misused = claim.outcome is Outcome.MISMATCH  # the key of another request: a caller's fault
+        self.dedup.record(skip(Kind.SKIPPED, self.event, claim, warning=misused))
 
     def tell(self, kind: Kind, **fields: Any) -> None:
         """Record something about this errand."""
