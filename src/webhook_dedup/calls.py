@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -30,7 +31,8 @@ from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
 from .providers import Expression, Parsed, compile_extractor
 from .providers.extract import event_id_of
-from .verdict import Ending, judge
+from .settling import UNCONFIRMED
+from .verdict import Ending, Verdict, judge
 
 __all__ = ["Once", "by_expression", "by_key"]
 
@@ -224,22 +226,42 @@ class _Call:
 
     async def _settle(self, claim: Claim | None, run: Run) -> None:
         verdict = judge(run.error, None if run.error else self.status_of(run.value))
-        lost = isinstance(run.error, LeaseLost)
-        if verdict.done and claim is not None:
-            ttl = self.policy.ttl or DEFAULT_TTL
-            lost = await self._complete(claim, ttl) is False
-        elif claim is not None and claim not in run.lost:  # a lock within may be what was lost
-            await self.dedup.engine.release(self.event, claim)
+        told = functools.partial(self._tell_end, verdict, run.duration)
+        if not verdict.done:
+            if claim is not None and claim not in run.lost:  # a lock within may be what was lost
+                await self.dedup.engine.release(self.event, claim)
+            told(not isinstance(run.error, LeaseLost))
+        elif claim is None:
+            told(True)
+        else:
+            await self._complete(claim, told)
+
+    async def _complete(self, claim: Claim, told: Callable[[bool | None], object]) -> None:
+        policy = self.policy
+        completed = await self.dedup.engine.complete(
+            self.event,
+            claim,
+            policy.ttl or DEFAULT_TTL,
+            patience=SETTLE_PATIENCE,
+            lease=policy.lease,
+            later=told,
+        )
+        if completed is None:
+            self._tell(Kind.STORE_ERROR, detail=UNCONFIRMED, warning=True)
+        else:
+            told(completed)
+
+    def _tell_end(self, verdict: Verdict, duration: float, settled: bool | None) -> None:
+        """Record how the call ended; ``settled`` is False when another caller has the event."""
+        if settled is None:  # the engine has recorded that the store was away to the end
+            return
         self._tell(
-            Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED),
+            _KINDS.get(verdict.ending, Kind.FAILED) if settled else Kind.LEASE_LOST,
             reason=verdict.reason,
             status=verdict.status,
-            detail=verdict.detail or ("another caller has the event now" if lost else None),
-            duration=run.duration,
+            detail=verdict.detail or (None if settled else "another caller has the event now"),
+            duration=duration,
         )
-
-    async def _complete(self, claim: Claim, ttl: float) -> bool | None:
-        return await self.dedup.engine.complete(self.event, claim, ttl, patience=SETTLE_PATIENCE)
 
     def _tell(self, kind: Kind, **fields: Any) -> None:
         self.dedup.record.about(kind, self.event, **fields)

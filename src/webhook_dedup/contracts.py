@@ -31,6 +31,7 @@ __all__ = [
     "StatefulGuard",
     "Store",
     "Watching",
+    "clock_of",
     "never_waits",
 ]
 
@@ -136,6 +137,15 @@ class Inspector(Protocol):
 
         The claims are IN_FLIGHT or DUPLICATE, carry no token of their own and change nothing.
         """
+
+
+def clock_of(store: object) -> Clock | None:
+    """Return the clock of a store that lives in this process, and says so by a ``clock``.
+
+    What remembers its answers goes by the same one.
+    """
+    clock = getattr(store, "clock", None)
+    return clock if callable(getattr(clock, "monotonic", None)) else None
 
 
 def never_waits(room: object) -> bool:

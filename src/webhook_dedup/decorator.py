@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .calls import Once, by_expression, by_key
@@ -12,7 +12,7 @@ from .dedup import Dedup, need
 from .errors import ConfigError
 from .guards import Guard, Guards
 from .model import Remembers
-from .policy import Policy
+from .policy import Policy, check_policy
 from .providers import Expression
 
 __all__ = ["deduplicate"]
@@ -26,8 +26,12 @@ _KeyFunction = Callable[..., object]
 class _Decorator(Protocol):
     """Keeps what a function takes, and returns ``None`` beside what it returns."""
 
+    # Of a coroutine function both must make the same type: where they differ, as with Awaitable,
+    # mypy gives up parameters and result for any Any among them, such as dict[str, Any].
     @overload
-    def __call__(self, function: Callable[P, Awaitable[T]], /) -> Decorated[P, T | None]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Decorated[P, T | None]: ...
     @overload
     def __call__(self, function: Callable[P, T], /) -> Decorated[P, T | None]: ...
 
@@ -98,6 +102,7 @@ def deduplicate(
 
 
 def _check(store: Dedup | Store | str, policy: Policy | None) -> None:
+    check_policy(policy)
     dedup = store if isinstance(store, Dedup) else Dedup(store)
     if (policy or dedup.policy).on_mismatch == "reject":
         need(dedup.store, Remembers.FINGERPRINT, "on_mismatch='reject'")

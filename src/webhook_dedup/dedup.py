@@ -24,7 +24,7 @@ from .observe.lives import begin_lives, end_lives
 from .observe.log import LogObserver
 from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
-from .policy import Policy
+from .policy import Policy, check_policy
 from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
 from .runner import Job, Runner
@@ -102,9 +102,10 @@ class Dedup:
     ) -> None:
         self._url = store if isinstance(store, str) else None
         self.store = open_store(store) if isinstance(store, str) else _checked(store)
+        check_policy(policy)
         self.policy = policy or Policy()
         self.routes = Routes(sources, self.policy)
-        self.record = Recorder((LogObserver(), *observers))
+        self.record = Recorder((LogObserver(), *_listed(observers)))
         self._given_inbox = inbox
         self.inbox: Inbox = self._find_inbox()
         self.state: dict[str, Any] = {}
@@ -386,6 +387,14 @@ def _checked(store: Store) -> Store:
             f"a store is a URL or an object with the verbs {', '.join(verbs)}; got {store!r}"
         )
     return store
+
+
+def _listed(observers: Iterable[Observer]) -> Iterable[Observer]:
+    if not isinstance(observers, Iterable):
+        raise ConfigError(
+            f"observers must be a list such as [PrometheusObserver()], got {observers!r}"
+        )
+    return observers
 
 
 async def _no_app(_: Delivery, event: Event) -> int:

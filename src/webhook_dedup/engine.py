@@ -17,6 +17,7 @@ from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.record import Kind
 from .observe.recorder import Recorder
+from .settling import SLACK, Debtor, Later, Owed
 from .threads import call, outlast
 
 __all__ = ["Engine", "Run", "call"]
@@ -26,6 +27,7 @@ S = TypeVar("S")
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
+LAST_WAIT = 1.0  # while a process that ends is held up
 
 
 class Run(Struct):
@@ -62,7 +64,10 @@ class Engine:
         self._record = record
         self._keeper: LeaseKeeper[Claim] = LeaseKeeper(store.renew, lambda claim: claim.key)
         self._settling: set[asyncio.Task[Any]] = set()
+        self._owed: set[Owed] = set()
+        self._debtor = Debtor(self.settle_up)
         self._draining = asyncio.Event()
+        self._over = False
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
 
     async def claim(self, bid: Bid) -> tuple[Claim, float]:
@@ -195,6 +200,8 @@ class Engine:
         result: bytes | None = None,
         *,
         patience: float | None = None,
+        lease: float = 0.0,
+        later: Later | None = None,
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark a claim done, asking again for as long as the store is away.
 
@@ -207,6 +214,10 @@ class Engine:
             result: What duplicates are answered with.
             patience: Seconds to wait for it here, ``None`` for as long as it takes. What is not
                 settled by then goes on in the background until drain.
+            lease: Seconds of the claim's lease. A drain waits for the store for as long as it may
+                hold, since nothing else would keep the event from being run again.
+            later: Called with what is returned, when the caller's patience has ended or it was
+                cancelled before the store said so. ``None`` was recorded then.
 
         Returns:
             True when this claim is done, False when another token holds or finished the key,
@@ -216,7 +227,8 @@ class Engine:
         settlement = Settlement(claim, ttl, result)
         if patience is None:
             return self._complete(event, settlement)
-        return self._complete_within(patience, event, settlement)
+        owed = Owed(event, settlement, monotonic() + lease if lease else 0.0, later)
+        return self._complete_within(patience, owed)
 
     def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
         """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
@@ -228,21 +240,50 @@ class Engine:
         return self._release(event, claim)
 
     async def drain(self, timeout: float) -> None:
-        """Stop asking stores that are away, wait for what is under way, stop renewing."""
+        """Wait for what is under way, stop renewing.
+
+        Stores that are away are asked no more, except for completions whose leases may still hold.
+        """
+        await self._end_settlements(timeout)
+        await self._keeper.aclose()
+
+    async def settle_up(self) -> None:
+        """Wait for completions for as long as their leases may hold."""
+        if self._owed:
+            longest = max(owed.until for owed in self._owed) - monotonic()
+            await self._end_settlements(max(0.0, longest) + SLACK)
+
+    async def _end_settlements(self, timeout: float) -> None:
         self._draining.set()
         ending = [*self._settling, asyncio.ensure_future(self.store.drain())]
         _, late = await asyncio.wait(ending, timeout=timeout)
+        self._over = True
         for task in late:
             task.cancel()
-        await self._keeper.aclose()
+        for owed in list(self._owed):
+            self._give_up(owed)
 
-    async def _complete_within(
-        self, patience: float, event: Event, settlement: Settlement
-    ) -> bool | None:
+    async def _complete_within(self, patience: float, owed: Owed) -> bool | None:
         """Wait for a settlement for some seconds; it goes on, whatever becomes of the caller."""
-        task = self.start(self._complete(event, settlement))
-        done, _ = await asyncio.wait([task], timeout=patience)
-        return task.result() if done else None
+        answer: asyncio.Future[bool | None] = self._loop.create_future()
+        owed.answer = answer
+        if owed.until:
+            self._owed.add(owed)
+        self.start(self._pay(owed))
+        try:
+            done, _ = await asyncio.wait([answer], timeout=patience)
+        except asyncio.CancelledError:
+            self._leave(owed)
+            raise
+        if not done:
+            self._leave(owed)
+            return None
+        return answer.result()
+
+    def _leave(self, owed: Owed) -> None:
+        owed.leave()
+        if owed in self._owed:
+            self._debtor.owe(owed.until)
 
     def start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
         """Begin a settlement in a task of its own, which draining waits for.
@@ -255,22 +296,56 @@ class Engine:
         task.add_done_callback(self._settling.discard)
         return task
 
+    async def see_through(self, settling: Coroutine[Any, Any, S]) -> S:
+        """Await a settlement that goes on when the caller is cancelled meanwhile."""
+        return await asyncio.shield(self.start(settling))
+
     async def _complete(self, event: Event, settlement: Settlement) -> bool | None:
-        wait = FIRST_WAIT
         try:
-            while True:
-                try:
-                    return await self.store.complete(settlement)
-                except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
-                    self._tell(event, exc)
-                if self._draining.is_set():
-                    return None
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._draining.wait(), wait)
-                wait = min(wait * 2, LONGEST_WAIT)
+            return await self._ask(event, settlement)
         except asyncio.CancelledError:
             self._take_over(self._complete(event, settlement))
             raise
+
+    async def _pay(self, owed: Owed) -> None:
+        try:
+            told = await self._ask(owed.event, owed.settlement, owed.until)
+        except asyncio.CancelledError:
+            self._take_over(self._pay(owed), owed)
+            raise
+        if told is None:
+            self._give_up(owed)
+        self._owed.discard(owed)
+        owed.end(told)
+
+    async def _ask(self, event: Event, settlement: Settlement, until: float = 0.0) -> bool | None:
+        """Ask until the store answers; when draining, until a monotonic time."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self.store.complete(settlement)
+            except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
+                self._tell(event, exc)
+            if not self._draining.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._draining.wait(), wait)
+            else:
+                left = until - monotonic()
+                if left <= 0:
+                    return None
+                await asyncio.sleep(min(wait, left, LAST_WAIT))
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    def _give_up(self, owed: Owed) -> None:
+        """Record that the store has not confirmed a completion, and will not be asked again."""
+        if owed in self._owed:
+            self._owed.discard(owed)
+            detail = (
+                "its work is done, but the store did not take that before the end of this process; "
+                "it may be done again"
+            )
+            self._record.about(Kind.STORE_ERROR, owed.event, detail=detail, warning=True)
+        owed.end(None)
 
     async def _release(self, event: Event, claim: Claim) -> bool | None:
         try:
@@ -282,9 +357,14 @@ class Engine:
             self._tell(event, exc)
             return None
 
-    def _take_over(self, settling: Coroutine[Any, Any, S]) -> None:
-        """Go on with the settlement of a caller that was cancelled: every verb may be repeated."""
-        if asyncio.current_task() in self._settling:  # the caller is ours, and its time is up
+    def _take_over(self, settling: Coroutine[Any, Any, S], owed: Owed | None = None) -> None:
+        """Go on with the settlement of a caller that was cancelled: every verb may be repeated.
+
+        What is in a task of ours is not gone on with, unless its lease may hold: ``asyncio.run``
+        cancels every task of a loop that ends, before this library is told to drain.
+        """
+        ours = asyncio.current_task() in self._settling
+        if self._over or (ours and owed not in self._owed):
             settling.close()
         else:
             self.start(settling)

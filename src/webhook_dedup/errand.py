@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
-from .model import Bid, Claim, Event, Key, new_token
+from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .policy import SETTLE_PATIENCE
-from .verdict import Ending, judge
+from .settling import UNCONFIRMED
+from .verdict import Ending, Verdict, judge
 
 __all__ = ["Errand", "event_for", "key_text"]
 
@@ -131,26 +133,46 @@ class Errand:
     ) -> bool:
         """Complete the claim or release it, by what ended the work, and record which.
 
+        What the store does not confirm in time is recorded when it does.
+
         Returns:
             False when another caller has the key.
         """
         verdict, engine = judge(error), self.dedup.engine
-        lost = isinstance(error, LeaseLost)
-        if verdict.done:
-            completed = await engine.complete(
-                self.event, claim, self.ttl, result, patience=SETTLE_PATIENCE
-            )
-            lost = completed is False
-        else:  # if it was lost, its token is refused; what was lost may be another claim, within
+        if not verdict.done:
+            lost = isinstance(error, LeaseLost)
+            # If it was lost, its token is refused; what was lost may be another claim, within.
             await engine.release(self.event, claim)
-        kind = Kind.LEASE_LOST if lost else _KINDS.get(verdict.ending, Kind.FAILED)
-        detail = verdict.detail or ("another caller has the key now" if lost else None)
+            self._tell_end(verdict, fields, not lost)
+            return not lost
+        told = functools.partial(self._tell_end, verdict, fields)
+        completed = await engine.complete(
+            self.event,
+            claim,
+            self.ttl,
+            result,
+            patience=SETTLE_PATIENCE,
+            lease=self.lease,
+            later=told,
+        )
+        if completed is None:
+            self.tell(Kind.STORE_ERROR, detail=UNCONFIRMED, warning=True)
+        else:
+            told(completed)
+        return completed is not False
+
+    def _tell_end(self, verdict: Verdict, fields: dict[str, Any], settled: bool | None) -> None:
+        """Record how the errand ended; ``settled`` is False when another caller has the key."""
+        if settled is None:  # the engine has recorded that the store was away to the end
+            return
+        kind = _KINDS.get(verdict.ending, Kind.FAILED) if settled else Kind.LEASE_LOST
+        detail = verdict.detail or (None if settled else "another caller has the key now")
         self.tell(kind, reason=verdict.reason, detail=detail, **fields)
-        return not lost
 
     def skip(self, claim: Claim) -> None:
         """Record that nothing runs because of an earlier claim."""
-        self.dedup.record(skip(Kind.SKIPPED, self.event, claim))
+        misused = claim.outcome is Outcome.MISMATCH  # the key of another request: a caller's fault
+        self.dedup.record(skip(Kind.SKIPPED, self.event, claim, warning=misused))
 
     def tell(self, kind: Kind, **fields: Any) -> None:
         """Record something about this errand."""

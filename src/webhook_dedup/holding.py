@@ -182,7 +182,11 @@ class Holding:
         )
 
     def complete(
-        self, result: bytes | None = None, *, patience: float | None = None
+        self,
+        result: bytes | None = None,
+        *,
+        patience: float | None = None,
+        later: Callable[[Event, bool | None], object] | None = None,
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
@@ -190,16 +194,23 @@ class Holding:
             False when another token has one of the events, else ``None`` when the store has not
             said so of all, else True.
         """
-        granted, ttl = self._standing.granted, self._job.ttl
-        if len(granted) == 1 and not self._early:
-            event, claim = granted[0]
-            return self._engine.complete(event, claim, ttl, result, patience=patience)
-        return self._complete_all(
-            [
-                self._engine.complete(event, claim, ttl, result, patience=patience)
-                for event, claim in self._unsettled
-            ]
-        )
+        # A caller without patience keeps what it settles, and has it run again by that.
+        lease = 0.0 if patience is None else self._job.policy.lease
+        completing = [
+            self._engine.complete(
+                event,
+                claim,
+                self._job.ttl,
+                result,
+                patience=patience,
+                lease=lease,
+                later=None if later is None else functools.partial(later, event),
+            )
+            for event, claim in self._unsettled
+        ]
+        if len(completing) == 1 and not self._early:
+            return completing[0]
+        return self._complete_all(completing)
 
     async def _complete_all(
         self, completing: Sequence[Coroutine[Any, Any, bool | None]]

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
 from .errors import ConfigError
 
-__all__ = ["Ack", "Duration", "Policy", "Retries", "check_choice", "seconds"]
+__all__ = [
+    "Ack",
+    "Duration",
+    "Policy",
+    "Retries",
+    "check_choice",
+    "check_policy",
+    "methods_of",
+    "seconds",
+]
 
 Duration = float | int | timedelta
 """Seconds, or a ``timedelta``."""
@@ -147,7 +157,8 @@ class Policy:
         max_in_flight: Handlers of this process running at once.
         handler_timeout: Seconds after which a handler is cancelled and counted as failed.
         retries: Attempts and back-off for events that were acknowledged before their handler ran.
-        drain_timeout: Seconds that shutdown waits for running handlers.
+        drain_timeout: Seconds that shutdown waits for running handlers, and for a store that is
+            away to take what they have done.
         observe_only: Record duplicates but run them all the same.
     """
 
@@ -200,6 +211,28 @@ class Policy:
             drain_timeout=seconds(drain_timeout, "drain_timeout", zero=True),
             observe_only=observe_only,
         )
+
+
+def check_policy(policy: object) -> None:
+    """Refuse what is given as a policy and is none.
+
+    Raises:
+        ConfigError: Says how a policy is written.
+    """
+    if policy is not None and not isinstance(policy, Policy):
+        raise ConfigError(f"policy must be a Policy such as Policy(ttl=3600), got {policy!r}")
+
+
+def methods_of(methods: Iterable[str], whose: str) -> frozenset[str]:
+    """Return HTTP methods in capitals.
+
+    Raises:
+        ConfigError: They are no list, where text would be taken for a list of letters, or none.
+    """
+    given = [] if isinstance(methods, str) or not isinstance(methods, Iterable) else list(methods)
+    if not given or not all(isinstance(method, str) for method in given):
+        raise ConfigError(f"methods of {whose} must be a list such as ['POST'], got {methods!r}")
+    return frozenset(method.upper() for method in given)
 
 
 def _assign(frozen: object, **fields: object) -> None:

@@ -11,7 +11,7 @@ from .errors import ConfigError
 from .guards import Guard, Guards
 from .identify import Identifier
 from .model import Delivery, Event
-from .policy import Ack, Policy, check_choice
+from .policy import Ack, Policy, check_choice, check_policy, methods_of
 from .providers import (
     Expression,
     Items,
@@ -109,7 +109,8 @@ class Source:
         self.shape = shape_of(path)
         self.ack: Ack = self.preset.ack if ack is None else ack
         check_choice(self.ack, Ack, "ack")
-        self.methods = _checked_methods(methods, self.name)
+        self.methods = methods_of(methods, f"source {self.name!r}")
+        check_policy(policy)
         self.policy = policy
         self._scheme = signature or self.preset.scheme
         optional = self.preset.secret_optional and signature is None
@@ -278,12 +279,3 @@ def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"source name {name!r} must be 1 to 64 letters, digits, '_', '.' or '-'")
     return name
-
-
-def _checked_methods(methods: Iterable[str], name: str) -> frozenset[str]:
-    checked = frozenset(method.upper() for method in methods)
-    if isinstance(methods, str) or not checked:
-        raise ConfigError(
-            f"methods of source {name!r} must be a list such as ['POST'], got {methods!r}"
-        )
-    return checked

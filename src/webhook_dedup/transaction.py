@@ -7,7 +7,7 @@ and ``create_all``; :func:`create_table` makes it here and now.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from .backends.sql.dialects import Dialect, dialect_of
@@ -57,12 +57,12 @@ REMEMBERED = 30 * DAY  # longer than any provider goes on delivering
 @overload
 def claim_in(
     target: Async, key: str | int, *, ttl: Duration = ..., table: str = ...
-) -> Awaitable[None]: ...
+) -> Coroutine[Any, Any, None]: ...
 @overload
 def claim_in(target: Sync, key: str | int, *, ttl: Duration = ..., table: str = ...) -> None: ...
 def claim_in(
     target: Async | Sync, key: str | int, *, ttl: Duration = REMEMBERED, table: str = TABLE
-) -> Awaitable[None] | None:
+) -> Coroutine[Any, Any, None] | None:
     """Claim a key in the transaction that does the work.
 
     The row commits or rolls back together with the business rows beside it, so that effects in
@@ -93,32 +93,37 @@ def claim_in(
             transaction is whole. Raised out of a handler of this library, it ends the event as
             done.
         SchemaError: The table is absent; the message has the statements that make it.
-        ConfigError: The key is blank, or the connection commits each statement by itself.
+        ConfigError: The key is blank, the target is none, the connection commits each statement by
+            itself, or the claim stands in a savepoint of SQLite that has no transaction around it:
+            its driver begins none before the first statement that writes.
     """
     text, lasting = key_text(key, "claim_in"), seconds(ttl, "ttl")
-    return _within(target, lambda connection: _claim(connection, text, lasting, table))
+    work = functools.partial(_claim, key=text, ttl=lasting, table=table)
+    return _within(target, "claim_in", work)
 
 
 @overload
-def purge_claims(target: Async, *, limit: int = ..., table: str = ...) -> Awaitable[int]: ...
+def purge_claims(
+    target: Async, *, limit: int = ..., table: str = ...
+) -> Coroutine[Any, Any, int]: ...
 @overload
 def purge_claims(target: Sync, *, limit: int = ..., table: str = ...) -> int: ...
 def purge_claims(
     target: Async | Sync, *, limit: int = 10_000, table: str = TABLE
-) -> Awaitable[int] | int:
+) -> Coroutine[Any, Any, int] | int:
     """Delete claims past their ``ttl``, in the caller's transaction; return how many there were.
 
     They are claimed anew in any case: this frees the room. Run it now and then, with a commit
     after each call, until fewer than ``limit`` are gone.
     """
-    return _within(target, lambda connection: _purge(connection, limit, table))
+    return _within(target, "purge_claims", lambda connection: _purge(connection, limit, table))
 
 
 @overload
-def create_table(target: Async, *, table: str = ...) -> Awaitable[None]: ...
+def create_table(target: Async, *, table: str = ...) -> Coroutine[Any, Any, None]: ...
 @overload
 def create_table(target: Sync, *, table: str = ...) -> None: ...
-def create_table(target: Async | Sync, *, table: str = TABLE) -> Awaitable[None] | None:
+def create_table(target: Async | Sync, *, table: str = TABLE) -> Coroutine[Any, Any, None] | None:
     """Make the table of claims unless it is there, in the caller's transaction.
 
     Several processes may do so at once, on Postgres if each commits soon::
@@ -126,7 +131,7 @@ def create_table(target: Async | Sync, *, table: str = TABLE) -> Awaitable[None]
         async with engine.begin() as connection:
             await create_table(connection)
     """
-    return _within(target, lambda connection: _create(connection, table))
+    return _within(target, "create_table", lambda connection: _create(connection, table))
 
 
 def claims_table(metadata: MetaData, name: str = TABLE) -> Table:
@@ -149,25 +154,40 @@ def _table(name: str) -> Table:
     return claims_table(MetaData(), name)
 
 
-def _within(target: Async | Sync, work: Callable[[Connection], T]) -> Awaitable[T] | T:
-    """Do work on the connection of a target, or return what does when it is awaited."""
+def _within(
+    target: Async | Sync, name: str, work: Callable[[Connection], T]
+) -> Coroutine[Any, Any, T] | T:
+    """Do work on the connection of a target, or return what does when it is awaited.
+
+    Python warns by its ``name`` of one that is not awaited.
+    """
     if isinstance(target, async_scoped_session):
-        return _within(target(), work)
+        return _within(target(), name, work)
     if isinstance(target, AsyncSession):
-        return target.run_sync(lambda session: work(session.connection()))
+        return _called(name, target.run_sync(lambda session: work(session.connection())))
     if isinstance(target, AsyncConnection):
-        return target.run_sync(work)
-    return work(target if isinstance(target, Connection) else target.connection())
+        return _called(name, target.run_sync(work))
+    if isinstance(target, Connection):
+        return work(target)
+    if not isinstance(target, (Session, scoped_session)):
+        raise ConfigError(
+            f"{name} needs a session or connection of SQLAlchemy, which has the transaction that "
+            f"does the work, got {target!a}; open one from an engine or sessionmaker, such as "
+            f"'with Session(engine) as session, session.begin():', and pass that"
+        )
+    return work(target.connection())
 
 
-def _claim(connection: Connection, key: str, ttl: float, table: str) -> None:
+def _called(name: str, working: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    named: Any = working
+    named.__name__ = named.__qualname__ = name
+    return working
+
+
+def _claim(connection: Connection, *, key: str, ttl: float, table: str) -> None:
     if not connection.in_transaction():
         connection.begin()  # as its first statement would
-    if _commits_by_itself(connection):
-        raise ConfigError(
-            "claim_in needs a transaction, and this connection commits each statement by itself; "
-            "leave isolation_level='AUTOCOMMIT' out"
-        )
+    _check_transaction(connection)
     row = {"digest": digest(key), "key": printable(key), "ttl": ttl}
     now = _dialect_of(connection).now
     try:
@@ -183,12 +203,53 @@ def _claim(connection: Connection, key: str, ttl: float, table: str) -> None:
         raise AlreadyDone(key)
 
 
-def _commits_by_itself(connection: Connection) -> bool:
-    pooled = connection.connection
-    if connection.dialect.name == "sqlite":
-        driver: Any = pooled.driver_connection
-        return driver.isolation_level is None and not driver.in_transaction
-    return getattr(pooled.dbapi_connection, "autocommit", False) is True
+def _check_transaction(connection: Connection) -> None:
+    """Refuse a connection on which the claim would not end with the transaction it stands in."""
+    commits = _sqlite_commits if connection.dialect.name == "sqlite" else _server_commits
+    if commits(connection):
+        raise ConfigError(
+            "claim_in needs a transaction, and this connection commits each statement by itself; "
+            "leave isolation_level='AUTOCOMMIT' out"
+        )
+    if connection.dialect.name == "sqlite" and not _has_begun(connection):
+        raise ConfigError(
+            "claim_in stands in a savepoint, and SQLite's driver has begun no transaction around "
+            "it, so that the end of the savepoint would commit the claim for good. Claim before "
+            "begin_nested(), or have SQLAlchemy emit BEGIN: see transactions with SQLite on "
+            "https://docs.sqlalchemy.org/en/20/dialects/sqlite.html"
+        )
+
+
+def _server_commits(connection: Connection) -> bool:
+    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
+
+
+def _sqlite_commits(connection: Connection) -> bool:
+    driver: Any = connection.connection.driver_connection
+    if driver.isolation_level is not None:
+        return False
+    if connection.in_nested_transaction():  # which SQLite takes for a transaction by itself
+        return not _emits_begin(connection)
+    return not driver.in_transaction
+
+
+def _has_begun(connection: Connection) -> bool:
+    """Whether a transaction of SQLite was begun for sure before the savepoints that are open.
+
+    Its driver, left to itself, begins one with the first statement that writes. Whether there was
+    one cannot be seen any more, so it does not count: a claim comes first in any case.
+    """
+    driver: Any = connection.connection.driver_connection
+    return (
+        not connection.in_nested_transaction()
+        or getattr(driver, "autocommit", None) is False
+        or (driver.isolation_level is None and _emits_begin(connection))
+    )
+
+
+def _emits_begin(connection: Connection) -> bool:
+    """Whether somebody listens for the beginning of transactions, as SQLAlchemy's recipe does."""
+    return bool(connection.dispatch.begin)
 
 
 def _dialect_of(connection: Connection) -> Dialect:

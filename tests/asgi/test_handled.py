@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from webhook_dedup import Discard, InProgress, Retry, WebhookDedup
+from webhook_dedup.asgi import handled
 from webhook_dedup.model import Key, Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers.catalog import find_preset
 from webhook_dedup.stores import MemoryStore, open_store
 
+from ..core.kit import eventually
 from .kit import BODY, Handler, Records, TracedStore, deliver, living, mounted, policy, source
 
 
@@ -363,6 +365,20 @@ async def test_retry_status_of_the_preset():
     sources[0].preset = picky
     async with mounted(handler, sources=sources) as (app, _):
         assert (await deliver(app)).status == 500
+
+
+async def test_success_is_recorded_when_the_store_has_it(monkeypatch):
+    """While the store is away a handled event is answered, and not yet told of as done."""
+    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    store = TracedStore()
+    async with mounted(Handler(), "handled", store=store) as (app, records):
+        store.away.add("complete")
+        assert (await deliver(app)).body == b"handled"
+        assert records.of(Kind.SUCCEEDED) == []
+        assert [record.warning for record in records.of(Kind.STORE_ERROR)][-1]
+        store.away.clear()
+        await eventually(lambda: records.of(Kind.SUCCEEDED))
+        assert (await deliver(app)).body == b"handled"
 
 
 async def test_cancelled_call_releases():

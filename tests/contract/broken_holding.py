@@ -136,7 +136,7 @@ class RestartsHistory(MemoryStore):
     def _renew(self, claim, lease, now):
         answer = super()._renew(claim, lease, now)
         if answer:
-            self._entries[claim.key].first_seen = self._clock.time()
+            self._entries[claim.key].first_seen = self.clock.time()
         return answer
 
 

@@ -814,3 +814,15 @@ def shared_store_url(request: pytest.FixtureRequest, tmp_path) -> Iterator[str]:
     else:
         with RedisServer(redis_binaries()[-1]) as server:
             yield server.url
+
+
+@in_virtual_time
+async def test_success_is_recorded_when_the_store_has_it():
+    """A call that ended while the store is away counts as succeeded once the store knows it."""
+    once = Once(CueStore(clock=LoopClock()))
+    gate = once.store.shut("complete")
+    assert await once.handle(EVENT) == "handled"
+    assert once.records.kinds == ["started", "store_error"]
+    gate.set()
+    await asyncio.sleep(1)
+    assert once.records.kinds == ["started", "store_error", "succeeded"]

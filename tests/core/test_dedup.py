@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable
+from webhook_dedup import ConfigError, Dedup, Policy, Source, StoreUnavailable, deduplicate, once
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.prometheus import PrometheusObserver
 from webhook_dedup.stores import MemoryStore
+from webhook_dedup.stores.bloom import BloomStore
+from webhook_dedup.testing import FailingStore, FakeClock
 
 from ..asgi.kit import SECRET, source
 from .kit import CueStore, a_bid, an_event, eventually
@@ -82,6 +84,27 @@ def test_what_is_no_observer_is_refused_when_built(observer):
     """Not with the first record, and not by ending the app's start-up."""
     with pytest.raises(ConfigError, match=r"record\(record\) method"):
         Dedup("memory://", observers=[observer])
+
+
+def test_observers_are_a_list():
+    """One alone is refused with what to write."""
+    with pytest.raises(ConfigError, match=r"a list such as \[PrometheusObserver\(\)\]"):
+        Dedup("memory://", observers=object())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda policy: Dedup("memory://", policy=policy),
+        lambda policy: source(policy=policy),
+        lambda policy: deduplicate("memory://", key=str, policy=policy),
+    ],
+    ids=["dedup", "source", "decorator"],
+)
+def test_what_is_no_policy_is_refused_when_built(build):
+    """Not with the first delivery."""
+    with pytest.raises(ConfigError, match=r"a Policy such as Policy\(ttl=3600\), got \{'ttl': 3\}"):
+        build({"ttl": 3})
 
 
 def test_missing_power_is_refused_when_built():
@@ -301,6 +324,19 @@ async def test_seen_cache_is_in_front_of_the_store_unless_turned_off():
         assert cached.seen is not None
     async with Dedup(CueStore(), sources=[source()], seen_cache=0) as uncached:
         assert uncached.seen is None
+
+
+async def test_seen_cache_goes_by_the_clock_of_the_store():
+    """A TTL that has passed for the store has passed for what remembers its answers."""
+    clock = FakeClock()
+    for store in (MemoryStore(clock=clock), FailingStore(BloomStore(clock=clock))):
+        async with Dedup(store) as dedup:
+            for _ in range(2):
+                async with once(dedup, "letter", ttl=10) as first:
+                    assert first
+                async with once(dedup, "letter", ttl=10) as first:
+                    assert not first
+                clock.advance(60)
 
 
 # Warnings at start-up

@@ -443,3 +443,116 @@ async def test_completion_asked_for_after_the_drain_is_tried_once():
 
     assert await made.engine.complete(EVENT, claim, 3600.0) is None
     assert len(made.store.keys_of("complete")) == 1
+
+
+class Owing(Setting):
+    """An engine that owes a completion whose caller has lost patience."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=LoopClock())
+        self.told: list[bool | None] = []
+
+    async def owe(self) -> None:
+        claim, _ = await self.claim()
+        self.store.away.add("complete")
+        completing = self.engine.complete(
+            EVENT, claim, 3600.0, patience=5.0, lease=LEASE, later=self.told.append
+        )
+        assert await completing is None
+
+    @property
+    def details(self) -> list[str]:
+        return [record.detail for record in self.records.of(Kind.STORE_ERROR) if record.warning]
+
+
+@in_virtual_time
+async def test_what_becomes_of_a_completion_is_told_after_patience():
+    """Who has lost patience hears what the store says in the end, and hears it once."""
+    made = Owing()
+    await made.owe()
+    assert made.told == []
+    made.store.away.clear()
+    await asyncio.sleep(10)
+    await made.engine.drain(20)
+
+    assert made.told == [True]
+    assert made.details == []
+
+
+@in_virtual_time
+async def test_refusal_after_patience_is_told():
+    """Nor is it taken for done that another holder has it meanwhile."""
+    made = Owing()
+    await made.owe()
+    await made.store.forget("key")
+    await made.claim()
+    made.store.away.clear()
+    await asyncio.sleep(10)
+
+    assert made.told == [False]
+
+
+@in_virtual_time
+async def test_drain_waits_for_a_store_that_comes_back_within_the_lease():
+    """An event whose process ends is not run again for an outage shorter than its lease."""
+    made = Owing()
+    await made.owe()
+    asyncio.get_running_loop().call_later(15, made.store.away.clear)
+    began = now()
+    await made.engine.drain(100)
+
+    assert 15 <= now() - began < 17
+    assert made.told == [True]
+    assert await made.outcome() is Outcome.DUPLICATE
+    assert made.details == []
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("timeout", "waited"), [(100, LEASE - 5), (8, 8)])
+async def test_drain_waits_no_longer_than_the_lease_and_its_time(timeout, waited):
+    """When the lease is over, or the time, it is told which event may be run again."""
+    made = Owing()
+    await made.owe()
+    began = now()
+    await made.engine.drain(timeout)
+
+    assert now() - began == pytest.approx(waited, abs=0.1)
+    assert made.told == [None]
+    [detail] = made.details
+    assert "may be done again" in detail
+
+
+@in_virtual_time
+async def test_completion_outlives_a_loop_that_cancels_everything_before_it_ends():
+    """``asyncio.run`` cancels all tasks first, and only then lets this library drain."""
+    made = Owing()
+    await made.owe()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    made.store.away.clear()
+    await made.engine.drain(20)
+
+    assert made.told == [True]
+    assert await made.outcome() is Outcome.DUPLICATE
+
+
+@in_virtual_time
+async def test_cancelled_caller_has_its_answer_told():
+    """A caller that is cancelled while the store is asked is told as one without patience is."""
+    made = Owing()
+    claim, _ = await made.claim()
+    gate = made.store.shut("complete")
+    completing = asyncio.ensure_future(
+        made.engine.complete(
+            EVENT, claim, 3600.0, patience=5.0, lease=LEASE, later=made.told.append
+        )
+    )
+    await turns()
+    completing.cancel()
+    await asyncio.wait([completing])
+    gate.set()
+    await made.engine.drain(5)
+
+    assert made.told == [True]

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from webhook_dedup import calls, dedup, engine, holding, lease, siblings, suspects, turn
+from webhook_dedup import calls, dedup, engine, holding, lease, settling, siblings, suspects, turn
 
 __all__ = ["LoopClock", "in_virtual_time", "now"]
 
-_READERS_OF_TIME = (calls, dedup, engine, holding, lease, siblings, suspects, turn)
+_READERS_OF_TIME = (calls, dedup, engine, holding, lease, settling, siblings, suspects, turn)
 
 
 _TICK = 1e-9

@@ -220,3 +220,43 @@ def test_bad_options(options, hint):
     """What cannot work is refused with what to write instead."""
     with pytest.raises(ConfigError, match=hint):
         OneAtATime(**options)
+
+
+class Message:
+    """No JSON, and equal to no other."""
+
+    def __init__(self):
+        self.thread = "t"
+
+
+@pytest.mark.parametrize(
+    ("subject", "data", "why"),
+    [
+        ("thread", Message(), "finds nothing in a Message"),
+        ("thread", {"thread": Message()}, "must be text or an integer"),
+        (lambda event, data: data, Message(), "must be text or an integer"),
+    ],
+)
+async def test_subject_that_no_two_events_share_is_refused(dedup, passage, subject, data, why):
+    """What could never hold up another event is no lock, and says so."""
+    with pytest.raises(ConfigError, match=why):
+        await OneAtATime(subject).run(passage(dedup, data=data), Inside())
+
+
+async def test_subject_of_an_object(dedup, passage):
+    """A function finds the subject of an event that is no JSON."""
+    guard = OneAtATime(lambda event, message: message.thread)
+    _, end = await held(guard, passage(dedup, data=Message()))
+    with pytest.raises(Locked):
+        await guard.run(passage(dedup, data=Message()), Inside())
+    end.set()
+
+
+def test_subject_that_is_to_be_awaited_is_refused():
+    """Each call of it would be another object."""
+
+    async def subject(event, data):
+        return "thread"
+
+    with pytest.raises(ConfigError, match="plain def"):
+        OneAtATime(subject)

@@ -167,6 +167,9 @@ RESULTS = [
     (Any, {}),
     (Any, [1, 2.5, "ü", None, {"deep": [True]}]),
     (dict[str, list[int]], {"a": [1]}),
+    (dict[int, str], {1: "a", 2: "b"}),
+    (list[dict[float, int]] | None, [{1.5: 1}]),
+    (dict[bool, Any], {True: {"a": [1]}}),
     (int | None, None),
     (Inbox, Inbox(id=uuid4(), owner="ada", made_at=datetime(2026, 1, 1, tzinfo=timezone.utc))),
     (Order, Order(1, [Line(Decimal("9.90"))])),
@@ -207,6 +210,9 @@ UNSTORABLE = [
     (Any, (1, 2), "come back as a list"),
     (Any, {1: "a"}, "keys of another type"),
     (Any, {"pair": (1, 2)}, "with tuples"),
+    (dict[int | str, str], {1: "a"}, "keys of another type"),
+    (dict[int, str], {"a": "b"}, "return what its type"),
+    (dict[tuple[int, int], str], {(1, 2): "a"}, "return what its type"),
     (Any, Colour.RED, "not JSON serializable"),
     (Any, Order(1), "not JSON serializable"),
     (Inbox, {"owner": "ada"}, "Inbox|owner|dict"),
@@ -264,6 +270,23 @@ async def test_fingerprint(store_url, fresh_key):
     assert await create("a", {"m": 2, "n": 1}, object()) == 1
     with pytest.raises(IdempotencyMismatch, match="'a' came before with another request"):
         await create("a", {"n": 2, "m": 2}, object())
+
+
+async def test_reused_key_is_recorded_as_a_warning():
+    """A caller that gives one key to two requests is a fault for a person to look at."""
+    records = Records()
+    dedup = Dedup("memory://", observers=[records])
+
+    @idempotent(dedup, key=by_id, fingerprint=lambda _, body: body)
+    async def create(client_id, body):
+        return body
+
+    await create("a", 1)
+    await create("a", 1)
+    with pytest.raises(IdempotencyMismatch):
+        await create("a", 2)
+    skips = [record for record in records.all if record.kind == "skipped"]
+    assert [(skip.body_changed, skip.warning) for skip in skips] == [(None, False), (True, True)]
 
 
 async def test_fingerprint_that_is_no_json(fresh_key):

@@ -27,6 +27,10 @@ def client_body(client_id, **more) -> bytes:
     return json.dumps({"client_id": client_id, **more}).encode()
 
 
+async def an_async_caller(scope) -> str:
+    return "all"
+
+
 async def test_replay_on_every_store(store_url):
     """On every store the first response is sent again, byte for byte, and another key's is not."""
     shop = Shop(store_url)
@@ -105,7 +109,7 @@ async def test_client_id_in_the_body():
     again = await shop.order(None, client_body("c1", item="tea"))
     assert (again.body, replayed(again)) == (first.body, True)
     assert (await shop.order(None, client_body("c1", item="milk"))).status == 422
-    for body in [ORDER, client_body(None), client_body(""), b"no json", b""]:
+    for body in [ORDER, client_body(None), b"no json", b""]:
         assert [(await shop.order(None, body)).status for _ in range(2)] == [201, 201]
     assert shop.runs[1:3] == [ORDER, ORDER]
 
@@ -119,13 +123,26 @@ async def test_client_id_deep_in_the_body():
     assert not replayed(await shop.order('"k1"', body))
 
 
-@pytest.mark.parametrize("client_id", [{"a": 1}, 1.5, True, "c" * 256])
-async def test_client_ids_that_are_none(client_id):
-    """An id that is no text, or too long, is refused."""
+@pytest.mark.parametrize(
+    ("client_id", "why"),
+    [
+        ({"a": 1}, "got an object"),
+        (1.5, "got a fraction"),
+        (True, "got a boolean"),
+        ("c" * 256, "longer than 255"),
+        (10**255, "longer than 255"),
+        pytest.param(10**400, "longer than 255", id="a long number"),
+        ("", "it is blank"),
+        (" \t", "it is blank"),
+    ],
+)
+async def test_client_ids_that_are_none(client_id, why):
+    """An id that is blank, no text, or too long is refused as a key in the header would be."""
     shop = Shop(client_id="client_id")
     reply = await shop.order(None, client_body(client_id))
-    assert reply.status == 400
-    assert reply.headers["content-type"] == "application/problem+json"
+    assert is_problem(reply, 400, "bad_key")
+    assert reply.json()["detail"].startswith("The idempotency key cannot be used: ")
+    assert why in reply.json()["detail"]
     assert shop.runs == []
 
 
@@ -657,6 +674,17 @@ async def test_what_is_no_http_passes():
         ({"paths": ["orders"]}, "begins with a slash"),
         ({"paths": ["/orders"], "required": ["/order"]}, "'/order' is not among paths"),
         ({"client_id": "a["}, "JMESPath"),
+        (
+            {"methods": "POST"},
+            r"methods of IdempotencyMiddleware must be a list such as \['POST'\]",
+        ),
+        ({"methods": []}, "methods"),
+        ({"methods": None}, "methods"),
+        ({"methods": [1]}, "methods"),
+        ({"caller": "header:X-User"}, "caller must be a plain function"),
+        ({"caller": an_async_caller}, "caller must be a plain function"),
+        ({"replay_status": [201]}, r"such as \{201: 200\}"),
+        ({"replay_status": {201: "200"}}, "replay_status"),
     ],
 )
 def test_options_that_do_not_fit(options, why):

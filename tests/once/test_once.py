@@ -170,6 +170,34 @@ async def test_completion_is_asked_again(desk):
     assert not await desk.send()
 
 
+@in_virtual_time
+async def test_success_is_recorded_when_the_store_has_it():
+    """A letter that is sent while the store is away counts as sent once the store knows it."""
+    desk = Desk(clock=LoopClock())
+    desk.store.shut("complete")
+    assert await desk.send()
+    assert desk.records.kinds == ["started", "store_error"]
+    assert desk.records.all[-1].warning
+    desk.store.gates.pop("complete").set()
+    await asyncio.sleep(1)
+    assert desk.records.kinds == ["started", "store_error", "succeeded"]
+    assert desk.records.all[-1].duration is not None
+
+
+@in_virtual_time
+async def test_success_that_comes_too_late_is_a_lost_lease():
+    """When somebody else had the key before the store came back, that is what is recorded."""
+    desk = Desk(clock=LoopClock())
+    gate = desk.store.shut("complete")
+    assert await desk.send(lease=10)
+    await asyncio.sleep(10)
+    async with once(desk.dedup, "letter"):
+        desk.store.gates.clear()
+        gate.set()
+        await asyncio.sleep(1)
+        assert desk.records.kinds == ["started", "store_error", "started", "lease_lost"]
+
+
 async def test_cancellation_frees_the_key(desk):
     """A block that is cancelled may be entered again, and its caller sees the cancellation."""
     inside = asyncio.Event()

@@ -155,4 +155,4 @@ async def test_stores_are_apart():
 
 def test_system_clock_is_the_default():
     """Without a clock it goes by the machine's."""
-    assert isinstance(MemoryStore()._clock, SystemClock)
+    assert isinstance(MemoryStore().clock, SystemClock)

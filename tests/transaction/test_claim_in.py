@@ -320,6 +320,100 @@ def test_sqlite_as_its_driver_begins(tmp_path, reads):
     engine.dispose()
 
 
+CLAIM_FIRST = r"Claim before begin_nested\(\)"
+
+
+@pytest.fixture
+def plain_url(tmp_path):
+    """A SQLite database whose transactions are left to its driver."""
+    engine = create_engine(f"sqlite:///{tmp_path}/plain.db")
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        create_table(connection)
+    engine.dispose()
+    return f":///{tmp_path}/plain.db"
+
+
+def test_savepoint_that_would_commit_is_refused(plain_url):
+    """The driver begins no transaction before a savepoint, whose end would keep the claim."""
+    engine = create_engine(f"sqlite{plain_url}")
+    with Session(engine) as session, session.begin():
+        with session.begin_nested(), pytest.raises(ConfigError, match=CLAIM_FIRST):
+            claim_in(session, "evt_1")
+        session.rollback()
+    with engine.connect() as connection, connection.begin() as outer:
+        pay(connection)
+        with connection.begin_nested():
+            connection.execute(select(payments))
+        outer.rollback()
+    with engine.begin() as connection:
+        pay(connection)
+    assert paid(engine) == 1
+    engine.dispose()
+
+
+async def test_savepoint_that_would_commit_is_refused_async(plain_url):
+    """The same with the async driver."""
+    engine = create_async_engine(f"sqlite+aiosqlite{plain_url}")
+    async with AsyncSession(engine) as session, session.begin(), session.begin_nested():
+        with pytest.raises(ConfigError, match=CLAIM_FIRST):
+            await claim_in(session, "evt_1")
+    await engine.dispose()
+
+
+def test_savepoint_without_transactions_is_refused(plain_url):
+    """In a savepoint a connection that commits by itself looks as if it did not."""
+    engine = create_engine(f"sqlite{plain_url}", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.begin_nested()
+        with pytest.raises(ConfigError, match="AUTOCOMMIT"):
+            claim_in(connection, "evt_1")
+    engine.dispose()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no such mode")
+def test_savepoint_in_the_drivers_own_transactions(plain_url):
+    """A driver that is told to be in a transaction always takes the claim back with it."""
+    engine = create_engine(f"sqlite{plain_url}", connect_args={"autocommit": False})
+    with engine.connect() as connection:
+        with connection.begin_nested():
+            pay(connection)
+        connection.rollback()
+        pay(connection)
+        connection.commit()
+    assert paid(engine) == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        lambda engine: engine,
+        lambda engine: create_async_engine("sqlite+aiosqlite://"),
+        sessionmaker,
+        lambda engine: "sqlite://",
+        lambda engine: engine.raw_connection(),
+        lambda engine: None,
+    ],
+    ids=["engine", "async engine", "sessionmaker", "URL", "driver's connection", "nothing"],
+)
+@pytest.mark.parametrize("door", [lambda target: claim_in(target, "evt_1"), create_table])
+def test_what_has_no_transaction_is_refused(engine, target, door):
+    """What is expected is named, with what to write."""
+    given = target(engine)
+    with pytest.raises(ConfigError, match="needs a session or connection of SQLAlchemy"):
+        door(given)
+    if hasattr(given, "close"):
+        given.close()
+
+
+async def test_forgotten_await_is_told_by_name(async_opened):
+    """Python's warning names what was to be awaited."""
+    async with async_opened() as target:
+        with pytest.warns(RuntimeWarning, match="'claim_in' was never awaited"):
+            claim_in(target, "evt_1")
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_stricter_isolation(postgres_url, level):
     """A claimer that waited gets the database's own serialization failure, and then the answer."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from ..batch import events_of
 from ..engine import Run
@@ -14,6 +14,7 @@ from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
+from ..settling import UNCONFIRMED
 from ..verdict import Ending, Verdict, judge, succeeded
 from .exchange import Exchange
 from .held import Held, without_files
@@ -21,8 +22,6 @@ from .responses import acknowledge, refuse, replay
 from .scopes import BodyOnce, with_event
 
 __all__ = ["respond_handled"]
-
-T = TypeVar("T")
 
 NO_STATUS = 500  # what a response that was never complete counts as
 
@@ -123,13 +122,13 @@ class _Handling:
 
     async def _end_answered_early(self, run: Run) -> None:
         if not succeeded(self._status):
-            await self._to_its_end(self._settle_as_answered(run.error))
+            await self._dedup.engine.see_through(self._settle_as_answered(run.error))
         elif run.error is not None:
             self._record(Kind.FAILED, detail="failed after its response", error=run.error)
 
     async def _end_as_answered(self) -> None:
         """Settle by the status, before the sender can know it."""
-        if await self._to_its_end(self._settle_as_answered()):
+        if await self._dedup.engine.see_through(self._settle_as_answered()):
             await self._response.forward()
         else:
             await self._come_again(RETRY_AFTER)
@@ -141,32 +140,41 @@ class _Handling:
             await self._holding.release()
             detail = f"the handler answered {status}"
             self._record(Kind.FAILED, status=status, detail=detail, duration=duration, error=error)
-        elif await self._complete(self._kept_result()):
-            self._holding.tell_each(Kind.SUCCEEDED, status=status, duration=duration)
-        else:
-            return False
-        return True
-
-    async def _to_its_end(self, settling: Coroutine[Any, Any, T]) -> T:
-        """Settle and record, though the request be cancelled meanwhile."""
-        return await asyncio.shield(self._dedup.engine.start(settling))
+            return True
+        return await self._complete(
+            self._kept_result(), Kind.SUCCEEDED, status=status, duration=duration
+        )
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
         alone = len(events_of(self._job.event)) == 1
         return self._response.captured.encode() if keeps and alone else None
 
-    async def _complete(self, result: bytes | None) -> bool:
-        """Mark the events done; answer False if another holder has one."""
-        completed = await self._holding.complete(result, patience=SETTLE_PATIENCE)
-        if completed is False:
+    async def _complete(self, result: bytes | None, kind: Kind, **fields: Any) -> bool:
+        """Mark the events done and record it, which may be when the store is back.
+
+        Returns:
+            False if another holder has one.
+        """
+
+        def later(event: Event, completed: bool | None) -> None:
+            if completed is not None:  # else the engine has recorded that it was away to the end
+                told = kind if completed else Kind.LEASE_LOST
+                self._dedup.record.about(told, event, **fields)
+
+        completed = await self._holding.complete(result, patience=SETTLE_PATIENCE, later=later)
+        if completed is None:
+            self._record(Kind.STORE_ERROR, detail=UNCONFIRMED, warning=True)
+        elif completed:
+            self._holding.tell_each(kind, **fields)
+        else:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
         return completed is not False
 
     async def _end_unfinished(self, run: Run) -> None:
         """Settle a run that failed, even if its response was complete, and answer for it."""
         verdict = judge(run.error)
-        await self._to_its_end(self._settle_unfinished(run, verdict))
+        await self._dedup.engine.see_through(self._settle_unfinished(run, verdict))
         if run.cancelled:
             return
         if run.error is not None and verdict.done:
@@ -179,9 +187,8 @@ class _Handling:
 
     async def _settle_unfinished(self, run: Run, verdict: Verdict) -> None:
         if run.error is not None and verdict.done:
-            await self._complete(None)
             kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
-            self._holding.tell_each(kind, reason=verdict.reason, detail=verdict.detail)
+            await self._complete(None, kind, reason=verdict.reason, detail=verdict.detail)
             return
         await self._holding.release()
         kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED

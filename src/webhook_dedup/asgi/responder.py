@@ -101,7 +101,7 @@ def _identify(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> Event |
     route, record = exchange.route, exchange.dedup.record
     event, repeats = without_repeats(route.identify(parsed, delivery))
     if route.late(event):
-        detail = "the event is older than events are remembered; it is run all the same"
+        detail = "the event is older than events are remembered; it is run unless it is still known"
         record.about(Kind.RECEIVED, event, reason="after_window", detail=detail, warning=True)
     elif route.source.batched and not event.items:
         detail = "there are no events in the delivery"

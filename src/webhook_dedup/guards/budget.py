@@ -114,9 +114,7 @@ class Budget:
     async def _settle(self, passage: Passage, claim: Claim, run: Run) -> None:
         sent = run.error is None and judge(None, passage.status_of(run.value)).ending is Ending.DONE
         if sent:
-            await passage.engine.complete(
-                passage.event, claim, self._window, patience=SETTLE_PATIENCE
-            )
+            await self._count(passage, claim)
         else:
             await passage.engine.release(passage.event, claim)
 
@@ -135,4 +133,10 @@ class Budget:
             passage.record.about(Kind.FAILED, event, reason=reason, detail=failed, error=exc)
             return
         passage.record.about(Kind.ESCALATED, event, reason=reason, warning=True)
-        await passage.engine.complete(event, claim, self._window, patience=SETTLE_PATIENCE)
+        await self._count(passage, claim)
+
+    async def _count(self, passage: Passage, claim: Claim) -> None:
+        """Have a claim count for a window."""
+        await passage.engine.complete(
+            passage.event, claim, self._window, patience=SETTLE_PATIENCE, lease=self._lease
+        )

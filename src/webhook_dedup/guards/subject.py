@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..providers.paths import compile_path
 from .passage import Passage
 
 __all__ = ["Subject", "Subjects"]
+
+_JSON = (dict, list, str, int, float, type(None))
 
 Subject = str | Callable[[Event, Any], object]
 """A JMESPath into the event's JSON, or a function of the event and its JSON."""
@@ -37,8 +40,18 @@ class Subjects:
         self._find = _finder(subject)
 
     def of(self, passage: Passage) -> str | None:
-        """Return the subject of an event, ``None`` if it has none."""
+        """Return the subject of an event, ``None`` if it has none.
+
+        Raises:
+            ConfigError: It is an object that no other event could have as well, or the event is no
+                JSON in which a JMESPath could find one.
+        """
         found = self._find(passage.event, passage.data)
+        if type(found).__repr__ is object.__repr__ and type(found).__str__ is object.__str__:
+            raise ConfigError(
+                f"the subject of a {self._what} guard must be text or an integer, got {found!r}, "
+                "which is equal to no other; write for example subject=lambda event, data: data.id"
+            )
         return None if found is None or found == "" else str(found)
 
     def key(self, passage: Passage, *more: object) -> Key:
@@ -56,7 +69,18 @@ class Subjects:
 def _finder(subject: Subject | None) -> Callable[[Event, Any], object]:
     if subject is None:
         return lambda event, _: event.subject
+    if inspect.iscoroutinefunction(subject):
+        raise ConfigError("the function that finds a subject must be a plain def, not async")
     if callable(subject):
         return subject
     search = compile_path(subject)
-    return lambda _, data: search(data)
+
+    def find(_: Event, data: Any) -> object:
+        if not isinstance(data, _JSON):
+            raise ConfigError(
+                f"subject={subject!r} is a JMESPath, which finds nothing in a "
+                f"{type(data).__name__}; write for example subject=lambda event, data: data.thread"
+            )
+        return search(data)
+
+    return find

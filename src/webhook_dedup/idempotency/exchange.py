@@ -14,7 +14,7 @@ from ..portal import shared
 from ..providers import Parsed
 from .function import joined
 from .handling import Handling
-from .key import checked, fingerprint, header_key
+from .key import body_key, fingerprint, header_key
 from .problem import Problem, caller_unknown, no_response_kept, store_away, unusable
 from .rules import Rules
 from .waiting import claim_or_wait
@@ -86,7 +86,7 @@ class Exchange:
             if exc.code == "malformed_json":  # it has no id, and what it is the app may know
                 return None
             raise
-        return None if found is None else checked(found)
+        return None if found is None else body_key(found)
 
     def _event(self, key: str, body: bytes) -> Event:
         caller = self.rules.caller(self.scope)

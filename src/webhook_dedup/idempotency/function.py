@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..contracts import Store
@@ -27,8 +27,10 @@ T = TypeVar("T")
 class _Decorator(Protocol):
     """Keeps what a function takes and returns."""
 
+    # Of a coroutine function both must make the same type: where they differ, as with Awaitable,
+    # mypy gives up parameters and result for any Any among them, such as dict[str, Any].
     @overload
-    def __call__(self, function: Callable[P, Awaitable[T]], /) -> Decorated[P, T]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Decorated[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, T], /) -> Decorated[P, T]: ...
 
@@ -60,10 +62,11 @@ def idempotent(
     The decorated function is awaited; a plain ``def`` runs in a thread. ``.sync(…)`` calls it from
     code without an event loop.
 
-    A result is stored as JSON and comes back as what it was: JSON values as they are, dataclasses
-    and pydantic models (these need pydantic) by the return annotation. One that would not come back
-    as it was raises :class:`UnstorableResult` and stores nothing: the call has failed and may be
-    made again, although its effects have happened, so let the first test find it.
+    A result is stored as JSON and comes back as what it was: JSON values as they are, dataclasses,
+    pydantic models and dicts whose keys are numbers (these need pydantic) by the return annotation.
+    One that would not come back as it was raises :class:`UnstorableResult` and stores nothing: the
+    call has failed and may be made again, although its effects have happened, so let the first test
+    find it.
 
     Args:
         store: A store that keeps results, its URL, or a :class:`Dedup`.

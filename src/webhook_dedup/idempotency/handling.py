@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from ..asgi.held import Held, without_files
 from ..asgi.scopes import BodyOnce
@@ -16,8 +14,6 @@ from ..observe.record import Kind
 from .problem import store_away
 
 __all__ = ["Handling"]
-
-T = TypeVar("T")
 
 _UNKEPT = frozenset({409, 425, 429})  # what the same request may not get again
 
@@ -60,7 +56,7 @@ class Handling:
         if early is not None:
             await self._end_answered_early(error, run.duration)
         else:
-            error = await self._to_its_end(self._settle(error, run.duration))
+            error = await self._settle(error, run.duration)
             if response.complete and (error is None or (self._is_unkept and not run.cancelled)):
                 await response.forward()
         if run.cancelled:
@@ -78,20 +74,16 @@ class Handling:
         What is not kept stays claimed until then: the same request, made again, must not be handled
         beside it.
         """
-        if self._is_unkept or await self._to_its_end(self._settle(None, 0.0)) is None:
+        if self._is_unkept or await self._settle(None, 0.0) is None:
             await self._response.forward()
         elif not self._response.begun:
             await self._tell_away()
 
     async def _end_answered_early(self, error: BaseException | None, duration: float) -> None:
         if self._is_unkept:
-            await self._to_its_end(self._settle(error, duration))
+            await self._settle(error, duration)
         elif error is not None:
             self._errand.tell(Kind.FAILED, detail="failed after its response", error=error)
-
-    async def _to_its_end(self, settling: Coroutine[Any, Any, T]) -> T:
-        """Settle and record, though the request be cancelled meanwhile."""
-        return await asyncio.shield(self._errand.dedup.engine.start(settling))
 
     async def _tell_away(self) -> None:
         await store_away().answer(self._send, self._docs)
@@ -107,6 +99,9 @@ class Handling:
         Returns:
             What the run failed with.
         """
+        return await self._errand.dedup.engine.see_through(self._settling(error, duration))
+
+    async def _settling(self, error: BaseException | None, duration: float) -> BaseException | None:
         captured, settle = self._response.captured, self._errand.settle
         status = captured.status
         if error is not None:

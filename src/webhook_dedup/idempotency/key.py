@@ -12,8 +12,9 @@ from ..asgi.types import Scope
 from ..errors import RejectedDelivery
 from ..model import fingerprint_of
 from ..providers.encodings import unpacked
+from ..providers.ids import kind_of
 
-__all__ = ["LONGEST_KEY", "checked", "credentials", "fingerprint", "header_key"]
+__all__ = ["LONGEST_KEY", "body_key", "checked", "credentials", "fingerprint", "header_key"]
 
 LONGEST_KEY = 255
 
@@ -49,6 +50,19 @@ def _parsed(value: bytes) -> str:
     return re.sub(rb"\\(.)", rb"\1", quoted[1]).decode()
 
 
+def body_key(found: object) -> str:
+    """Return the key that was found in a body.
+
+    Raises:
+        RejectedDelivery: It is neither text nor an integer, blank or too long (400).
+    """
+    if not isinstance(found, (str, int)) or isinstance(found, bool):
+        raise _bad_key(f"it must be a string or an integer, got {kind_of(found)}")
+    if isinstance(found, int) and found.bit_length() > 4 * LONGEST_KEY:  # too long to be printed
+        raise _too_long()
+    return checked(str(found))
+
+
 def checked(key: str) -> str:
     """Return a key that is neither blank nor too long.
 
@@ -58,8 +72,12 @@ def checked(key: str) -> str:
     if not key.strip():
         raise _bad_key("it is blank")
     if len(key) > LONGEST_KEY:
-        raise _bad_key(f"it is longer than {LONGEST_KEY} characters")
+        raise _too_long()
     return key
+
+
+def _too_long() -> RejectedDelivery:
+    return _bad_key(f"it is longer than {LONGEST_KEY} characters")
 
 
 def _bad_key(why: str) -> RejectedDelivery:

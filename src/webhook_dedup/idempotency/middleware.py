@@ -8,11 +8,21 @@ from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..contracts import Store
 from ..dedup import Dedup, need
 from ..model import Remembers
-from ..policy import DEFAULT_TTL, Duration, check_count, seconds
-from ..providers import Expression, compile_extractor
+from ..policy import DEFAULT_TTL, Duration, check_count, methods_of, seconds
+from ..providers import Expression
+from ..providers.extract import compile_reader
 from .exchange import Exchange
 from .key import credentials
-from .rules import Rules, below, error_status, everywhere, replayed_as, required_of, roots_of
+from .rules import (
+    Rules,
+    below,
+    caller_of,
+    error_status,
+    everywhere,
+    replayed_as,
+    required_of,
+    roots_of,
+)
 
 __all__ = ["IdempotencyMiddleware"]
 
@@ -53,12 +63,14 @@ class IdempotencyMiddleware:
         required: Answer requests without a key with 400: all that are guarded, or those of the
             paths that are listed.
         header: Name of the header.
-        client_id: JMESPath of the key in the JSON body, for requests without the header.
+        client_id: JMESPath of the key in the JSON body, for requests without the header. Null is
+            no key, and blank text is refused with 400.
         caller: Tells who sent a request; ``None`` for one who cannot be told is answered with 400,
             because another's response might be his. By default all of Authorization and Cookie
-            together. Give one where callers show themselves otherwise, where tokens are renewed
-            between retries, or, as ``lambda scope: "all"``, where there is only one. Records name
-            it as the tenant.
+            together, so that a cookie which changes between tries makes the retry a new caller's
+            first request. Give one where callers show themselves otherwise, where tokens or cookies
+            are renewed between retries, or, as ``lambda scope: "all"``, where there is only one.
+            Records name it as the tenant.
         wait: Seconds to wait for a first request that is still running.
         lease: Seconds after which a process that fell silent is taken for dead.
         ttl: How long responses are kept, 48 hours unless given. Publish it to your clients.
@@ -103,14 +115,14 @@ class IdempotencyMiddleware:
         check_count(max_body, "max_body")
         self.app = app
         paths = None if paths is None else roots_of(paths)
-        self._methods = frozenset(method.upper() for method in methods)
+        self._methods = methods_of(methods, "IdempotencyMiddleware")
         self._guarded = everywhere(True) if paths is None else below(paths)
         self._rules = Rules(
             store=store,
             scope=scope,
             header=header.lower().encode(),
-            client_id=None if client_id is None else compile_extractor(client_id),
-            caller=caller,
+            client_id=None if client_id is None else compile_reader(client_id),
+            caller=caller_of(caller),
             required=required_of(required, paths),
             wait=seconds(wait, "wait", zero=True),
             lease=seconds(lease, "lease"),

@@ -13,10 +13,15 @@ from ..errors import ConfigError, MissingExtra, UnstorableResult
 
 __all__ = ["Results"]
 
+_NUMBERS = ((int,), (float,), (bool,))
 _PLAIN = (dict, list, str, int, float, bool, type(None), Any)
 _REMEDY = (
     "return JSON values, a dataclass or a pydantic model, with its type as the return annotation "
     "or as result_type=…"
+)
+_OTHER_TYPE = (
+    "return what its type, the return annotation or result_type=…, says, and let that be JSON "
+    "values, a dataclass or a pydantic model"
 )
 
 
@@ -97,7 +102,7 @@ class Results:
     def _unstorable(self, value: Any, why: str) -> UnstorableResult:
         return UnstorableResult(
             f"{self._function.__qualname__} returned a {type(value).__name__} that cannot be "
-            f"stored: {why}; {_REMEDY}"
+            f"stored: {why}; {_REMEDY if self._adapter is None else _OTHER_TYPE}"
         )
 
 
@@ -105,6 +110,8 @@ def _is_plain(wanted: Any) -> bool:
     origin = get_origin(wanted)
     if origin is None:
         return wanted is None or wanted in _PLAIN
+    if origin is dict and get_args(wanted)[:1] in _NUMBERS:  # JSON makes text of its keys
+        return False
     if origin in (Union, types.UnionType, dict, list):
         return all(map(_is_plain, get_args(wanted)))
     return False

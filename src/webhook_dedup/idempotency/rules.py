@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..asgi.responses import BODILESS
 from ..asgi.types import Scope
@@ -13,7 +15,16 @@ from ..errors import ConfigError
 from ..providers import Parsed
 from ..urls import route_path
 
-__all__ = ["Rules", "below", "error_status", "everywhere", "replayed_as", "required_of", "roots_of"]
+__all__ = [
+    "Rules",
+    "below",
+    "caller_of",
+    "error_status",
+    "everywhere",
+    "replayed_as",
+    "required_of",
+    "roots_of",
+]
 
 Holds = Callable[[Scope], bool]
 
@@ -25,7 +36,7 @@ class Rules:
     store: Dedup | Store | str
     scope: str
     header: bytes
-    client_id: Callable[[Parsed], str | None] | None
+    client_id: Callable[[Parsed], object] | None
     caller: Callable[[Scope], str | None]
     required: Holds
     wait: float
@@ -97,14 +108,32 @@ def error_status(status: object, name: str) -> int:
     return status
 
 
-def replayed_as(statuses: Mapping[int, int]) -> Mapping[int, int]:
+def caller_of(caller: Any) -> Callable[[Scope], str | None]:
+    """Refuse what cannot tell who sent a request.
+
+    Raises:
+        ConfigError: It is no function, or one that is to be awaited.
+    """
+    if not callable(caller) or inspect.iscoroutinefunction(caller):
+        raise ConfigError(
+            f"caller must be a plain function of the ASGI scope, got {caller!r}; write for example "
+            "caller=lambda scope: dict(scope['headers']).get(b'x-user', b'').decode()"
+        )
+    told: Callable[[Scope], str | None] = caller
+    return told
+
+
+def replayed_as(statuses: object) -> Mapping[int, int]:
     """Refuse statuses that a response with a body cannot have.
 
     Raises:
         ConfigError: Names it.
     """
+    if not isinstance(statuses, Mapping):
+        raise ConfigError(f"replay_status must be a mapping such as {{201: 200}}, got {statuses!r}")
     for status in statuses.values():
-        if not 200 <= status < 600 or status in BODILESS:  # noqa: PLR2004 - final responses
+        final = isinstance(status, int) and 200 <= status < 600  # noqa: PLR2004 - and no hint
+        if not final or status in BODILESS:
             raise ConfigError(
                 f"replay_status must name statuses whose responses have a body, got {status!r}"
             )

@@ -20,6 +20,7 @@ __all__ = [
     "compile_extractor",
     "compile_items",
     "compile_lenient",
+    "compile_reader",
     "compile_subset",
     "compile_time",
     "event_id_of",
@@ -63,6 +64,15 @@ def compile_extractor(expression: Expression) -> Callable[[Parsed], str | None]:
     """
     read = _compile(expression)
     return lambda parsed: event_id_of(read(parsed))
+
+
+def compile_reader(expression: Expression) -> Reader:
+    """Return a function that reads what stands there as it is, blank text for example.
+
+    Raises:
+        ConfigError: The expression is invalid.
+    """
+    return _compile(expression)
 
 
 def compile_lenient(expression: Expression) -> Callable[[Parsed], str | None]:

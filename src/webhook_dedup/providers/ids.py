@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..errors import RejectedDelivery
 
-__all__ = ["bad_id", "event_id_of", "join_parts"]
+__all__ = ["bad_id", "event_id_of", "join_parts", "kind_of"]
 
 _MAX_ID = 2_000
 
@@ -22,7 +22,7 @@ def event_id_of(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise bad_id(f"event id must be a string or an integer, got {_kind(value)}")
+        raise bad_id(f"event id must be a string or an integer, got {kind_of(value)}")
     if len(value) > _MAX_ID:
         raise _too_long()
     return value if value.strip() else None
@@ -48,7 +48,8 @@ def _decimal(number: int) -> str:
     return str(number)
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Say what a value is that is no id, in the words of JSON."""
     names = {bool: "a boolean", float: "a fraction", list: "a list", dict: "an object"}
     return names.get(type(value), f"a value of type {type(value).__name__}")
 

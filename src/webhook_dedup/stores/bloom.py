@@ -78,7 +78,7 @@ class BloomStore:
         self.remembers = Remembers.NOTHING if confirm is None else confirm.remembers
         self._confirm = confirm
         self._confirming = Confirming(confirm)
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._known = Ledger(_RECENT)
         self._done = Generations(capacity, error_rate)
@@ -116,7 +116,7 @@ class BloomStore:
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
         check_keys(bid.key for bid in bids)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self._known.sweep(now, len(bids))
         return await self._confirming.settle(
             bids,
@@ -142,7 +142,7 @@ class BloomStore:
         entry = Entry(
             token=bid.token,
             expires_at=now + bid.lease,
-            first_seen=self._clock.time() if dated else None,
+            first_seen=self.clock.time() if dated else None,
             fingerprint=bid.fingerprint if compared else None,
         )
         self._known.put(ident, entry)
@@ -157,13 +157,13 @@ class BloomStore:
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         return await self._confirming.settle(
             done,
             [self._complete(settlement, now) for settlement in done],
             ask=lambda confirm, unsure: confirm.complete(unsure),
             # A refused one as well: the confirming store knows the key and must be asked for it.
-            learn=lambda settlement, _: self._finish(settlement, self._clock.monotonic()),
+            learn=lambda settlement, _: self._finish(settlement, self.clock.monotonic()),
         )
 
     def _complete(self, settlement: Settlement, now: float) -> bool | None:
@@ -187,7 +187,7 @@ class BloomStore:
 
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         return await self._confirming.settle(
             claims,
             [self._release(claim, now) for claim in claims],
@@ -211,7 +211,7 @@ class BloomStore:
 
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         return await self._confirming.settle(
             claims,
             [self._renew(claim, now + lease, now) for claim in claims],
@@ -242,7 +242,7 @@ class BloomStore:
                 "a bloom store cannot forget a single key; give it confirm= a store that can"
             )
         kept = await self._confirm.forget(key)
-        return self._known.forget(self._ident(key), self._clock.monotonic()) or kept
+        return self._known.forget(self._ident(key), self.clock.monotonic()) or kept
 
     async def aclose(self) -> None:
         """Forget everything and close the confirming store."""

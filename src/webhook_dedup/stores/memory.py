@@ -34,7 +34,7 @@ class MemoryStore:
     never_waits = True
 
     def __init__(self, *, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._entries: dict[str, _Entry] = {}
         # (queued_at, key). An entry has one pair; a pair that its entry does not know is stale.
         self._queue: list[tuple[float, str]] = []
@@ -48,14 +48,14 @@ class MemoryStore:
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:
         check_keys(bid.key for bid in bids)
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             self._sweep(now, len(bids))
             return [self._claim(bid, now) for bid in bids]
 
     def _claim(self, bid: Bid, now: float) -> Claim:
         entry = self._live(bid.key, now)
         if entry is None:
-            entry = _Entry(bid.token, now + bid.lease, self._clock.time(), bid.fingerprint)
+            entry = _Entry(bid.token, now + bid.lease, self.clock.time(), bid.fingerprint)
             self._entries[bid.key] = entry
             self._enqueue(bid.key, entry)
         return answer(entry, bid, now)
@@ -63,14 +63,14 @@ class MemoryStore:
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         check_keys(settlement.key for settlement in done)
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             return [self._complete(settlement, now) for settlement in done]
 
     def _complete(self, settlement: Settlement, now: float) -> bool:
         claim = settlement.claim
         entry = self._live(claim.key, now)
         if entry is None:
-            first_seen = claim.first_seen if claim.first_seen is not None else self._clock.time()
+            first_seen = claim.first_seen if claim.first_seen is not None else self.clock.time()
             entry = _Entry(claim.token, now, first_seen, claim.fingerprint)
             self._entries[claim.key] = entry
         elif entry.token != claim.token:
@@ -84,7 +84,7 @@ class MemoryStore:
     async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             return [self._release(claim, now) for claim in claims]
 
     def _release(self, claim: Claim, now: float) -> bool:
@@ -99,7 +99,7 @@ class MemoryStore:
     async def renew(self, claims: Sequence[Claim], lease: float) -> Sequence[bool]:
         check_keys(claim.key for claim in claims)
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             return [self._renew(claim, lease, now) for claim in claims]
 
     def _renew(self, claim: Claim, lease: float, now: float) -> bool:
@@ -113,13 +113,13 @@ class MemoryStore:
     async def look(self, keys: Sequence[str]) -> Sequence[Claim | None]:
         check_keys(keys)
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             live = ((key, self._live(key, now)) for key in keys)
             return [None if entry is None else sight(key, entry, now) for key, entry in live]
 
     async def forget(self, key: str) -> bool:
         with self._lock:
-            live = self._live(key, self._clock.monotonic())
+            live = self._live(key, self.clock.monotonic())
             self._entries.pop(key, None)
             return live is not None
 

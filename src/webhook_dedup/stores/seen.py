@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from ..clock import SystemClock
-from ..contracts import Clock, Forgetful, Startable, Store, never_waits
+from ..contracts import Clock, Forgetful, Startable, Store, clock_of, never_waits
 from ..errors import ConfigError, MissingPower
 from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
@@ -41,7 +41,7 @@ class SeenCache:
         store: The store behind it. It is started and closed with the cache.
         size: Keys kept at most; the eldest goes first and is asked of the store again.
         seconds: How long a key is kept, at most 60.
-        clock: Time source; tests pass :class:`webhook_dedup.testing.FakeClock`.
+        clock: Time source; that of the store unless given, or of this machine if it has none.
 
     Raises:
         ConfigError: ``size`` or ``seconds`` is out of range.
@@ -65,7 +65,7 @@ class SeenCache:
         self.never_waits = never_waits(store)
         self._size = size
         self._seconds = seconds
-        self._clock = clock or SystemClock()
+        self._clock = clock or clock_of(store) or SystemClock()
         # The eldest first. In a plain dict it gets slow to find where many before it were removed.
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._compares = Remembers.FINGERPRINT in store.remembers
