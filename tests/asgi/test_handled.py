@@ -375,7 +375,7 @@ async def test_success_is_recorded_when_the_store_has_it(monkeypatch):
         store.away.add("complete")
         assert (await deliver(app)).body == b"handled"
         assert records.of(Kind.SUCCEEDED) == []
-        assert [record.warning for record in records.of(Kind.STORE_ERROR)][-1]
+        assert any(record.warning for record in records.of(Kind.STORE_ERROR))
         store.away.clear()
         await eventually(lambda: records.of(Kind.SUCCEEDED))
         assert (await deliver(app)).body == b"handled"
