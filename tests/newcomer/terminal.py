@@ -45,6 +45,7 @@ class Terminal:
             # Bash prints its status as a prompt, by which one sees that a command has ended.
             env={**environment, "PS1": _PROMPT.format("$?"), "PS2": "", "TERM": "dumb"},
             start_new_session=True,
+            preexec_fn=_hear_hangups,  # noqa: PLW1509 - there are no threads here
         )
         self._raw = b""
         self._read_to = 0
@@ -94,6 +95,11 @@ class Terminal:
                     f"waited for {pattern.pattern!r} and saw\n{shown[self._read_to :]}"
                 )
             self._raw += os.read(self._fd, 65536)
+
+
+def _hear_hangups() -> None:
+    """Let what runs here end with its terminal, also where this program is run by ``nohup``."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _set_up(terminal: int) -> None:
