@@ -122,13 +122,13 @@ class _Handling:
 
     async def _end_answered_early(self, run: Run) -> None:
         if not succeeded(self._status):
-            await self._dedup.engine.see_through(self._settle_as_answered(run.error))
+            await self._settle_as_answered(run.error)
         elif run.error is not None:
             self._record(Kind.FAILED, detail="failed after its response", error=run.error)
 
     async def _end_as_answered(self) -> None:
         """Settle by the status, before the sender can know it."""
-        if await self._dedup.engine.see_through(self._settle_as_answered()):
+        if await self._settle_as_answered():
             await self._response.forward()
         else:
             await self._come_again(RETRY_AFTER)
@@ -136,14 +136,12 @@ class _Handling:
     async def _settle_as_answered(self, error: BaseException | None = None) -> bool:
         """Complete or release by the status; answer False if another holder has an event."""
         status, duration = self._status, monotonic() - self._began
-        if not succeeded(status):
-            await self._holding.release()
-            detail = f"the handler answered {status}"
-            self._record(Kind.FAILED, status=status, detail=detail, duration=duration, error=error)
-            return True
-        return await self._complete(
-            self._kept_result(), Kind.SUCCEEDED, status=status, duration=duration
-        )
+        if succeeded(status):
+            result = self._kept_result()
+            return await self._complete(result, Kind.SUCCEEDED, status=status, duration=duration)
+        detail = f"the handler answered {status}"
+        await self._fail(Kind.FAILED, status=status, detail=detail, duration=duration, error=error)
+        return True
 
     def _kept_result(self) -> bytes | None:
         keeps = Remembers.RESULT in self._dedup.store.remembers
@@ -152,6 +150,8 @@ class _Handling:
 
     async def _complete(self, result: bytes | None, kind: Kind, **fields: Any) -> bool:
         """Mark the events done and record it, which may be when the store is back.
+
+        A cancelled request leaves both to the background.
 
         Returns:
             False if another holder has one.
@@ -171,31 +171,40 @@ class _Handling:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
         return completed is not False
 
+    async def _fail(self, kind: Kind, **fields: Any) -> None:
+        """Give the events back and record why, though the request be cancelled meanwhile."""
+
+        async def give_back() -> None:
+            await self._holding.release()
+            self._record(kind, **fields)
+
+        await self._dedup.engine.see_through(give_back())
+
     async def _end_unfinished(self, run: Run) -> None:
         """Settle a run that failed, even if its response was complete, and answer for it."""
         verdict = judge(run.error)
-        await self._dedup.engine.see_through(self._settle_unfinished(run, verdict))
-        if run.cancelled:
-            return
-        if run.error is not None and verdict.done:
+        settled = run.error is not None and verdict.done
+        reason, detail = verdict.reason, verdict.detail
+        if settled:
+            kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
+            await self._complete(None, kind, reason=reason, detail=detail)
+        else:
+            kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED
+            detail = detail or "the app returned without a complete response"
+            error, duration = verdict.error, run.duration
+            await self._fail(kind, reason=reason, detail=detail, error=error, duration=duration)
+        if not run.cancelled:
+            await self._answer_for(run, verdict, settled=settled)
+
+    async def _answer_for(self, run: Run, verdict: Verdict, *, settled: bool) -> None:
+        """Answer in place of an app that did not."""
+        if settled:
             if not self._response.begun:
                 await acknowledge(self._exchange.send, self._exchange.preset)
         elif not self._is_foreign(run.error):
             await self._come_again(RETRY_AFTER if verdict.after is None else verdict.after)
         elif self._response.complete and not succeeded(self._status):
             await self._response.forward()  # it says itself that the event failed
-
-    async def _settle_unfinished(self, run: Run, verdict: Verdict) -> None:
-        if run.error is not None and verdict.done:
-            kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
-            await self._complete(None, kind, reason=verdict.reason, detail=verdict.detail)
-            return
-        await self._holding.release()
-        kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED
-        detail = verdict.detail or "the app returned without a complete response"
-        self._record(
-            kind, reason=verdict.reason, detail=detail, error=verdict.error, duration=run.duration
-        )
 
     async def _come_again(self, after: float) -> None:
         """Make the sender deliver again; what it has of a response stays without its end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from ..asgi.held import Held, without_files
 from ..asgi.scopes import BodyOnce
@@ -99,18 +100,17 @@ class Handling:
         Returns:
             What the run failed with.
         """
-        return await self._errand.dedup.engine.see_through(self._settling(error, duration))
-
-    async def _settling(self, error: BaseException | None, duration: float) -> BaseException | None:
         captured, settle = self._response.captured, self._errand.settle
         status = captured.status
-        if error is not None:
-            await settle(self._claim, error, duration=duration)
-        elif not self._response.complete:
-            unfinished = Retry("the app returned without a complete response")
-            await settle(self._claim, unfinished, duration=duration)
-        elif self._is_unkept:
-            await settle(self._claim, Retry(f"the app answered {status}"), status=status)
-        elif not await settle(self._claim, None, captured.encode(), status=status):
-            error = LeaseLost("another request has the key now")
+        if error is None and self._response.complete and not self._is_unkept:
+            if not await settle(self._claim, None, captured.encode(), status=status):
+                error = LeaseLost("another request has the key now")
+            return error
+        fields: dict[str, Any] = {"duration": duration}
+        why = error
+        if why is None and not self._response.complete:
+            why = Retry("the app returned without a complete response")
+        elif why is None:
+            why, fields = Retry(f"the app answered {status}"), {"status": status}
+        await self._errand.dedup.engine.see_through(settle(self._claim, why, **fields))
         return error
