@@ -122,8 +122,9 @@ class RedisSentinel(_Group):
 
     def __init__(self, binary: Binary | None = None, *, replicas: int = 0) -> None:
         super().__init__()
-        self.master = RedisServer(binary)
-        follow = ("--replicaof", HOST, str(self.master.port), "--repl-diskless-sync-delay", "0")
+        at_once = ("--repl-diskless-sync-delay", "0")  # a master of Redis 7 waits 5 s for more
+        self.master = RedisServer(binary, args=at_once)
+        follow = ("--replicaof", HOST, str(self.master.port), *at_once)
         self.replicas = [RedisServer(binary, args=follow) for _ in range(replicas)]
         self.sentinel = Sentinel(binary, self.master, self.service)
 
@@ -139,6 +140,10 @@ class RedisSentinel(_Group):
 
     def _is_whole(self) -> bool:
         with self.master.client() as master, self.sentinel.client() as sentinel:
-            connected = master.info("replication")["connected_slaves"]
+            replication = master.info("replication")
             known = sentinel.info("sentinel")["master0"]
-        return connected == len(self.replicas) == known["slaves"] and known["status"] == "ok"
+        synced = sum(
+            replication[f"slave{index}"]["state"] == "online"
+            for index in range(replication["connected_slaves"])
+        )
+        return synced == len(self.replicas) == known["slaves"] and known["status"] == "ok"
