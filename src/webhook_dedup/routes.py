@@ -13,15 +13,16 @@ from .errors import ConfigError, RejectedDelivery
 from .identify import data_of
 from .model import Delivery, Event
 from .policy import DEFAULT_TTL, Policy
-from .providers import Parsed
+from .providers import Parsed, Preset
 from .source import Source
 from .urls import route_path, url_of
 
-__all__ = ["Route", "Routes"]
+__all__ = ["TTL_MARGIN", "Route", "Routes", "ttl_for"]
 
 Reasoned = tuple[str, str]
 
-_TTL_MARGIN = 1.25
+TTL_MARGIN = 1.25
+"""How many times as long as its provider retries an event is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,13 @@ def _checked(sources: object) -> Sequence[Source]:
 
 def _route(source: Source, policy: Policy) -> Route:
     _check_answerable(source, policy)
-    preset = source.preset
-    ttl = policy.ttl or max(DEFAULT_TTL, preset.horizon * _TTL_MARGIN, preset.remember)
-    return Route(source, policy, ttl, max(policy.max_body, preset.max_body or 0))
+    max_body = max(policy.max_body, source.preset.max_body or 0)
+    return Route(source, policy, ttl_for(source.preset, policy.ttl), max_body)
+
+
+def ttl_for(preset: Preset, chosen: float | None) -> float:
+    """Return for how long events are remembered: as chosen, or beyond all retries."""
+    return chosen or max(DEFAULT_TTL, preset.horizon * TTL_MARGIN, preset.remember)
 
 
 def _check_answerable(source: Source, policy: Policy) -> None:

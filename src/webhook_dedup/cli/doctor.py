@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import ConfigError
-from ..policy import DAY, DEFAULT_TTL
+from ..policy import DAY
 from ..providers import find_preset
+from ..routes import TTL_MARGIN, ttl_for
 from .checkup import Finding, Level, counted, examined, examined_inbox
 from .output import AsJson, duration, obey, print_json, shown
 from .places import InboxUrl, Places, StoreUrl, is_within_process
@@ -22,7 +23,6 @@ from .providers import complete_provider
 
 __all__ = ["doctor"]
 
-_TTL_MARGIN = 1.25
 _MAX_AGE = 600.0
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
 
@@ -100,14 +100,14 @@ def _memory_of(name: str, ttl: float | None) -> Iterator[Finding]:
     """Compare how long events are remembered with how long a provider sends them again."""
     preset = find_preset(name)
     check = f"ttl for {name}"
-    kept = ttl or max(DEFAULT_TTL, preset.horizon * _TTL_MARGIN, preset.remember)
+    kept = ttl_for(preset, ttl)
     if kept < preset.horizon:
         yield Finding(
             Level.FAILURE,
             check,
             f"events are remembered for {_days(kept)}, but {preset.title} retries for "
             f"{_days(preset.horizon)}: a late retry runs twice",
-            f"raise ttl to {_days(preset.horizon * _TTL_MARGIN)} or leave it out",
+            f"raise ttl to {_days(preset.horizon * TTL_MARGIN)} or leave it out",
         )
     else:
         covered = f"{_days(kept)} cover the {_days(preset.horizon)} of retries"
