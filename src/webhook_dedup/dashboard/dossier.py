@@ -13,13 +13,13 @@ from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story
 from ..errors import SchemaError
 from ..model import Item
-from ..observe.history import Entry
+from ..observe.history import Entry, Request
 from ..observe.masking import MASK, masked_headers, masked_query
 from ..observe.record import Kind
 from .arrival import Arrival, arrival_of, arrival_of_item
 from .gathered import around
 
-__all__ = ["Dossier", "Letter", "dossier", "find_item"]
+__all__ = ["Dossier", "dossier", "find_item"]
 
 _BATCH = "batch:"
 _MOST_COPIES = 200
@@ -50,26 +50,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What is kept of an HTTP request.
-
-    Attributes:
-        method, path, query, client: As it came; secret fields of the query are masked.
-        headers: Secret ones are masked.
-        size: Bytes of the body.
-        body: The body, if it is kept.
-    """
-
-    method: str
-    path: str
-    query: str
-    client: str | None
-    headers: Sequence[tuple[str, str]]
-    size: int
-    body: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class Dossier:
     """What one page shows.
 
@@ -83,7 +63,7 @@ class Dossier:
         runs: Of the handler, for this delivery: the first one, and the latest.
         begun: How many there are.
         unrecorded: How many began besides, of which nothing else is known.
-        letter: The request that brought it.
+        request: What is kept of the HTTP arrival.
     """
 
     subject: Subject
@@ -95,7 +75,7 @@ class Dossier:
     runs: Sequence[Run]
     begun: int
     unrecorded: int
-    letter: Letter | None
+    request: Request | None
 
 
 async def find_item(rooms: Rooms, delivery_id: str) -> Item | None:
@@ -138,7 +118,7 @@ async def dossier(
         runs=_first_and_latest(runs, _MOST_RUNS),
         begun=len(runs),
         unrecorded=max(0, runs_begun(entries, [item] if item else ()) - len(runs)),
-        letter=_letter(item, entries, mask),
+        request=_request(item, entries, mask),
     )
 
 
@@ -236,17 +216,15 @@ def _runs_of(item: Item | None) -> list[Run]:
     return [Run(each.at, each.where, "failed", each.duration, each.error) for each in history]
 
 
-def _letter(item: Item | None, entries: Sequence[Entry], mask: frozenset[str]) -> Letter | None:
+def _request(item: Item | None, entries: Sequence[Entry], mask: frozenset[str]) -> Request | None:
     request = next((entry.request for entry in entries if entry.request is not None), None)
-    body = item.delivery.body if item else request.body if request else None
     if request is not None:  # masked as the app wants it
         headers = tuple((n, MASK if n.lower() in mask else v) for n, v in request.headers)
-        whence = (request.method, request.path, request.query, request.client)
-        return Letter(*whence, headers, request.size, body)
+        return replace(request, headers=headers, body=item.delivery.body if item else request.body)
     if item is None:
         return None
     delivery = item.delivery
-    return Letter(
+    return Request(
         delivery.method,
         delivery.path,
         masked_query(delivery.query_string),
