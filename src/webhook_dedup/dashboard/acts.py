@@ -36,7 +36,7 @@ from .show import Show
 __all__ = ["Acts"]
 
 _OK, _SEE_OTHER, _NOT_FOUND, _CONFLICT = 200, 303, 404, 409
-_MOSTREPLAYED = 5_000
+_MOST_REPLAYED = 5_000
 _LONGEST_REASON = 200
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -79,7 +79,7 @@ class Acts:
         rooms = await self._place.rooms()
         wish = replace(wish_of(request), state=State.DEAD)
         after = asked_of(request).get("after", "")
-        found = await found_in_inbox(rooms, wish, after, most=_MOSTREPLAYED)
+        found = await found_in_inbox(rooms, wish, after, most=_MOST_REPLAYED)
         digest = _digest(found)
         if request.method != "POST":
             return await self._ask_for_all(request, found, digest)

@@ -42,9 +42,9 @@ class Entrance:
 
     async def sign_in(self, request: Request) -> Response:
         """Ask for a token, and begin a session with it."""
-        if request.method != "POST":
-            return self._show.bare(request, "sign_in.html", next=asked_of(request).get("next", ""))
         back = asked_of(request).get("next", "")
+        if request.method != "POST":
+            return self._show.bare(request, "sign_in.html", next=back)
         cookie = self._door.tokens.sign_in(visitor_of(request).form.get("token", ""), _SESSION)
         if cookie is None:
             warn_of_attempt(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -86,14 +87,7 @@ class Pages:
 
     async def dead(self, request: Request) -> Response:
         """List dead letters."""
-        asked = wish_of(request)
-        wish = Wish(
-            source=asked.source,
-            state=State.DEAD,
-            age=asked.age,
-            text=asked.text,
-            error=asked.error,
-        )
+        wish = replace(wish_of(request), state=State.DEAD, reason=None)
         filtered = wish != Wish(state=State.DEAD)
         return await self._list(request, "dead.html", wish, filtered=filtered)
 

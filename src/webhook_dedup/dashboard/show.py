@@ -48,13 +48,10 @@ class Show:
         self, request: Request, name: str, *, status: int = 200, **context: Any
     ) -> HTMLResponse:
         """Make the response of a page that asks nobody for anything."""
-        return HTMLResponse(self._render(name, request, context), status)
+        return HTMLResponse(self.part(request, name, **context), status)
 
     def part(self, request: Request, name: str, **context: Any) -> str:
         """Make a part of a page."""
-        return self._render(name, request, context)
-
-    def _render(self, name: str, request: Request, context: dict[str, Any]) -> str:
         link_to: Callable[..., str] = partial(link, request)
         return self._templates.get_template(name).render(
             visitor=visitor_of(request),
