@@ -114,16 +114,16 @@ class IdempotencyMiddleware:
         need(dedup.store, Remembers.RESULT | Remembers.FINGERPRINT, "IdempotencyMiddleware")
         check_count(max_body, "max_body")
         self.app = app
-        paths = None if paths is None else roots_of(paths)
+        roots = ["/"] if paths is None else roots_of(paths)
         self._methods = methods_of(methods, "IdempotencyMiddleware")
-        self._guarded = everywhere(True) if paths is None else below(paths)
+        self._guarded = everywhere(True) if paths is None else below(roots)
         self._rules = Rules(
             store=store,
             scope=scope,
             header=header.lower().encode(),
             client_id=None if client_id is None else compile_reader(client_id),
             caller=caller_of(caller),
-            required=required_of(required, paths),
+            required=required_of(required, roots),
             wait=seconds(wait, "wait", zero=True),
             lease=seconds(lease, "lease"),
             ttl=seconds(ttl, "ttl"),

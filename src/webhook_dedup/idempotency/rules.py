@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +55,12 @@ def everywhere(holds: bool) -> Holds:
     return lambda _: holds
 
 
-def below(paths: Iterable[str]) -> Holds:
+def below(roots: Sequence[str]) -> Holds:
     """Match the requests of some paths and of what is below them.
 
     Raises:
         ConfigError: One does not begin with a slash.
     """
-    roots = roots_of(paths)
     for root in roots:
         if not root.startswith("/"):
             raise ConfigError(f"a path begins with a slash, got {root!r}; write {'/' + root!r}")
@@ -75,7 +74,7 @@ def below(paths: Iterable[str]) -> Holds:
     return holds
 
 
-def required_of(required: bool | Iterable[str], paths: Iterable[str] | None) -> Holds:
+def required_of(required: bool | Iterable[str], guarded: Sequence[str]) -> Holds:
     """Match the requests that must have a key.
 
     Raises:
@@ -83,7 +82,6 @@ def required_of(required: bool | Iterable[str], paths: Iterable[str] | None) -> 
     """
     if isinstance(required, bool):
         return everywhere(required)
-    guarded = roots_of(["/"] if paths is None else paths)
     roots = roots_of(required)
     for root in roots:
         scopes = [{"path": path} for path in guarded]
