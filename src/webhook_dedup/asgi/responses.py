@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable
-from typing import Any
 
 from ..errors import RejectedDelivery
 from ..providers import Preset
@@ -42,11 +41,6 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers) -> Non
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _respond_json(send: Send, status: int, content: Any, headers: Headers) -> None:
-    body = json.dumps(content).encode()
-    await respond(send, status, body, [_JSON, *headers])
-
-
 def acknowledge(send: Send, preset: Preset) -> Awaitable[None]:
     """Send the acknowledgement a provider understands."""
     headers = [(b"content-type", preset.ack_content_type.encode())] if preset.ack_body else []
@@ -60,12 +54,12 @@ def acknowledge_claimed(send: Send, preset: Preset, *, duplicate: bool) -> Await
 
 async def refuse(send: Send, rejection: RejectedDelivery) -> None:
     """Tell a sender what was wrong, as JSON."""
-    headers: Headers = []
-    content: dict[str, object] = {"error": rejection.code, "detail": rejection.detail}
+    headers: Headers = [_JSON]
+    body = json.dumps({"error": rejection.code, "detail": rejection.detail}).encode()
     if rejection.retry_after is not None:
         after = max(1, math.ceil(rejection.retry_after))
         headers.append((b"retry-after", str(after).encode()))
-    await _respond_json(send, rejection.status, content, headers)
+    await respond(send, rejection.status, body, headers)
 
 
 class Captured:
