@@ -15,8 +15,6 @@ from .runs import runs_begun
 
 __all__ = ["BY_HAND", "Story", "line_of", "reason_in_words", "told_of"]
 
-_ENDS = {Kind.SUCCEEDED, Kind.FAILED, Kind.LEASE_LOST, Kind.DEFERRED}
-
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -226,7 +224,6 @@ _WORDS = {
     Kind.ESCALATED: "handed to a person",
 }
 
-
 BY_HAND = {
     "replayed": "replayed by hand",
     "buried": "buried by hand",
@@ -235,13 +232,25 @@ BY_HAND = {
     "budget_reset": "a budget was given back by hand",
 }
 
+_REASONS = {
+    "duplicate": "the event is done already",
+    "in_flight": "another copy is being handled",
+    "self_sent": "the app itself caused it",
+    "filtered": "a filter leaves it out",
+    "locked": "another event of its subject is being handled",
+    "already_done": "the app's own data say that it is done",
+    "over_budget": "the budget of its subject is spent",
+    "discarded": "its handler discarded it",
+    "store_away": "the store did not answer",
+}
+
 
 def _why_so(record: Record) -> str:
     if record.kind in {Kind.SKIPPED, Kind.DEFERRED}:
         return f": {reason_in_words(record)}"
     if record.kind is Kind.RETRIED and record.delay is not None:
         return f" in {record.delay:.1f} s"
-    if record.kind in _ENDS and record.kind is not Kind.SUCCEEDED and record.status:
+    if record.kind in {Kind.FAILED, Kind.LEASE_LOST} and record.status:
         return f": the handler answered {record.status}"
     return f": {record.detail}" if record.detail else ""
 
@@ -250,18 +259,7 @@ def reason_in_words(record: Record) -> str:
     """Tell why an event was skipped or put off."""
     if record.reason == "in_flight" and record.original_id == record.delivery_id is not None:
         return "an earlier run of its own did not end, and holds it until its lease is over"
-    known = {
-        "duplicate": "the event is done already",
-        "in_flight": "another copy is being handled",
-        "self_sent": "the app itself caused it",
-        "filtered": "a filter leaves it out",
-        "locked": "another event of its subject is being handled",
-        "already_done": "the app's own data say that it is done",
-        "over_budget": "the budget of its subject is spent",
-        "discarded": "its handler discarded it",
-        "store_away": "the store did not answer",
-    }
-    words = known.get(record.reason or "", record.reason or record.detail or "no reason told")
+    words = _REASONS.get(record.reason or "", record.reason or record.detail or "no reason told")
     more = f" ({record.detail})" if record.detail and record.detail != words else ""
     body = ", though its body differs" if record.body_changed else ""
     original = f", the first is delivery {record.original_id}" if record.original_id else ""
