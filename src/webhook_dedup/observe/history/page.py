@@ -135,7 +135,7 @@ class Pen:
             len(records),
             {shared[0] for shared, _ in groups},
             {shared[2] for shared, _ in groups if shared[2]},
-            set(",".join([record.kind for record in records]).split(",")),
+            {kind.value for kind in {record.kind for record in records}},
             {record.reason for record in records if record.reason},
             _encoded((by, [self._told(*group) for group in groups])),
         )
