@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..contracts import OperableInbox
 from ..errors import ConfigError, MissingExtra
 from .backlog import Backlog, BacklogWatch
-from .measures import BATCHES, COUNTERS, SECONDS, Count, Runs, count
+from .measures import BATCHES, COUNTERS, SECONDS, Runs, count
 from .record import Kind, Record
 
 try:
@@ -45,7 +45,7 @@ class PrometheusObserver:
         self._runs = Runs()
         self._watch = BacklogWatch(self._show_backlog, refresh)
         self._counters: Mapping[str, Counter] = {
-            each.name: make.counter(each) for each in COUNTERS.values()
+            each.name: make.counter(each.name, each.help, each.labels) for each in COUNTERS.values()
         }
         self._handler = make.histogram("handler_seconds", "Time a handler ran.", ["source"])
         self._age = make.histogram(
@@ -55,7 +55,9 @@ class PrometheusObserver:
         self._batch = make.histogram(
             "store_batch_size", "Keys that went to the store together.", ["verb"], BATCHES
         )
-        self._failed = make.failed_calls()
+        self._failed = make.counter(
+            "store_call_failures", "Calls to the store that failed.", ["verb"]
+        )
         self._in_flight = make.gauge("in_flight", "Handlers running.", "livesum", ["source"])
         self._waiting = make.gauge("waiting", "Deliveries in the inbox that wait or run.")
         self._dead = make.gauge("dead", "Dead letters in the inbox.")
@@ -103,13 +105,8 @@ class _Maker:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
-    def counter(self, each: Count) -> Counter:
-        return self._make(Counter, each.name, each.help, each.labels)
-
-    def failed_calls(self) -> Counter:
-        return self._make(
-            Counter, "store_call_failures", "Calls to the store that failed.", ["verb"]
-        )
+    def counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return self._make(Counter, name, text, labels)
 
     def histogram(
         self,
