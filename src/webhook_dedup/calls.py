@@ -40,8 +40,6 @@ _KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 # An odd id that JSON can hold may be the sender's mistake, any other is the program's.
 _SENT = (str, int, float, list, dict, type(None))
 
-Work = Callable[[], Awaitable[Any]]
-
 Find = Callable[[Parsed | None, tuple[Any, ...], dict[str, Any]], str | None]
 """Takes a call's request, if it has one, and arguments; finds its event id."""
 
