@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from .batch import with_body
 from .errors import ConfigError
@@ -28,10 +28,7 @@ from .providers import (
 )
 from .providers.described import expression_text
 from .providers.handshakes import Handshake, Reply, TokenHandshake
-from .providers.schemes import (
-    FetchingScheme,
-    Secrets,
-)
+from .providers.schemes import FetchingScheme, Secrets
 from .urls import checked_url, compile_path, shape_of
 
 __all__ = ["Source"]
@@ -102,28 +99,27 @@ class Source:
         methods: Iterable[str] = ("POST",),
         policy: Policy | None = None,
     ) -> None:
-        self.preset = preset if isinstance(preset, Preset) else find_preset(preset)
-        self.name = _checked_name(self.preset.name if name is None else name)
+        preset = preset if isinstance(preset, Preset) else find_preset(preset)
+        self.preset = preset
+        self.name = _checked_name(preset.name if name is None else name)
         self.path = path
         self.pattern = compile_path(path, self.name)
         self.shape = shape_of(path)
-        self.ack: Ack = self.preset.ack if ack is None else ack
+        self.ack: Ack = preset.ack if ack is None else ack
         check_choice(self.ack, Ack, "ack")
         self.methods = methods_of(methods, f"source {self.name!r}")
         check_policy(policy)
         self.policy = policy
-        self._scheme = signature or self.preset.scheme
-        optional = self.preset.secret_optional and signature is None
+        self._scheme = scheme = signature or preset.scheme
+        optional = preset.secret_optional and signature is None
         self._secrets = self._load(secret, verify=verify, optional=optional)
-        fetching = isinstance(self._scheme, FetchingScheme) and self._secrets
-        self._fetching = cast(FetchingScheme, self._scheme) if fetching else None
+        self._fetching = scheme if isinstance(scheme, FetchingScheme) and self._secrets else None
         self.public_url = checked_url(public_url, self.name)
-        self.handshake = self._expecting(verify_token, handshake or self.preset.handshake)
-        items = self.preset.items if items is None else items
+        self.handshake = self._expecting(verify_token, handshake or preset.handshake)
+        items = preset.items if items is None else items
         self.batched = items is not None
         self.narrow = self._narrowing(items, batch)
-        self.guards = self._guarded(guards, subject or self.preset.subject)
-        preset = self.preset
+        self.guards = self._guarded(guards, subject or preset.subject)
         found_by = self._id_expression(event_id)
         self.identifier = Identifier(
             source=self.name,
@@ -216,7 +212,7 @@ class Source:
                 f"batch='items' needs items=… for source {self.name!r}, whose deliveries bring one "
                 "event each"
             )
-        return _narrowing(items)
+        return _narrower(items)
 
     def _load(self, secret: Secrets | None, *, verify: bool, optional: bool) -> tuple[bytes, ...]:
         if secret is not None and not verify:
@@ -258,7 +254,7 @@ def _compile(compiler: Callable[[Expression], Any], expression: Expression | Non
     return _nothing if expression is None else compiler(expression)
 
 
-def _narrowing(items: Items) -> Narrow:
+def _narrower(items: Items) -> Narrow:
     """Make the function that leaves a delivery only the items of an event."""
     find, write = compile_items(items), compile_subset(items)
 
