@@ -29,8 +29,7 @@ from .identify import data_of, stand_in_id
 from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
 from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
-from .providers import Expression, Parsed, compile_extractor
-from .providers.extract import event_id_of
+from .providers import Expression, Parsed, compile_extractor, event_id_of
 from .settling import UNCONFIRMED
 from .verdict import Ending, Verdict, judge
 

@@ -13,10 +13,9 @@ from .extract import (
     compile_extractor,
     compile_lenient,
     compile_time,
-    event_id_of,
-    parse_time,
 )
 from .handshakes import Handshake, OriginPermission, Reply
+from .ids import event_id_of
 from .parsed import Headers, Parsed, raw_headers
 from .preset import Preset
 from .schemes import (
@@ -28,6 +27,7 @@ from .schemes import (
     load_secrets,
 )
 from .subscriptions import SnsConfirmation
+from .times import parse_time
 
 __all__ = [
     "PRESETS",

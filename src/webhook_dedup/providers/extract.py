@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError, RejectedDelivery
-from .batches import compile_items, compile_subset
 from .ids import bad_id, event_id_of, join_parts
 from .parsed import Parsed, is_header_name, only, shown
 from .paths import compile_path
@@ -16,15 +15,10 @@ from .times import parse_time
 __all__ = [
     "Expression",
     "FirstOf",
-    "Parsed",
     "compile_extractor",
-    "compile_items",
     "compile_lenient",
     "compile_reader",
-    "compile_subset",
     "compile_time",
-    "event_id_of",
-    "parse_time",
 ]
 
 Reader = Callable[[Parsed], object]
