@@ -19,10 +19,6 @@ _SUBSCRIBE = "SubscriptionConfirmation"
 _ASKS = (_SUBSCRIBE, "UnsubscribeConfirmation")
 
 
-def _visit(url: str) -> object:
-    return fetch_https(url)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnsConfirmation:
     """A signed POST of the type ``SubscriptionConfirmation`` or ``UnsubscribeConfirmation``.
@@ -37,7 +33,7 @@ class SnsConfirmation:
     """
 
     confirm: bool = False
-    fetch: Callable[[str], object] = _visit
+    fetch: Callable[[str], object] = fetch_https
     methods = frozenset({"POST"})
     signed = True
 
