@@ -28,11 +28,6 @@ _Source = Annotated[str, typer.Option(help="Name of the source, as log lines hav
 _Tenant = Annotated[str, typer.Option(help="The tenant, if log lines have one.")]
 
 
-@stores.callback()
-def _stores() -> None:
-    """Look into a store, and act on what it remembers."""
-
-
 @stores.command()
 def show(
     event_id: _EventId,
