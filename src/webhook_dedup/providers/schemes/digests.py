@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
-    "ALGORITHMS",
-    "ENCODINGS",
     "Algorithm",
     "EncodingName",
     "any_match",
@@ -25,8 +23,6 @@ __all__ = [
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64"]
 
-ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
-
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
@@ -35,7 +31,7 @@ class _Encoding:
     looks: str
 
 
-ENCODINGS = {
+_ENCODINGS = {
     "hex": _Encoding(lambda raw: raw.hex().encode(), b"0123456789abcdef", "lower-case hex"),
     "base64": _Encoding(
         base64.b64encode,
@@ -47,18 +43,18 @@ ENCODINGS = {
 
 def hmac_digest(secret: bytes, signed: bytes, algorithm: str, encoding: str) -> bytes:
     """Return the encoded HMAC."""
-    return ENCODINGS[encoding].encode(hmac.digest(secret, signed, algorithm))
+    return _ENCODINGS[encoding].encode(hmac.digest(secret, signed, algorithm))
 
 
 def is_digest(candidate: bytes, algorithm: str, encoding: str) -> bool:
     """Whether this could be an encoded digest, by length and alphabet."""
     right_length = len(candidate) == _digest_length(algorithm, encoding)
-    return right_length and not candidate.translate(None, ENCODINGS[encoding].alphabet)
+    return right_length and not candidate.translate(None, _ENCODINGS[encoding].alphabet)
 
 
 def digest_looks(algorithm: str, encoding: str) -> str:
     """Return what a digest looks like, for people."""
-    return f"a {algorithm} digest in {ENCODINGS[encoding].looks}"
+    return f"a {algorithm} digest in {_ENCODINGS[encoding].looks}"
 
 
 def any_match(candidates: Iterable[bytes], expected: Iterable[bytes]) -> bool:
@@ -78,4 +74,4 @@ def is_one_of(token: bytes, secrets: Iterable[bytes]) -> bool:
 
 @functools.cache
 def _digest_length(algorithm: str, encoding: str) -> int:
-    return len(ENCODINGS[encoding].encode(bytes(hashlib.new(algorithm).digest_size)))
+    return len(_ENCODINGS[encoding].encode(bytes(hashlib.new(algorithm).digest_size)))

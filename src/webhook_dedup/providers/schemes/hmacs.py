@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import ConfigError
+from ...policy import check_choice
 from ..parsed import Parsed
 from .digests import (
-    ALGORITHMS,
-    ENCODINGS,
     Algorithm,
     EncodingName,
     any_match,
@@ -18,7 +17,7 @@ from .digests import (
     is_digest,
 )
 from .keys import KEY_FORMATS, KeyFormat, exact_key
-from .options import check_choice, check_header_name, check_tolerance
+from .options import check_header_name, check_tolerance
 from .reading import is_unix_time, signature_header, time_header
 from .refusals import check_time, malformed, mismatch
 
@@ -48,9 +47,9 @@ class HmacSignature:
 
     def __post_init__(self) -> None:
         check_header_name(self.header)
-        check_choice("algorithm", self.algorithm, ALGORITHMS)
-        check_choice("encoding", self.encoding, tuple(ENCODINGS))
-        check_choice("key", self.key, tuple(KEY_FORMATS))
+        check_choice(self.algorithm, Algorithm, "algorithm")
+        check_choice(self.encoding, EncodingName, "encoding")
+        check_choice(self.key, KeyFormat, "key")
 
     def load_secret(self, secret: str | bytes) -> bytes:
         return KEY_FORMATS[self.key](secret)
@@ -166,7 +165,7 @@ class HeaderTimedHmac:
     def __post_init__(self) -> None:
         check_header_name(self.header)
         check_header_name(self.time_header)
-        check_choice("encoding", self.encoding, tuple(ENCODINGS))
+        check_choice(self.encoding, EncodingName, "encoding")
         check_tolerance(self.tolerance)
         if [self.template.count(name) for name in ("{time}", "{body}")] != [1, 1]:
             raise ConfigError(f"template must hold {{time}} and {{body}}, got {self.template!r}")

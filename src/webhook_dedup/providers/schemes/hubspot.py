@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from ...errors import ConfigError
 from ..parsed import Parsed
 from .digests import any_match, digest_looks, hmac_digest, is_digest
 from .keys import exact_key
-from .options import check_choice, check_tolerance
+from .options import check_tolerance
 from .reading import public_url, signature_header
 from .refusals import check_time, malformed, mismatch, missing
 
@@ -20,7 +20,6 @@ __all__ = ["HubSpotSignature", "HubSpotVersion"]
 
 HubSpotVersion = Literal["v1", "v2", "v3"]
 
-_VERSIONS = ("v1", "v2", "v3")
 _OLD_HEADER, _VERSION_HEADER = "X-HubSpot-Signature", "X-HubSpot-Signature-Version"
 _HEADER, _TIME_HEADER = "X-HubSpot-Signature-v3", "X-HubSpot-Request-Timestamp"
 _MILLISECONDS = re.compile(rb"[0-9]{1,15}")
@@ -47,10 +46,11 @@ class HubSpotSignature:
     tolerance: float | None = 300.0
 
     def __post_init__(self) -> None:
-        if not self.versions:
-            raise ConfigError("versions must name one of v1, v2, v3")
-        for version in self.versions:
-            check_choice("versions", version, _VERSIONS)
+        known = get_args(HubSpotVersion)
+        if not self.versions or not set(self.versions) <= set(known):
+            raise ConfigError(
+                f"versions must name one or more of {', '.join(known)}, got {self.versions!r}"
+            )
         check_tolerance(self.tolerance)
 
     def load_secret(self, secret: str | bytes) -> bytes:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...policy import check_choice
 from ..parsed import Parsed
 from .digests import (
-    ALGORITHMS,
-    ENCODINGS,
     Algorithm,
     EncodingName,
     any_match,
@@ -18,7 +17,7 @@ from .digests import (
     is_digest,
 )
 from .keys import exact_key
-from .options import check_choice, check_header_name
+from .options import check_header_name
 from .reading import form_fields, is_urlencoded, public_url, signature_header
 from .refusals import malformed, mismatch
 
@@ -43,8 +42,8 @@ class UrlHmac:
 
     def __post_init__(self) -> None:
         check_header_name(self.header)
-        check_choice("algorithm", self.algorithm, ALGORITHMS)
-        check_choice("encoding", self.encoding, tuple(ENCODINGS))
+        check_choice(self.algorithm, Algorithm, "algorithm")
+        check_choice(self.encoding, EncodingName, "encoding")
 
     def load_secret(self, secret: str | bytes) -> bytes:
         return exact_key(secret)
