@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from ..errors import ConfigError, RejectedDelivery
 from .encodings import packed
 from .forms import Form
-from .parsed import Parsed, only, shown
+from .parsed import Parsed
 
 __all__ = ["ItemRequest", "Items", "compile_items", "compile_subset"]
 
@@ -259,8 +259,7 @@ def _without(value: Any, gone: set[Trail], above: set[Trail], trail: Trail = ())
 
 
 def _field_json(parsed: Parsed, field: str) -> Any:
-    what = f"the form field {shown(field)}"
-    text = only(parsed.form().get(field, ()), "ambiguous_field", what)
+    text = parsed.form_value(field)
     return None if text is None else Parsed((), text.encode("utf-8", "surrogatepass")).json()
 
 

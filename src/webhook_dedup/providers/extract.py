@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, RejectedDelivery
 from .ids import bad_id, event_id_of, join_parts
-from .parsed import Parsed, is_header_name, only, shown
+from .parsed import Parsed, is_header_name, shown
 from .paths import compile_path
 from .times import parse_time
 
@@ -183,8 +183,7 @@ def _header(name: str) -> Reader:
 def _form_field(name: str) -> Reader:
     if not name:
         raise ConfigError("'form:' names no field; write for example form:event_id")
-    what = f"the form field {shown(name)}"
-    return lambda parsed: only(parsed.form().get(name, ()), "ambiguous_field", what)
+    return lambda parsed: parsed.form_value(name)
 
 
 def _body(expression: str) -> Reader:

@@ -153,6 +153,16 @@ class Parsed:
         form: Form = _whole(self._form)
         return form
 
+    def form_value(self, name: str) -> str | None:
+        """Return the value of a form field, or ``None`` if it is absent.
+
+        Raises:
+            RejectedDelivery: It came several times with different values (400), or there is no form
+                to read.
+        """
+        values = self.form().get(name, ())
+        return only(values, "ambiguous_field", f"the form field {shown(name)}")
+
     def _read_json(self) -> object:
         try:
             return json.loads(unpacked(self.content_encoding, self.body))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .batches import ItemRequest
-from .parsed import Parsed, only, shown
+from .parsed import Parsed
 from .paths import compile_path
 
 __all__ = ["BodyHash", "FormJson", "Hashed", "JwtPayload", "Outer"]
@@ -67,8 +67,7 @@ class FormJson(_ByPath):
         return f"form:{self.name}:{self.path}"
 
     def __call__(self, parsed: Parsed) -> object:
-        what = f"the form field {shown(self.name)}"
-        text = only(parsed.form().get(self.name, ()), "ambiguous_field", what)
+        text = parsed.form_value(self.name)
         if text is None:
             return None
         return self._search(Parsed((), text.encode("utf-8", "surrogatepass")).json())
