@@ -11,11 +11,16 @@ from typing import Literal, get_args
 from .errors import ConfigError
 
 __all__ = [
+    "DAY",
+    "DEFAULT_TTL",
+    "RETRY_AFTER",
+    "SETTLE_PATIENCE",
     "Ack",
     "Duration",
     "Policy",
     "Retries",
     "check_choice",
+    "check_count",
     "check_policy",
     "methods_of",
     "seconds",

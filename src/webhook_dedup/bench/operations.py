@@ -16,7 +16,7 @@ from ..model import Bid, Claim, Delivery, Item, Settlement, new_id, new_token
 from ..stores import open_store
 from .load import Operation
 
-__all__ = ["claiming", "completing", "item_of", "living", "new_keys", "opened"]
+__all__ = ["LEASE", "claiming", "completing", "item_of", "living", "new_keys", "opened"]
 
 LEASE = 60.0
 TTL = 3600.0

@@ -16,7 +16,19 @@ from starlette.requests import Request
 from ..errors import ConfigError
 from .sessions import Session, opened, sealed
 
-__all__ = ["Auth", "Door", "Loopback", "Role", "Tokens", "door_of", "warn_of_attempt"]
+__all__ = [
+    "SESSION_COOKIE",
+    "Auth",
+    "Door",
+    "Loopback",
+    "Role",
+    "TokenDoor",
+    "Tokens",
+    "bearer_of",
+    "door_of",
+    "is_loopback",
+    "warn_of_attempt",
+]
 
 SESSION_COOKIE = "webhook_dedup_session"
 _logger = logging.getLogger("webhook_dedup")

@@ -11,7 +11,7 @@ from ..model import Item, Key
 from ..observe.history import Entries, Entry, History
 from .story import Story
 
-__all__ = ["Rooms", "stories_of"]
+__all__ = ["Rooms", "stories_of", "tenant_in"]
 
 _MOST_ITEMS = 100
 

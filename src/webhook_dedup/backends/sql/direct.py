@@ -15,7 +15,7 @@ from sqlalchemy import ClauseElement, Executable
 from sqlalchemy.engine import Dialect as SqlalchemyDialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["OURS", "Ask", "BySqlalchemy", "Columns", "Driver", "Texts", "is_ours"]
+__all__ = ["OURS", "Ask", "BySqlalchemy", "Columns", "Driver", "Texts", "is_ours", "silent"]
 
 OURS = {"webhook_dedup_made_this": True}
 """Execution options that mark an engine as made by this library."""
