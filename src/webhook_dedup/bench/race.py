@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from ..contracts import Store
 from ..model import Bid, new_token
@@ -39,28 +40,28 @@ class Verdict:
     skipped: int
 
 
-async def race(store: Store, *, keys: int = KEYS, copies: int = COPIES) -> Verdict:
-    """Let ``copies`` tasks of this process race for each key."""
-    names = _names(keys)
-    granted = await asyncio.gather(*(_claim_all(store, names) for _ in range(copies)))
+async def race(store: Store) -> Verdict:
+    """Let tasks of this process race for each key."""
+    names = _names()
+    granted = await asyncio.gather(*(_claim_all(store, names) for _ in range(COPIES)))
     return _judge(names, granted)
 
 
-async def race_processes(url: str, *, keys: int = KEYS, copies: int = COPIES) -> Verdict:
-    """Let ``copies`` processes race for each key, in batches that overlap."""
-    names = _names(keys)
+async def race_processes(url: str) -> Verdict:
+    """Let processes race for each key, in batches that overlap."""
+    names = _names()
     starts_at = time.time() + _HEAD_START
     context = multiprocessing.get_context("spawn")
     loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(copies, mp_context=context) as pool:
+    with ProcessPoolExecutor(COPIES, mp_context=context) as pool:
         racers = [
-            loop.run_in_executor(pool, _race_here, url, names, starts_at) for _ in range(copies)
+            loop.run_in_executor(pool, _race_here, url, names, starts_at) for _ in range(COPIES)
         ]
         return _judge(names, await asyncio.gather(*racers))
 
 
-def _names(number: int) -> list[str]:
-    return [key for key, _ in zip(new_keys("webhook:race"), range(number), strict=False)]
+def _names() -> list[str]:
+    return list(islice(new_keys("webhook:race"), KEYS))
 
 
 def _race_here(url: str, names: Sequence[str], starts_at: float) -> list[str]:
