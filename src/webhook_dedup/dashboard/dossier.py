@@ -86,9 +86,7 @@ async def find_item(rooms: Rooms, delivery_id: str) -> Item | None:
         return None
 
 
-async def dossier(
-    rooms: Rooms, subject: Subject, mask: frozenset[str] = frozenset()
-) -> Dossier | None:
+async def dossier(rooms: Rooms, subject: Subject, mask: frozenset[str]) -> Dossier | None:
     """Put together what is known; ``None`` if that is nothing.
 
     Args:

@@ -119,7 +119,7 @@ async def _from_inbox(rooms: Rooms, wish: Wish, after: str) -> Page:
     return await found_in_inbox(rooms, wish, after, most=PER_PAGE)
 
 
-async def found_in_inbox(rooms: Rooms, wish: Wish, after: str = "", *, most: int) -> Page:
+async def found_in_inbox(rooms: Rooms, wish: Wish, after: str, *, most: int) -> Page:
     """Find what waits or is dead as wished, the first received first; look at some thousands."""
     text = (wish.text or "").casefold()
     found: list[Arrival] = []

@@ -50,10 +50,10 @@ class DedupPlace:
 
     Args:
         dedup: What is behind its middleware.
-        history: Its history, in place of the one among its observers.
+        history: Its history, if it is not the one among its observers.
     """
 
-    def __init__(self, dedup: Dedup, history: History | None = None) -> None:
+    def __init__(self, dedup: Dedup, history: History | None) -> None:
         self._dedup = dedup
         observers = dedup.record.observers
         self._history = history or next((o for o in observers if isinstance(o, History)), None)

@@ -31,9 +31,7 @@ class Rooms:
     history: History | None = None
 
 
-async def stories_of(
-    rooms: Rooms, event_id: str, source: str | None = None, tenant: str = ""
-) -> list[Story]:
+async def stories_of(rooms: Rooms, event_id: str, source: str | None, tenant: str) -> list[Story]:
     """Tell what is known of an event id, of each source and tenant that it came from.
 
     Args:

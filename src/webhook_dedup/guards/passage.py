@@ -77,7 +77,7 @@ class Guards:
         ConfigError: Something given is no guard.
     """
 
-    def __init__(self, guards: Iterable[Guard] = ()) -> None:
+    def __init__(self, guards: Iterable[Guard]) -> None:
         if not isinstance(guards, Iterable):
             raise ConfigError(f"guards must be a list of guards, got {guards!r}")
         given = tuple(guards)

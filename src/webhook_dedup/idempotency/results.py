@@ -32,7 +32,7 @@ class Results:
     type, which is the function's return annotation unless ``given``.
     """
 
-    def __init__(self, function: Callable[..., Any], given: Any = None) -> None:
+    def __init__(self, function: Callable[..., Any], given: Any) -> None:
         self._function = function
         self._given = given
 

@@ -121,7 +121,7 @@ def _contains(text: str, part: str) -> bool:
     return part.casefold() in text.casefold()
 
 
-def open_ledger(place: Store | str, *, create: bool = True) -> Ledger:
+def open_ledger(place: Store | str, *, create: bool) -> Ledger:
     """Open the ledger in a store, or in the place a URL names.
 
     Args:

@@ -43,7 +43,7 @@ class RedisLedger:
         self._base = f"{prefix}{{{prefix}history}}:".encode()
 
     @classmethod
-    def from_url(cls, url: str, *, create: bool = True) -> RedisLedger:  # noqa: ARG003  # no tables
+    def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003  # no tables
         """Open a ledger with a client of its own."""
         address = Address.parse(url)
         prefix = address.query.pop("prefix", "webhook_dedup:")

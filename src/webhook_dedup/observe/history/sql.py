@@ -47,7 +47,7 @@ _ASKED = ("id", "size", "sources", "events", "kinds", "reasons", "data")
 _Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
-def schema(table: str = _TABLE) -> VersionedTable:
+def schema(table: str) -> VersionedTable:
     """Return the table of the history and its version."""
     return VersionedTable(table, VERSION, _pages, "what was recorded is not shown any more")
 
@@ -94,7 +94,7 @@ class SqlLedger:
         self.name = self._database.dialect.name
 
     @classmethod
-    def from_url(cls, url: str, *, create: bool = True) -> SqlLedger:
+    def from_url(cls, url: str, *, create: bool) -> SqlLedger:
         """Open a ledger with an engine of its own."""
         opened = open_engine(url, _TIMEOUT)
         table = beside(opened.claims, "history") if opened.claims else _TABLE
