@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NoReturn
 
 from .errors import (
@@ -17,7 +16,7 @@ from .errors import (
     StoreError,
     WebhookDedupError,
 )
-from .policy import RETRY_AFTER
+from .policy import RETRY_AFTER, whole_seconds
 
 __all__ = ["answer", "fail", "request_among", "status_of"]
 
@@ -88,4 +87,4 @@ def _later(code: str, detail: str, after: float | None = None) -> RejectedDelive
 
 def _headers(refusal: RejectedDelivery) -> dict[str, str]:
     after = refusal.retry_after
-    return {} if after is None else {"retry-after": str(max(1, math.ceil(after)))}
+    return {} if after is None else {"retry-after": str(whole_seconds(after))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "check_policy",
     "methods_of",
     "seconds",
+    "whole_seconds",
 ]
 
 Duration = float | int | timedelta
@@ -65,6 +67,11 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
             f"write for example {name}=30 or {name}=timedelta(hours=48)"
         )
     return number
+
+
+def whole_seconds(wait: float) -> int:
+    """Return a wait as the header ``Retry-After`` has it: never less, and at least 1."""
+    return max(1, math.ceil(wait))
 
 
 def check_choice(value: object, choices: object, name: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Awaitable
 
 from ..errors import RejectedDelivery
+from ..policy import whole_seconds
 from ..providers import Preset
 from .types import Message, Send
 
@@ -57,8 +57,7 @@ async def refuse(send: Send, rejection: RejectedDelivery) -> None:
     headers: Headers = [_JSON]
     body = json.dumps({"error": rejection.code, "detail": rejection.detail}).encode()
     if rejection.retry_after is not None:
-        after = max(1, math.ceil(rejection.retry_after))
-        headers.append((b"retry-after", str(after).encode()))
+        headers.append((b"retry-after", b"%d" % whole_seconds(rejection.retry_after)))
     await respond(send, rejection.status, body, headers)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 
 from ..asgi.responses import respond
 from ..asgi.types import Send
 from ..errors import RejectedDelivery
-from ..policy import RETRY_AFTER
+from ..policy import RETRY_AFTER, whole_seconds
 
 __all__ = ["Problem", "caller_unknown", "no_response_kept", "store_away", "unusable"]
 
@@ -45,8 +44,7 @@ class Problem(Exception):
             (b"link", f'<{docs}>; rel="describedby"; type="text/html"'.encode()),
         ]
         if self._retry_after is not None:
-            after = max(1, math.ceil(self._retry_after))
-            headers.append((b"retry-after", str(after).encode()))
+            headers.append((b"retry-after", b"%d" % whole_seconds(self._retry_after)))
         body = json.dumps({"type": docs, **self._content}).encode()
         await respond(send, self._status, body, headers)
 
