@@ -11,10 +11,12 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    Text,
     insert,
     inspect,
     select,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect as SqlalchemyDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -22,7 +24,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from ...errors import SchemaError
 from .dialects import Dialect
 
-__all__ = ["VersionedTable"]
+__all__ = ["OrderedText", "VersionedTable"]
+
+OrderedText = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Text that has everywhere the same order, whatever the language of the database."""
 
 
 class VersionedTable:

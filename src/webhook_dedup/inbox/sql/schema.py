@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
-from sqlalchemy.dialects import postgresql
 
-from ...backends.sql.schema import VersionedTable
+from ...backends.sql.schema import OrderedText, VersionedTable
 
 __all__ = ["VERSION", "schema"]
 
 VERSION = 2
-
-# Everywhere the same order, whatever the language of the database.
-_Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def schema(table: str) -> VersionedTable:
@@ -32,7 +28,7 @@ def _items(name: str, metadata: MetaData) -> Table:
     items = Table(
         name,
         metadata,
-        Column("id", _Id, primary_key=True),
+        Column("id", OrderedText, primary_key=True),
         Column("received_at", Double, nullable=False),
         Column("source", Text, nullable=False),
         Column("event_id", Text, nullable=False),

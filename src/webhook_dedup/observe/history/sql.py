@@ -23,14 +23,13 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...backends.sql.database import Database
 from ...backends.sql.dialects import Dialect
 from ...backends.sql.engines import open_engine
 from ...backends.sql.names import beside
-from ...backends.sql.schema import VersionedTable
+from ...backends.sql.schema import OrderedText, VersionedTable
 from ...contracts import Sharing
 from ...keys import printable
 from .ledger import Wanted
@@ -43,8 +42,6 @@ _TABLE = "webhook_dedup_history"
 _TIMEOUT = 10.0
 _BETWEEN = "\n"  # the values in a column, which begins and ends with it
 _ASKED = ("id", "size", "sources", "events", "kinds", "reasons", "data")
-# Everywhere the same order, whatever the language of the database.
-_Id = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def schema(table: str) -> VersionedTable:
@@ -56,7 +53,7 @@ def _pages(name: str, metadata: MetaData) -> Table:
     return Table(
         name,
         metadata,
-        Column("id", _Id, primary_key=True),
+        Column("id", OrderedText, primary_key=True),
         Column("written", Double, nullable=False),
         Column("size", Integer, nullable=False),
         Column("sources", Text, nullable=False),
