@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ..clock import SystemClock
@@ -23,9 +23,7 @@ __all__ = ["BloomStore"]
 _RECENT = 4096
 _CAPACITIES = (1, 1_000_000_000)
 _ERROR_RATES = (1e-15, 0.1)
-
-
-_Number = TypeVar("_Number", int, float)
+_NUMBERS: dict[str, type[int | float]] = {"capacity": int, "error_rate": float}
 
 
 class BloomStore:
@@ -94,15 +92,11 @@ class BloomStore:
         """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = options.keys() - {"capacity", "error_rate"}
+        unknown = options.keys() - _NUMBERS.keys()
         if parts.scheme != "bloom" or parts.netloc or parts.path.strip("/") or unknown:
             raise ConfigError(f"{url!r}: write bloom://?capacity=1000000&error_rate=1e-4")
-        return cls(
-            capacity=_number("capacity", options.get("capacity", "1000000"), int),
-            error_rate=_number("error_rate", options.get("error_rate", "1e-4"), float),
-            confirm=confirm,
-            clock=clock,
-        )
+        numbers = {name: _number(name, text) for name, text in options.items()}
+        return cls(**numbers, confirm=confirm, clock=clock)
 
     @property
     def bits(self) -> int:
@@ -261,7 +255,8 @@ class BloomStore:
         return hasher.hexdigest()
 
 
-def _number(name: str, text: str, kind: Callable[[str], _Number]) -> _Number:
+def _number(name: str, text: str) -> Any:
+    kind = _NUMBERS[name]
     try:
         return kind(text)
     except ValueError:
