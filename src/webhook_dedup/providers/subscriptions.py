@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import RejectedDelivery
+from ..policy import RETRY_AFTER
 from .handshakes import Reply, member
 from .parsed import Parsed
 from .schemes.fetching import fetch_https
@@ -53,4 +54,4 @@ class SnsConfirmation:
             self.fetch(url)
         except OSError as exc:
             detail = "the subscription could not be confirmed now"
-            raise RejectedDelivery(503, "not_confirmed", detail, retry_after=5.0) from exc
+            raise RejectedDelivery(503, "not_confirmed", detail, retry_after=RETRY_AFTER) from exc
