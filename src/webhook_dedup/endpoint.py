@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import (
     AlreadyDone,
@@ -17,6 +17,9 @@ from .errors import (
     WebhookDedupError,
 )
 from .policy import RETRY_AFTER, whole_seconds
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 __all__ = ["answer", "fail", "request_among", "status_of"]
 
@@ -35,7 +38,7 @@ def status_of(response: Any) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def answer(reason: WebhookDedupError) -> Any:
+def answer(reason: WebhookDedupError) -> Response:
     """Return the response to a request whose endpoint did not run."""
     from starlette.responses import JSONResponse  # noqa: PLC0415 - only endpoints need Starlette
 
