@@ -31,11 +31,10 @@ from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
 from .settling import UNCONFIRMED
-from .verdict import Ending, Verdict, judge
+from .verdict import Verdict, judge
 
 __all__ = ["Once", "by_expression", "by_key"]
 
-_KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 # An odd id that JSON can hold may be the sender's mistake, any other is the program's.
 _SENT = (str, int, float, list, dict, type(None))
 
@@ -253,7 +252,7 @@ class _Call:
         if settled is None:  # the engine has recorded that the store was away to the end
             return
         self._tell(
-            _KINDS.get(verdict.ending, Kind.FAILED) if settled else Kind.LEASE_LOST,
+            verdict.kind if settled else Kind.LEASE_LOST,
             reason=verdict.reason,
             status=verdict.status,
             detail=verdict.detail or (None if settled else "another caller has the event now"),

@@ -14,13 +14,11 @@ from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .policy import SETTLE_PATIENCE
 from .settling import UNCONFIRMED
-from .verdict import Ending, Verdict, judge
+from .verdict import Verdict, judge
 
 __all__ = ["Errand", "event_for", "key_text"]
 
 T = TypeVar("T")
-
-_KINDS = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
 
 def key_text(key: object, user: str) -> str:
@@ -165,7 +163,7 @@ class Errand:
         """Record how the errand ended; ``settled`` is False when another caller has the key."""
         if settled is None:  # the engine has recorded that the store was away to the end
             return
-        kind = _KINDS.get(verdict.ending, Kind.FAILED) if settled else Kind.LEASE_LOST
+        kind = verdict.kind if settled else Kind.LEASE_LOST
         detail = verdict.detail or (None if settled else "another caller has the key now")
         self.tell(kind, reason=verdict.reason, detail=detail, **fields)
 

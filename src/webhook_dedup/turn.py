@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
-import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from time import monotonic
@@ -17,6 +14,7 @@ from .coalesce import InboxCoalescer
 from .engine import Engine, Run
 from .errors import LeaseLost, StoreError, StoreUnavailable
 from .holding import Holding, Job, Standing, stand
+from .inbox.history import note
 from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
@@ -324,9 +322,8 @@ def _is_cancelled() -> bool:
 
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:
-    where = f"{socket.gethostname()}:{os.getpid()}"
     error = f"{verdict.detail}: {verdict.said}" if verdict.said else verdict.detail
-    return Attempt(time.time() - duration, where, duration, error)
+    return note(error, duration)
 
 
 def _no_matter() -> None:

@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass, replace
 
 from .errors import AlreadyDone, Discard, InProgress, Locked, OverBudget, Retry, Skipped
-from .observe.record import Reason
+from .observe.record import Kind, Reason
 
 __all__ = ["Ending", "Refusal", "Verdict", "judge", "succeeded"]
 
@@ -69,8 +69,13 @@ class Verdict:
         """Whether the event is not to be run again."""
         return self.ending in _FINAL
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of record that tells of it, if the claim was held to the end."""
+        return _FINAL.get(self.ending, Kind.FAILED)
 
-_FINAL = (Ending.DONE, Ending.DISCARD)
+
+_FINAL = {Ending.DONE: Kind.SUCCEEDED, Ending.DISCARD: Kind.SKIPPED}
 
 
 def succeeded(status: int) -> bool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from webhook_dedup import ConfigError, Policy, Source, WebhookDedup
+from webhook_dedup import ConfigError, Dedup, Policy, Source, WebhookDedup
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.guards import OneAtATime
 from webhook_dedup.observe.record import Kind
@@ -98,6 +98,14 @@ REFUSED = {
     "no store": (
         lambda: WebhookDedup(Handler(), sources=[]),
         r"either store=… and sources=…, or dedup=…",
+    ),
+    "sources beside a dedup": (
+        lambda: WebhookDedup(Handler(), dedup=Dedup("memory://"), sources=[source()]),
+        r"dedup=… has its own sources.*Dedup\(…\)",
+    ),
+    "policy beside a dedup": (
+        lambda: WebhookDedup(Handler(), dedup=Dedup("memory://"), policy=Policy()),
+        r"dedup=… has its own sources.*Dedup\(…\)",
     ),
     "store of a wrong scheme": (
         lambda: open_store("mysql://localhost"),

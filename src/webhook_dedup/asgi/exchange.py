@@ -9,6 +9,7 @@ from ..errors import RejectedDelivery, StoreError
 from ..holding import Holding, Job, Standing, stand
 from ..model import Claim, Outcome
 from ..observe.record import Kind
+from ..policy import RETRY_AFTER
 from ..providers import Preset
 from ..routes import Route
 from .types import ASGIApp, Receive, Scope, Send
@@ -58,7 +59,10 @@ class Exchange(Struct):
             self.dedup.record.about(Kind.STORE_ERROR, job.event, detail=str(exc))
             if self.rejects_store_error:
                 raise RejectedDelivery(
-                    503, "store_unavailable", "events cannot be claimed now", retry_after=5.0
+                    503,
+                    "store_unavailable",
+                    "events cannot be claimed now",
+                    retry_after=RETRY_AFTER,
                 ) from exc
             return None
         if self.route.policy.on_mismatch == "reject" and any(

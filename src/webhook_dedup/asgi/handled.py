@@ -15,7 +15,7 @@ from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
 from ..settling import UNCONFIRMED
-from ..verdict import Ending, Verdict, judge, succeeded
+from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
 from .held import Held, without_files
 from .responses import acknowledge, refuse, replay
@@ -186,8 +186,7 @@ class _Handling:
         settled = run.error is not None and verdict.done
         reason, detail = verdict.reason, verdict.detail
         if settled:
-            kind = Kind.SKIPPED if verdict.ending is Ending.DISCARD else Kind.SUCCEEDED
-            await self._complete(None, kind, reason=reason, detail=detail)
+            await self._complete(None, verdict.kind, reason=reason, detail=detail)
         else:
             kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED
             detail = detail or "the app returned without a complete response"

@@ -63,11 +63,7 @@ class WebhookDedup:
         work: bool = True,
         dedup: Dedup | None = None,
     ) -> None:
-        if (store is None) == (dedup is None):
-            raise ConfigError("give WebhookDedup either store=… and sources=…, or dedup=…")
-        if dedup is None:
-            if store is None:
-                raise AssertionError("checked above")
+        if dedup is None and store is not None:
             dedup = Dedup(
                 store,
                 sources=sources,
@@ -75,6 +71,13 @@ class WebhookDedup:
                 observers=observers,
                 policy=policy,
                 work=work,
+            )
+        elif dedup is None or store is not None:
+            raise ConfigError("give WebhookDedup either store=… and sources=…, or dedup=…")
+        elif sources or inbox is not None or observers or policy is not None or not work:
+            raise ConfigError(
+                "dedup=… has its own sources, inbox, observers, policy and work; give these to "
+                "Dedup(…)"
             )
         self.app = app
         self.dedup = dedup

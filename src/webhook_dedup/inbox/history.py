@@ -9,34 +9,30 @@ import time
 
 from ..model import Attempt
 
-__all__ = ["entry", "history_of", "note"]
+__all__ = ["entry", "note", "read_entry"]
 
 _UNREADABLE = Attempt(0.0, "", 0.0, "this entry of the history is unreadable")
 
 
 def entry(attempt: Attempt) -> str:
-    """Write an attempt as a line of ASCII, its end included."""
+    """Write an attempt as a line of ASCII, without its end."""
     values = [attempt.at, attempt.where, attempt.duration, attempt.error]
-    return json.dumps(values, separators=(",", ":")) + "\n"
+    return json.dumps(values, separators=(",", ":"))
 
 
-def history_of(text: str) -> tuple[Attempt, ...]:
-    """Read lines that :func:`entry` wrote.
+def read_entry(line: str | bytes) -> Attempt:
+    """Read what :func:`entry` wrote.
 
-    One that is corrupt does not keep its delivery from running.
+    A line that is corrupt does not keep its delivery from running.
     """
-    return tuple(map(_attempt, text.splitlines()))
-
-
-def note(reason: str) -> Attempt:
-    """Return what happened to an item without a run, as an attempt."""
-    where = f"{socket.gethostname()}:{os.getpid()}"
-    return Attempt(at=time.time(), where=where, duration=0.0, error=reason)
-
-
-def _attempt(line: str) -> Attempt:
     try:
         at, where, duration, error = json.loads(line)
         return Attempt(float(at), str(where), float(duration), str(error))
     except (ValueError, TypeError, RecursionError):
         return _UNREADABLE
+
+
+def note(error: str, duration: float = 0.0) -> Attempt:
+    """Return what has just happened to an item in this process, after some seconds of running."""
+    where = f"{socket.gethostname()}:{os.getpid()}"
+    return Attempt(at=time.time() - duration, where=where, duration=duration, error=error)

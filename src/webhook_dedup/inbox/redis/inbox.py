@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
@@ -20,9 +17,10 @@ from ...contracts import Sharing, Sought
 from ...errors import StoreUnavailable
 from ...keys import check_keys
 from ...model import Attempt, Item
+from ..history import entry, note
 from .durability import is_durable
 from .pages import Pages
-from .rows import decoded, encoded, entry, fields, microseconds, read_row, stand_in
+from .rows import decoded, encoded, fields, microseconds, read_row, stand_in
 from .scripts import (
     BEGIN,
     BURY,
@@ -148,7 +146,7 @@ class RedisInbox:
 
     async def retry(self, item: Item, after: float, attempt: Attempt) -> bool:
         _check([item])
-        call = (*_hold(item), microseconds(after), entry(attempt))
+        call = (*_hold(item), microseconds(after), _line(attempt))
         return (await self._table.run(RETRY, [call]))[0]
 
     async def defer(self, item: Item, after: float) -> bool:
@@ -157,7 +155,7 @@ class RedisInbox:
 
     async def bury(self, item: Item, attempt: Attempt) -> bool:
         _check([item])
-        return (await self._table.run(BURY, [(*_hold(item), entry(attempt))]))[0]
+        return (await self._table.run(BURY, [(*_hold(item), _line(attempt))]))[0]
 
     async def next_due(self) -> float | None:
         left = await self._table.call(NEXT_DUE)
@@ -181,8 +179,8 @@ class RedisInbox:
         return sum(await self._table.run(REQUEUE, [(each,) for each in _distinct(item_ids)]))
 
     async def shelve(self, item_ids: Sequence[str], reason: str) -> int:
-        nonce, note = uuid.uuid4().hex.encode(), entry(_attempt(reason))
-        calls = [(each, nonce, note) for each in _distinct(item_ids)]
+        nonce, line = uuid.uuid4().hex.encode(), _line(note(reason))
+        calls = [(each, nonce, line) for each in _distinct(item_ids)]
         return sum(await self._table.run(SHELVE, calls))
 
     async def purge(self, item_ids: Sequence[str]) -> int:
@@ -219,7 +217,7 @@ class RedisInbox:
         item_id, token, *_ = row
         _logger.error("%s: item %a is set aside: %s", self._where, decoded(item_id), reason)
         with suppress(StoreUnavailable):  # then it comes due again
-            await self._table.run(BURY, [(item_id, token, entry(_attempt(reason)))])
+            await self._table.run(BURY, [(item_id, token, _line(note(reason)))])
 
 
 def _check(items: Sequence[Item]) -> None:
@@ -234,10 +232,8 @@ def _hold(item: Item) -> tuple[bytes, bytes]:
     return encoded(item.id), encoded(item.token)
 
 
-def _attempt(reason: str) -> Attempt:
-    """Note what happened to an item without a run."""
-    where = f"{socket.gethostname()}:{os.getpid()}"
-    return Attempt(at=time.time(), where=where, duration=0.0, error=reason)
+def _line(attempt: Attempt) -> bytes:
+    return entry(attempt).encode()
 
 
 def _item(row: Sequence[Any]) -> Item:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...model import Attempt, Delivery, Item
+from ...model import Delivery, Item
 from ..codec import UnreadableDelivery, decode_delivery, encode_head, number
+from ..history import entry, read_entry
 
 __all__ = [
     "Argument",
     "decoded",
     "encoded",
-    "entry",
     "fields",
     "last_error",
     "microseconds",
@@ -68,19 +67,13 @@ def fields(item: Item, lease: bytes) -> tuple[bytes, ...]:
 
 
 def _past(item: Item) -> bytes:
-    history = b"\n".join(map(entry, item.history))
+    history = "\n".join(map(entry, item.history)).encode()
     return b"%d %d %d %b" % (item.attempts, item.cut_off, item.deferred, history)
-
-
-def entry(attempt: Attempt) -> bytes:
-    """Write an attempt as one line of the history."""
-    values = [attempt.at, attempt.where, attempt.duration, attempt.error]
-    return json.dumps(values, separators=(",", ":")).encode()
 
 
 def last_error(line: bytes | None) -> str:
     """Return the error of the last line of a history."""
-    return _attempt(line).error if line else ""
+    return read_entry(line).error if line else ""
 
 
 def read_row(row: Sequence[Any]) -> Item:
@@ -126,16 +119,7 @@ def _item(row: Sequence[Any], delivery: Delivery, number_in: Callable[[bytes], i
         deferred=deferred is not None,
         key=decoded(key),
         event_id=decoded(event_id),
-        history=tuple(map(_attempt, history.split(b"\n"))) if history else (),
+        history=tuple(map(read_entry, history.split(b"\n"))) if history else (),
         dead=dead is not None,
         cut_off=number_in(cut_off or b"0"),
     )
-
-
-def _attempt(line: bytes) -> Attempt:
-    """Read a line of the history; one that is corrupt does not keep its delivery from running."""
-    try:
-        at, where, duration, error = json.loads(line)
-        return Attempt(float(at), str(where), float(duration), str(error))
-    except (ValueError, TypeError):
-        return Attempt(0.0, "", 0.0, "this entry of the history is unreadable")

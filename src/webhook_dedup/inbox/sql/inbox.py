@@ -284,7 +284,7 @@ def _hold(item: Item) -> dict[str, str]:
 
 
 def _failure(attempt: Attempt) -> dict[str, str]:
-    return {"entry": entry(attempt), "error": escaped(attempt.error)}
+    return {"entry": f"{entry(attempt)}\n", "error": escaped(attempt.error)}
 
 
 def _item(row: Any) -> Item:

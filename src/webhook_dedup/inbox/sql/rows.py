@@ -8,7 +8,7 @@ from typing import Any
 from ...keys import digest
 from ...model import Delivery, Item
 from ..codec import UnreadableDelivery, decode_delivery, encode_head
-from ..history import entry, history_of
+from ..history import entry, read_entry
 
 __all__ = ["escaped", "past_of", "read_row", "stand_in", "unescaped", "values_of"]
 
@@ -64,7 +64,7 @@ def past_of(item: Item) -> tuple[Any, ...]:
         item.cut_off,
         item.deferred,
         escaped(item.history[-1].error) if item.history else None,
-        "".join(map(entry, item.history)),
+        "".join([f"{entry(attempt)}\n" for attempt in item.history]),
     )
 
 
@@ -118,7 +118,7 @@ def _complaint(error: Exception) -> str:
 
 
 def _state(row: Any) -> dict[str, Any]:
-    history = history_of(_text(row.history, "backslashreplace"))
+    history = tuple(map(read_entry, _text(row.history, "backslashreplace").splitlines()))
     return {
         "attempts": int(_number(row.attempts)),
         "cut_off": int(_number(row.cut_off)),
