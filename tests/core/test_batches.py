@@ -8,10 +8,10 @@ from itertools import chain
 import pytest
 
 from webhook_dedup import Discard, Policy, StoreUnavailable
-from webhook_dedup.coalesce import MAX_BATCH
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import LeaseLost
 from webhook_dedup.holding import Holding, Job, stand
+from webhook_dedup.lane import MAX_BATCH
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.observe.record import Kind
 

@@ -11,16 +11,10 @@ from typing import Any
 import pytest
 
 from webhook_dedup import StoreUnavailable
-from webhook_dedup.coalesce import (
-    ANSWERED_A_TURN,
-    MAX_BATCH,
-    Coalescer,
-    Direct,
-    InboxCoalescer,
-    Lane,
-)
+from webhook_dedup.coalesce import Coalescer, InboxCoalescer
 from webhook_dedup.errors import StoreError
 from webhook_dedup.inbox.memory import MemoryInbox
+from webhook_dedup.lane import ANSWERED_A_TURN, MAX_BATCH, Direct, Lane
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.stores import MemoryStore, SeenCache
 from webhook_dedup.testing.inbox_rules.case import an_item
