@@ -477,3 +477,46 @@ def test_a_token_in_the_query_comes_once(query, code):
     with pytest.raises(SignatureError) as caught:
         QueryToken().verify(message, [b"t"], NOW)
     assert caught.value.code == code
+
+
+ADYEN_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
+PAID = {
+    "pspReference": "7914073381342284",
+    "merchantAccountCode": "Shop",
+    "merchantReference": "order:7",
+    "amount": {"value": 1130, "currency": "EUR"},
+    "eventCode": "AUTHORISATION",
+    "success": "true",
+}
+
+
+def adyen(item):
+    return json.dumps({"notificationItems": [{"NotificationRequestItem": item}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"amount": None, "amount.value": 1130, "amount.currency": "EUR"},
+        {"amount": {"value": 1130}, "amount.currency": "EUR"},
+        {
+            "pspReference": "7914073381342284:",
+            "merchantAccountCode": "order",
+            "originalReference": "Shop",
+            "merchantReference": "7",
+        },
+        {
+            "merchantAccountCode": "Shop",
+            "merchantReference": "order",
+            "amount": {"value": "7:1130", "currency": "EUR"},
+        },
+    ],
+)
+def test_other_values_under_one_signature_of_adyen_are_refused(changed):
+    """A signature cannot be moved to an item that says something else in the same letters."""
+    sealed = providers.seal("adyen", secret=ADYEN_KEY, body=adyen(PAID))
+    providers.verify("adyen", secret=ADYEN_KEY, headers=[], body=sealed)
+    [entry] = json.loads(sealed)["notificationItems"]
+    item = {**entry["NotificationRequestItem"], **changed}
+    code = refusal("adyen", [], secret=ADYEN_KEY, body=adyen(item))
+    assert code in {"malformed_signature", "signature_mismatch"}
