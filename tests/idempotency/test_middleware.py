@@ -176,6 +176,21 @@ async def test_other_methods_pass():
     assert not replayed(await shop.order(method="POST"))
 
 
+@pytest.mark.parametrize("written", [{"method": "post"}, {"path": "/orders\n"}])
+async def test_no_spelling_evades_the_key(written):
+    """What an app may take for a guarded request is guarded, however it is written."""
+    shop = Shop(required=True, paths=["/orders"])
+    assert (await shop.order(None, **written)).status == 400
+    assert shop.runs == []
+
+
+async def test_one_method_in_two_spellings():
+    """A request is the same in small letters, for apps to which it is."""
+    shop = Shop()
+    await shop.order()
+    assert replayed(await shop.order(method="post"))
+
+
 async def test_required_client_id_says_where():
     """The problem of a missing key names both places it may be in."""
     shop = Shop(required=True, client_id="client_id")
