@@ -228,6 +228,14 @@ def test_linear_without_its_header():
     assert found != one("linear", {**body, "createdAt": "2027"})
 
 
+def test_sentry_headers_are_no_key():
+    """What is not signed makes no other event of a delivery that was seen."""
+    body = {"action": "created", "data": {"issue": {"id": "1"}}}
+    named = {one("sentry", body, Sentry_Hook_Resource=name) for name in ("issue", "forged")}
+    assert len(named | {one("sentry", body)}) == 1
+    assert one("sentry", {**body, "action": "resolved"}) not in named
+
+
 def test_adyen_items():
     """The outcome is part of the key, and an item in an unknown envelope is not lost."""
     item = {"pspReference": "p", "eventCode": "CAPTURE", "merchantAccountCode": "m"}
