@@ -49,6 +49,8 @@ def test_cloudevents_modes():
     assert structured == one("cloudevents", [{"id": "1", "source": "/a"}], batch)
     for data in (b"\xff", b"", b'[{"id": "2", "source": "/b"}]', b'{"id": "3", "source": "/c"}'):
         assert one("cloudevents", data, **CE) == structured
+    odd = one("cloudevents", {"id": "1 %", "source": "/ä"}, "application/cloudevents+json")
+    assert odd == one("cloudevents", b"", ce_id="1%20%25", ce_source="/%C3%A4", ce_type="t")
     assert one("cloudevents", {"id": "1", "source": "/b"}) != structured
     assert one("cloudevents", {"id": "1"}) is None
 
