@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import RejectedDelivery
 from .handshake_protocol import Handshake, Reply, TokenHandshake, VisitingHandshake
@@ -72,7 +72,7 @@ class MetaVerification:
         token: What was typed into the app's settings as "Verify token".
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     methods = frozenset({"GET"})
     signed = False
 

@@ -96,7 +96,8 @@ class BloomStore:
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         unknown = options.keys() - {"capacity", "error_rate"}
         if parts.scheme != "bloom" or parts.netloc or parts.path.strip("/") or unknown:
-            raise ConfigError(f"{url!r}: write bloom://?capacity=1000000&error_rate=1e-4")
+            shown = url.rpartition("@")[2]  # a password may be before it
+            raise ConfigError(f"{shown!r}: write bloom://?capacity=1000000&error_rate=1e-4")
         return cls(
             capacity=_number("capacity", options.get("capacity", "1000000"), int),
             error_rate=_number("error_rate", options.get("error_rate", "1e-4"), float),
