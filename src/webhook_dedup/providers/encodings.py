@@ -19,7 +19,8 @@ def unpacked(content_encoding: str, body: bytes) -> bytes:
     """Return what a gzip body holds, and any other body as it is.
 
     Raises:
-        BadEncoding: It is malformed, cut off, or holds more than 16 MiB.
+        BadEncoding: It is malformed, cut off, holds more than 16 MiB, or more follows it, which
+            others read as well.
     """
     if not _is_gzip(content_encoding):
         return body
@@ -32,6 +33,8 @@ def unpacked(content_encoding: str, body: bytes) -> bytes:
         raise BadEncoding(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
     if not reader.eof:
         raise BadEncoding("the gzip ends before its time")
+    if reader.unused_data.strip(b"\0"):
+        raise BadEncoding("more follows the end of the gzip")
     return content
 
 
