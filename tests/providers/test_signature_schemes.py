@@ -1,6 +1,7 @@
 """What schemes refuse and why, and that they verify what they sign."""
 
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -10,6 +11,7 @@ import pytest
 from webhook_dedup import providers
 from webhook_dedup.errors import ConfigError, SignatureError
 from webhook_dedup.providers import HmacSignature, TimestampedHmac
+from webhook_dedup.providers.samples import sample_delivery, sample_secret
 from webhook_dedup.providers.schemes import (
     HeaderTimedHmac,
     HubSpotSignature,
@@ -483,6 +485,16 @@ def test_a_token_in_the_query_comes_once(query, code):
     with pytest.raises(SignatureError) as caught:
         QueryToken().verify(message, [b"t"], NOW)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["adyen", "mailgun", "microsoft-graph", "sns"])
+def test_a_packed_body_that_holds_its_signature_is_not_unpacked(name):
+    """Sixteen KiB that anybody may send do not become half a GiB before they are refused."""
+    made = sample_secret(name)
+    sample = sample_delivery(name, secret=made.signing)
+    packed = {**sample.headers, "Content-Encoding": "gzip"}
+    code = refusal(name, packed, secret=made.verifying, body=gzip.compress(sample.body))
+    assert code == "malformed_signature"
 
 
 ADYEN_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 
-__all__ = ["MOST_UNPACKED", "BadEncoding", "packed", "unpacked"]
+__all__ = ["MOST_UNPACKED", "BadEncoding", "is_gzip", "packed", "unpacked"]
 
 MOST_UNPACKED = 16 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -22,7 +22,7 @@ def unpacked(content_encoding: str, body: bytes) -> bytes:
         BadEncoding: It is malformed, cut off, holds more than 16 MiB, or more follows it, which
             others read as well.
     """
-    if not _is_gzip(content_encoding):
+    if not is_gzip(content_encoding):
         return body
     reader = zlib.decompressobj(_GZIP)
     try:
@@ -40,8 +40,9 @@ def unpacked(content_encoding: str, body: bytes) -> bytes:
 
 def packed(content_encoding: str, content: bytes) -> bytes:
     """Return content as gzip if that is the encoding, otherwise as it is."""
-    return gzip.compress(content) if _is_gzip(content_encoding) else content
+    return gzip.compress(content) if is_gzip(content_encoding) else content
 
 
-def _is_gzip(content_encoding: str) -> bool:
+def is_gzip(content_encoding: str) -> bool:
+    """Whether the sender says that the body is packed so."""
     return content_encoding.strip().lower() in ("gzip", "x-gzip")

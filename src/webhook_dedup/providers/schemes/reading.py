@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from ...errors import RejectedDelivery, SignatureError
+from ..encodings import is_gzip
 from ..forms import Form
 from ..parsed import Parsed
 from .refusals import malformed, missing
@@ -70,7 +71,12 @@ def public_url(message: Parsed) -> bytes:
 
 
 def json_body(message: Parsed) -> Any:
-    """Return the body as JSON, where the signature is in it."""
+    """Return the body as JSON, where the signature is in it.
+
+    Nobody has signed it yet, and a packed one may be a thousand times larger than what was sent.
+    """
+    if is_gzip(message.content_encoding):
+        raise malformed("the signature is in the body, which must not come packed")
     try:
         return message.json()
     except RejectedDelivery as exc:
