@@ -48,7 +48,8 @@ class Source:
     Args:
         preset: Name of a provider, or a :class:`Preset` of your own.
         path: Where its deliveries arrive, below the app's ``root_path``. ``{name}`` stands for one
-            path segment; ``{tenant}`` also becomes part of the event's key.
+            path segment; ``{tenant}`` also becomes part of the event's key. Few senders sign the
+            path, so that whoever knows the secret can send as each tenant.
         name: Distinguishes several sources of one preset; defaults to the preset's name. It is
             part of the key, so renaming a source forgets its events.
         secret: The signing secret, or several while one is being rotated.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from .errors import ConfigError
 from .model import Delivery
@@ -79,8 +79,7 @@ def url_of(delivery: Delivery, base: str | None) -> str:
         delivery: The delivery.
         base: What stands before the path that sources are found by; from the request if ``None``.
     """
-    root = quote(delivery.root_path) if delivery.root_path else ""
-    path = _below(_raw_path(delivery), root)
+    root, path = _split(_raw_path(delivery), delivery.root_path)
     if base is None:
         base = f"{delivery.scheme}://{_host(delivery)}{root}"
     query = delivery.query_string.decode("latin-1")
@@ -91,6 +90,16 @@ def _below(path: str, root: str) -> str:
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :]
     return path
+
+
+def _split(raw: str, root: str) -> tuple[str, str]:
+    """Return the root path as the sender wrote it, and what of a raw path is below it."""
+    parts = raw.split("/")
+    for length in range(1, root.count("/") + 2):  # an escaped slash makes one part of two
+        head = "/".join(parts[:length])
+        if unquote(head) == root:
+            return head, raw[len(head) :]
+    return quote(root), raw  # a server, or a proxy before it, left the root out
 
 
 def _raw_path(delivery: Delivery) -> str:

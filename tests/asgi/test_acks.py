@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
+from webhook_dedup import Discard, InProgress, Retry, Source, StoreUnavailable
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.providers import find_preset
 
-from .kit import BODY, Handler, TracedStore, deliver, mounted, policy, settled
+from .kit import BODY, PATH, Handler, TracedStore, deliver, mounted, policy, settled
 
 
 class TracedInbox(MemoryInbox):
@@ -144,6 +146,16 @@ async def test_copy_takes_over_after_failure(ack):
         await settled(app)
     assert len(handler.runs) == 2
     assert len(records.of(Kind.SUCCEEDED)) == 1
+
+
+@pytest.mark.parametrize("ack", ["first", "claimed"])
+async def test_acknowledged_by_204(ack):
+    """A sender who counts 204 as success gets no body with it, which servers would refuse."""
+    preset = replace(find_preset("generic"), ack_status=204)
+    sources = [Source(preset, path=PATH, event_id="id", verify=False, ack=ack)]
+    async with mounted(Handler(), sources=sources) as (app, _):
+        for reply in (await deliver(app), await deliver(app)):
+            assert (reply.status, reply.headers, reply.body) == (204, {}, b"")
 
 
 @pytest.mark.parametrize("ack", ["first", "claimed"])

@@ -46,6 +46,14 @@ HOST = [(b"Host", b"api.example.com:8443")]
         ),
         ({"raw_path": b"/hooks", "root_path": "/v1"}, "http://api.example.com:8443/v1/hooks"),
         (
+            {"path": "/v1:@a/hooks", "raw_path": b"/v1:%40a/hooks", "root_path": "/v1:@a"},
+            "http://api.example.com:8443/v1:%40a/hooks",
+        ),
+        (
+            {"path": "/a/b/hooks", "raw_path": b"/a%2fb/hooks", "root_path": "/a/b"},
+            "http://api.example.com:8443/a%2fb/hooks",
+        ),
+        (
             {"raw_path": b"/hooks?x=1", "query_string": b"x=1"},
             "http://api.example.com:8443/hooks?x=1",
         ),
@@ -69,6 +77,10 @@ def test_url_without_a_host_header():
         ({"query_string": b"a=b"}, "https://example.com/in/hooks?a=b"),
         (
             {"path": "/v1/hooks", "raw_path": b"/v1/hooks", "root_path": "/v1"},
+            "https://example.com/in/hooks",
+        ),
+        (
+            {"path": "/v1:@a/hooks", "raw_path": b"/v1:%40a/hooks", "root_path": "/v1:@a"},
             "https://example.com/in/hooks",
         ),
     ],

@@ -9,6 +9,7 @@ import pytest
 from webhook_dedup import ConfigError, Dedup, Policy, Source, WebhookDedup
 from webhook_dedup.errors import MissingPower
 from webhook_dedup.guards import OneAtATime
+from webhook_dedup.observe.history import History
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers import HmacSignature, sign
 from webhook_dedup.routes import Routes
@@ -351,3 +352,18 @@ async def test_event_after_window():
     assert "it is run unless it is still known" in again.detail
     assert received.warning
     assert received.event_type == "charge.paid"
+
+
+@pytest.mark.parametrize("make", [open_store, History, lambda url: Dedup(url, sources=[])])
+@pytest.mark.parametrize("url", ["redis//u:hush@h/0", "bloom://?confirm=redis://:hush@h"])
+def test_errors_hold_no_password(make, url):
+    """What is no URL of a store is named without what may be a password in it."""
+    with pytest.raises(ConfigError) as caught:
+        make(url)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_verify_token_is_not_shown():
+    """A handshake in a log shows no token."""
+    chosen = Source("meta", path="/meta", secret="s", verify_token="hush")
+    assert "hush" not in repr(chosen.handshake)

@@ -100,6 +100,8 @@ async def test_body_that_is_packed_anew():
     assert [replayed(reply) for reply in replies] == [False, True]
     assert (await shop.order(body=gzip.compress(b"{}"), headers=packed)).status == 422
     assert (await shop.order(body=b"no gzip", headers=packed)).status == 422
+    two = gzip.compress(ORDER) + gzip.compress(ORDER)  # which others read as one text
+    assert (await shop.order(body=two, headers=packed)).status == 422
 
 
 async def test_client_id_in_the_body():
@@ -174,6 +176,21 @@ async def test_other_methods_pass():
     await shop.order(method="PUT")
     assert replayed(await shop.order(method="PUT"))
     assert not replayed(await shop.order(method="POST"))
+
+
+@pytest.mark.parametrize("written", [{"method": "post"}, {"path": "/orders\n"}])
+async def test_no_spelling_evades_the_key(written):
+    """What an app may take for a guarded request is guarded, however it is written."""
+    shop = Shop(required=True, paths=["/orders"])
+    assert (await shop.order(None, **written)).status == 400
+    assert shop.runs == []
+
+
+async def test_one_method_in_two_spellings():
+    """A request is the same in small letters, for apps to which it is."""
+    shop = Shop()
+    await shop.order()
+    assert replayed(await shop.order(method="post"))
 
 
 async def test_required_client_id_says_where():

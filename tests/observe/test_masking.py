@@ -10,12 +10,13 @@ SECRET = """
     sig X-Client-Secret client_secret password passwd pwd db_pwd passphrase user_pass X-Jwt
     access_token X-Api-Key X-Api_Key api_key apikey apiKey access_key X-Access-Key key code
     private_key privateKey Private-Key aeg-sas-key X-Functions-Key Ocp-Apim-Subscription-Key
-    key[] credentials X-Telegram-Bot-Api-Secret-Token
+    key[] credentials X-Telegram-Bot-Api-Secret-Token Plaid-Verification
 """
 SEEN = """
     Idempotency-Key X-Idempotency-Key Idempotency_Key idempotencyKey I-Twilio-Idempotency-Token
     X-Event-Key X-Event-Name Webhook-Id X-GitHub-Delivery X-Forwarded-For User-Agent Host
     Content-Type keyboard zip-code status_code encoding design signal compass passenger topic
+    X-Okta-Verification-Challenge
 """
 
 

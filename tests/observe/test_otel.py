@@ -3,7 +3,9 @@
 from collections import Counter, defaultdict
 
 import pytest
+from msgspec import structs
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -128,6 +130,16 @@ async def test_a_failure_is_told_and_its_retry_linked(traced):
     assert succeeded.attributes["webhook_dedup.attempt"] == 2
     assert {span.context.trace_id for span in finished()} == {first.context.trace_id}
     assert [link.context for link in again.links] == [first.context]
+
+
+async def test_text_of_any_sender_can_be_exported(traced):
+    """Lone surrogates, which JSON may hold, do not keep a batch of spans from being encoded."""
+    observer, _, finished = traced
+    odd = "evt \ud800"
+    for kind, more in ((Kind.RECEIVED, {}), (Kind.STARTED, {}), (Kind.FAILED, {"detail": odd})):
+        observer.record(structs.replace(told(kind, "d1", **more), event_id=odd))
+    encoded = encode_spans(finished()).SerializeToString()
+    assert encoded.count(rb"evt \ud800") == 2
 
 
 async def test_an_item_that_is_settled_early_ends_no_span(traced):

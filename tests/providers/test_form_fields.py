@@ -1,6 +1,11 @@
 """Ids in form bodies."""
 
+import tracemalloc
+from urllib.parse import parse_qsl
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from webhook_dedup.errors import RejectedDelivery
 from webhook_dedup.providers import Parsed, compile_extractor, compile_lenient
@@ -49,6 +54,38 @@ def test_urlencoded_fields(body, found):
     """A field is found by its exact name, decoded; blank and absent are none."""
     assert find(form(body)) == found
     assert find(form(body, f"{URLENCODED.upper()}; charset=UTF-8")) == found
+
+
+PIECES = [
+    *(b"a", b"%", b"4", b"=", b"+", b"&", b";", b"_", b"\0", b"\r\n", b"\xc3\xa4", b"\xc3", b"=3D"),
+    *(b"%41", b"%C3", b"%a4", b"%C3%A4", b"%3d", b"%zz", b"%\n", b"%0D%0A", b"%25", b"%ed%a0%80"),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
+def test_forms_are_read_as_by_urllib(body):
+    """Every urlencoded body means what the standard library makes of it, and none raises else."""
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        assert refusal(form(body)) == (400, "malformed_form")
+        return
+    expected = {}
+    for name, value in pairs:
+        expected.setdefault(name, []).append(value)
+    assert form(body).form() == expected
+
+
+def test_escapes_take_no_memory_of_their_own():
+    """A body of nothing but escapes, which anybody may send, takes a few times its size."""
+    body = b"id=" + b"%41" * 500_000
+    tracemalloc.start()
+    try:
+        assert form(body).form() == {"id": ["A" * 500_000]}
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert refusal(form(b"id=" + b"%5b%" * 500_000)) == (400, "malformed_form")
 
 
 def test_multipart_fields():

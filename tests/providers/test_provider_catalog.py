@@ -1,5 +1,6 @@
 """Rows of the catalog, finding one, and the README's table of them."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from webhook_dedup import providers
-from webhook_dedup.errors import ConfigError
+from webhook_dedup.errors import ConfigError, SignatureError
 from webhook_dedup.providers import PRESETS, FirstOf, Preset, find_preset, load_secrets
 from webhook_dedup.providers.described import expression_text, handshake_text, scheme_text
-from webhook_dedup.providers.samples import SAMPLES
+from webhook_dedup.providers.samples import SAMPLES, sample_delivery, sample_secret
 from webhook_dedup.providers.schemes import AnyOf, HmacSignature, StandardWebhooks
 from webhook_dedup.providers.table import rewritten
 
@@ -97,6 +98,29 @@ def test_the_obvious_id_that_is_wrong(name, trap):
     preset = find_preset(name)
     assert trap not in expression_text(preset.event_id).replace("sg_event_id", "")
     assert any(trap in note for note in preset.notes)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - {"generic"}))
+def test_unsigned_ids_are_admitted(name):
+    """A row whose key has a header in it that the signature leaves out says so."""
+    made, preset = sample_secret(name), find_preset(name)
+    sample = sample_delivery(name, secret=made.signing, url="https://example.com/hooks")
+    for header in _headers_in(preset.event_id):
+        kept = {k: v for k, v in sample.headers.items() if k.lower() != header.lower()}
+        forged = {**kept, header: "forged"}
+        with contextlib.suppress(SignatureError):
+            providers.verify(
+                name, secret=made.verifying, headers=forged, body=sample.body, url=sample.url
+            )
+            assert any("not signed" in note or "is signed" in note for note in preset.notes)
+
+
+def _headers_in(expression):
+    if isinstance(expression, (tuple, FirstOf)):
+        parts = expression.choices if isinstance(expression, FirstOf) else expression
+        return [header for part in parts for header in _headers_in(part)]
+    text = str(expression)
+    return [text.removeprefix("header:").rstrip("?")] if text.startswith("header:") else []
 
 
 @pytest.mark.parametrize("name", ["twilio", "discord", "slack-commands", "telegram"])

@@ -1,5 +1,6 @@
 """Handshakes: what is answered, with what, and what is refused or left to be a delivery."""
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -178,6 +179,13 @@ def test_nobody_gets_a_delivery_signed_by_zooms_handshake(token):
     """A token that could be the signed text of a delivery is refused."""
     body = {"event": "endpoint.url_validation", "payload": {"plainToken": token}}
     assert refusal(find_preset("zoom").handshake, request(body)) == (400, "bad_handshake")
+
+
+def test_nothing_is_unpacked_for_zooms_handshake():
+    """What is read before a signature is checked is not larger than what was sent."""
+    body = json.dumps({"event": "endpoint.url_validation", "payload": {"plainToken": "abc"}})
+    packed = request(gzip.compress(body.encode()), headers={"Content-Encoding": "gzip"})
+    assert answer("zoom", packed) is None
 
 
 def test_zoom_needs_a_secret():

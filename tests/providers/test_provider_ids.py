@@ -49,6 +49,8 @@ def test_cloudevents_modes():
     assert structured == one("cloudevents", [{"id": "1", "source": "/a"}], batch)
     for data in (b"\xff", b"", b'[{"id": "2", "source": "/b"}]', b'{"id": "3", "source": "/c"}'):
         assert one("cloudevents", data, **CE) == structured
+    odd = one("cloudevents", {"id": "1 %", "source": "/ä"}, "application/cloudevents+json")
+    assert odd == one("cloudevents", b"", ce_id="1%20%25", ce_source="/%C3%A4", ce_type="t")
     assert one("cloudevents", {"id": "1", "source": "/b"}) != structured
     assert one("cloudevents", {"id": "1"}) is None
 
@@ -226,6 +228,14 @@ def test_linear_without_its_header():
     found = one("linear", body)
     assert found is not None
     assert found != one("linear", {**body, "createdAt": "2027"})
+
+
+def test_sentry_headers_are_no_key():
+    """What is not signed makes no other event of a delivery that was seen."""
+    body = {"action": "created", "data": {"issue": {"id": "1"}}}
+    named = {one("sentry", body, Sentry_Hook_Resource=name) for name in ("issue", "forged")}
+    assert len(named | {one("sentry", body)}) == 1
+    assert one("sentry", {**body, "action": "resolved"}) not in named
 
 
 def test_adyen_items():

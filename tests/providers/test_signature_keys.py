@@ -384,6 +384,10 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/slow":
             self.server.stop.wait(10)
+        elif self.path == "/garbled":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+        elif self.path == "/cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n")
         else:
             size = 65_537 if self.path == "/large" else 65_536 if self.path == "/most" else 3
             self.send_response(500 if self.path == "/broken" else 200)
@@ -447,10 +451,10 @@ def test_a_key_is_fetched_over_https(trusted):
     assert answer == b"application/json {}"
 
 
-@pytest.mark.parametrize("path", ["moved", "large", "broken"])
+@pytest.mark.parametrize("path", ["moved", "large", "broken", "garbled", "cut"])
 def test_odd_answers_are_errors(trusted, path):
-    """Redirects are not followed, and an answer has its bounds."""
-    with pytest.raises(OSError, match=r"302|larger|500"):
+    """Redirects are not followed, and an answer has its bounds and its form."""
+    with pytest.raises(OSError, match=r"302|larger|500|no HTTP"):
         fetch_https(f"{trusted}/{path}")
 
 

@@ -1,6 +1,7 @@
 """What schemes refuse and why, and that they verify what they sign."""
 
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -10,6 +11,7 @@ import pytest
 from webhook_dedup import providers
 from webhook_dedup.errors import ConfigError, SignatureError
 from webhook_dedup.providers import HmacSignature, TimestampedHmac
+from webhook_dedup.providers.samples import sample_delivery, sample_secret
 from webhook_dedup.providers.schemes import (
     HeaderTimedHmac,
     HubSpotSignature,
@@ -78,8 +80,9 @@ def test_a_missing_signature_is_named(name):
 def test_differing_signatures_are_malformed(name):
     """A right signature does not save a delivery that brings another one beside it."""
     both = [*signed(name).items(), *signed(name, secret="other").items()]
-    assert refusal(name, both) == "malformed_signature"
-    assert refusal(name, both[::-1]) == "malformed_signature"
+    blank = [*signed(name).items(), (HEADERS[name], " ")]
+    for headers in (both, both[::-1], blank, blank[::-1]):
+        assert refusal(name, headers) == "malformed_signature"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -349,7 +352,12 @@ def test_svix_names_may_be_either_but_not_both_ways():
     renamed = {name.replace("svix", "webhook"): value for name, value in svix_headers().items()}
     for headers in (svix_headers(), renamed, {**svix_headers(), **renamed}):
         scheme.verify(providers.Parsed(providers.raw_headers(headers), BODY), key, NOW)
-    for headers in ({**renamed, "svix-id": "other"}, {**svix_headers(), "webhook-id": "other"}):
+    for headers in (
+        {**renamed, "svix-id": "other"},
+        {**svix_headers(), "webhook-id": "other"},
+        {**renamed, "svix-id": ""},
+        [*svix_headers().items(), ("svix-id", " ")],
+    ):
         with pytest.raises(SignatureError, match="different values"):
             scheme.verify(providers.Parsed(providers.raw_headers(headers), BODY), key, NOW)
     with pytest.raises(SignatureError, match="no webhook-"):
@@ -477,3 +485,56 @@ def test_a_token_in_the_query_comes_once(query, code):
     with pytest.raises(SignatureError) as caught:
         QueryToken().verify(message, [b"t"], NOW)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["adyen", "mailgun", "microsoft-graph", "sns"])
+def test_a_packed_body_that_holds_its_signature_is_not_unpacked(name):
+    """Sixteen KiB that anybody may send do not become half a GiB before they are refused."""
+    made = sample_secret(name)
+    sample = sample_delivery(name, secret=made.signing)
+    packed = {**sample.headers, "Content-Encoding": "gzip"}
+    code = refusal(name, packed, secret=made.verifying, body=gzip.compress(sample.body))
+    assert code == "malformed_signature"
+
+
+ADYEN_KEY = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"
+PAID = {
+    "pspReference": "7914073381342284",
+    "merchantAccountCode": "Shop",
+    "merchantReference": "order:7",
+    "amount": {"value": 1130, "currency": "EUR"},
+    "eventCode": "AUTHORISATION",
+    "success": "true",
+}
+
+
+def adyen(item):
+    return json.dumps({"notificationItems": [{"NotificationRequestItem": item}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"amount": None, "amount.value": 1130, "amount.currency": "EUR"},
+        {"amount": {"value": 1130}, "amount.currency": "EUR"},
+        {
+            "pspReference": "7914073381342284:",
+            "merchantAccountCode": "order",
+            "originalReference": "Shop",
+            "merchantReference": "7",
+        },
+        {
+            "merchantAccountCode": "Shop",
+            "merchantReference": "order",
+            "amount": {"value": "7:1130", "currency": "EUR"},
+        },
+    ],
+)
+def test_other_values_under_one_signature_of_adyen_are_refused(changed):
+    """A signature cannot be moved to an item that says something else in the same letters."""
+    sealed = providers.seal("adyen", secret=ADYEN_KEY, body=adyen(PAID))
+    providers.verify("adyen", secret=ADYEN_KEY, headers=[], body=sealed)
+    [entry] = json.loads(sealed)["notificationItems"]
+    item = {**entry["NotificationRequestItem"], **changed}
+    code = refusal("adyen", [], secret=ADYEN_KEY, body=adyen(item))
+    assert code in {"malformed_signature", "signature_mismatch"}

@@ -1,16 +1,19 @@
 """Lost replies, outages and restarts of Postgres."""
 
 import asyncio
+import traceback
 
 import pytest
 from asyncpg import InterfaceError
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.proxy import Proxy
 from tests.stores.sql_support import impatient, opened, role, session
 from webhook_dedup.backends.sql.faults import Fault, fault_of
-from webhook_dedup.errors import StoreUnavailable
-from webhook_dedup.model import Bid, Outcome, new_token
+from webhook_dedup.errors import StoreError, StoreUnavailable
+from webhook_dedup.model import Bid, Outcome, Settlement, new_token
+from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import (
     LONG_LEASE,
     a_key,
@@ -207,6 +210,32 @@ async def test_a_mistake_of_ours_is_no_outage(postgres_url):
         with pytest.raises(InterfaceError) as caught:
             await connection.fetch("SELECT $1::int")
     assert fault_of(caught.value) is Fault.OTHER
+
+
+BREAKS = """
+    CREATE FUNCTION pg_temp.broken() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$;
+    CREATE TRIGGER broken BEFORE UPDATE ON webhook_dedup_claims
+        FOR EACH ROW EXECUTE FUNCTION pg_temp.broken();
+"""
+
+
+@pytest.mark.parametrize("whose", ["ours", "the user's"])
+async def test_errors_show_nothing_of_what_was_to_be_kept(postgres_url, whose):
+    """No traceback of a database that fails holds what a handler answered, on any engine."""
+    theirs = create_async_engine(postgres_url.replace("postgresql", "postgresql+asyncpg", 1))
+    store = SqlStore.from_url(postgres_url) if whose == "ours" else SqlStore(theirs)
+    await store.start()
+    held, answer = await claim(store, a_key()), new_token()
+    async with session(postgres_url) as connection:
+        await connection.execute(BREAKS)
+        with pytest.raises(StoreError, match="broken") as caught:
+            await store.complete([Settlement(held, 60.0, answer.encode())])
+    await store.aclose()
+    await theirs.dispose()
+    told = "".join(traceback.format_exception(caught.value))
+    assert "webhook_dedup_claims" in told
+    assert answer not in told
 
 
 async def test_a_full_server_is_an_outage(postgres_url):

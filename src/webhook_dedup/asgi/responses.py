@@ -34,8 +34,10 @@ _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding"
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a complete response."""
-    if status not in BODILESS:
+    """Send a complete response; where HTTP allows its status no body, without that."""
+    if status in BODILESS:
+        body, headers = b"", [pair for pair in headers if pair[0] != b"content-type"]
+    else:
         headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -92,7 +92,8 @@ class Exchange:
         caller = self.rules.caller(self.scope)
         if caller is None or not caller.strip():
             raise caller_unknown()
-        operation = joined((self.scope["method"], self.scope["path"], key), "an idempotency key")
+        method = self.scope["method"].upper()
+        operation = joined((method, self.scope["path"], key), "an idempotency key")
         return Event(
             key=Key(self.rules.scope, operation, caller),
             source=self.rules.scope,

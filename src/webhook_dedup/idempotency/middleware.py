@@ -141,4 +141,5 @@ class IdempotencyMiddleware:
         return await Exchange(self._rules, self.app, scope, receive, send).answer()
 
     def _guards(self, scope: Scope) -> bool:
-        return scope["method"] in self._methods and self._guarded(scope)
+        # In capitals, as servers pass on "post", and apps may take it for POST.
+        return scope["method"].upper() in self._methods and self._guarded(scope)

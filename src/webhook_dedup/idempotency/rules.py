@@ -58,6 +58,9 @@ def everywhere(holds: bool) -> Holds:
 def below(roots: Sequence[str]) -> Holds:
     """Match the requests of some paths and of what is below them.
 
+    A line feed at the end is no other path, since routers whose patterns end in ``$``, as
+    Starlette's do, let it pass.
+
     Raises:
         ConfigError: One does not begin with a slash.
     """
@@ -68,7 +71,7 @@ def below(roots: Sequence[str]) -> Holds:
     prefixes = tuple(f"{root}/" for root in exact)
 
     def holds(scope: Scope) -> bool:
-        path = route_path(scope)
+        path = route_path(scope).removesuffix("\n")
         return path in exact or path.startswith(prefixes)
 
     return holds

@@ -13,6 +13,7 @@ MASK = "***"
 _SECRET = re.compile(
     r"""
       auth | cookie | signature | hmac | secret | credential | passw | passphrase | jwt | ^code$
+    | verification $  # Plaid-Verification holds a signed token
     | (?<![a-z]) (?:sig|sign|pwd|pass) (?![a-z])
     | (?:api|access) [-_]? key
     # What repeats is known by these; and Bitbucket names its events by X-Event-Key.

@@ -166,7 +166,8 @@ def _end(span: Span | None, record: Record, *, outcome: str) -> None:
 
 def _judge(handler: Span, record: Record) -> None:
     if record.kind in {Kind.FAILED, Kind.LEASE_LOST}:
-        handler.set_status(Status(StatusCode.ERROR, record.detail))
+        why = None if record.detail is None else _encodable(record.detail)
+        handler.set_status(Status(StatusCode.ERROR, why))
         if record.error is not None:
             handler.record_exception(record.error)
 
@@ -194,7 +195,16 @@ def _attributes(record: Record) -> dict[str, Any]:
         "tenant": record.tenant,
         "delivery_id": record.delivery_id,
     }
-    return {f"webhook_dedup.{name}": value for name, value in named.items() if value is not None}
+    return {
+        f"webhook_dedup.{name}": _encodable(value)
+        for name, value in named.items()
+        if value is not None
+    }
+
+
+def _encodable(text: str) -> str:
+    """Return text without lone surrogates: exporters lose all spans of a batch with one of them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _nanoseconds(record: Record) -> int:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from .batches import ItemRequest
 from .parsed import Parsed
 from .paths import compile_path
 
-__all__ = ["BodyHash", "FormJson", "Hashed", "JwtPayload", "Outer"]
+__all__ = ["BodyHash", "EscapedHeader", "FormJson", "Hashed", "JwtPayload", "Outer"]
 
 _Search = Callable[[Any], object]
 
@@ -82,6 +83,20 @@ class BodyHash:
 
     def __call__(self, parsed: Parsed) -> object:
         return hashlib.sha256(parsed.body).hexdigest() if parsed.body else None
+
+
+@dataclass(frozen=True, slots=True)
+class EscapedHeader:
+    """A header whose value is percent-encoded, as those of CloudEvents are."""
+
+    header: str
+
+    def __str__(self) -> str:
+        return f"header:{self.header}"
+
+    def __call__(self, parsed: Parsed) -> object:
+        value = parsed.header(self.header)
+        return None if value is None else unquote(value, errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)

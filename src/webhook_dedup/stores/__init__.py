@@ -42,7 +42,9 @@ def open_store(url: str, **options: Any) -> Store:
     """
     scheme, separator, _ = str(url).partition("://")
     if not separator:
-        raise ConfigError(f"a store is named by a URL such as {_EXAMPLES}; got {url!r}")
+        _, password, rest = repr(url).rpartition("@")
+        got = f"'…@{rest}" if password else rest
+        raise ConfigError(f"a store is named by a URL such as {_EXAMPLES}; got {got}")
     if scheme == "memory":
         return MemoryStore(**options)
     try:

@@ -94,7 +94,8 @@ class BloomStore:
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         unknown = options.keys() - _NUMBERS.keys()
         if parts.scheme != "bloom" or parts.netloc or parts.path.strip("/") or unknown:
-            raise ConfigError(f"{url!r}: write bloom://?capacity=1000000&error_rate=1e-4")
+            shown = url.rpartition("@")[2]  # a password may be before it
+            raise ConfigError(f"{shown!r}: write bloom://?capacity=1000000&error_rate=1e-4")
         numbers = {name: _number(name, text) for name, text in options.items()}
         return cls(**numbers, confirm=confirm, clock=clock)
 

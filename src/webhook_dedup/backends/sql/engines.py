@@ -78,7 +78,10 @@ def open_engine(text: str, timeout: float) -> Opened:
     options = _OPTIONS[url.drivername](url, timeout)
     try:
         engine = create_async_engine(
-            isolation_level="AUTOCOMMIT", execution_options=OURS, **options
+            isolation_level="AUTOCOMMIT",
+            execution_options=OURS,
+            hide_parameters=True,  # headers, bodies and results, which belong in no log
+            **options,
         )
     except ImportError as exc:
         raise _missing(url) from exc

@@ -97,7 +97,13 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def translated(error: BaseException, store: str) -> StoreError:
-    """Return the error of this library that says the same."""
+    """Return the error of this library that says the same, and shows none of what was to be kept.
+
+    Of the error itself, too, which stays behind it in tracebacks: headers, bodies and results are
+    parameters of statements, and belong in no log.
+    """
+    if isinstance(error, sqlalchemy_errors.StatementError):
+        error.hide_parameters = True  # it may be of an engine of the user's, which shows them
     fault = fault_of(error)
     said = f"{store}: {_first_line(error)}"
     if fault is Fault.SCHEMA:

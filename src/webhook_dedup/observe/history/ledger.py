@@ -135,7 +135,8 @@ def open_ledger(place: Store | str, *, create: bool) -> Ledger:
     name = place.partition("://")[0].partition("+")[0] if isinstance(place, str) else place.name
     entry = _LEDGERS.get(name)
     if entry is None or not (isinstance(place, str) or hasattr(place, "connection")):
-        raise ConfigError(f"a history cannot be kept in {name}; write {_EXAMPLES}")
+        kind = name.rpartition("@")[2]  # in a URL that is none, a password is before it
+        raise ConfigError(f"a history cannot be kept in {kind}; write {_EXAMPLES}")
     module, class_name = entry
     ledger = getattr(importlib.import_module(f"{__package__}.{module}"), class_name)
     if isinstance(place, str):

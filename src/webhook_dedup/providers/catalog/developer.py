@@ -59,6 +59,7 @@ ROWS = (
                 "logs: neither is an id to key on."
             ),
             "Before GitLab 17.4 there is no id.",
+            "With a secret token deliveries are not signed: the token is all that proves them.",
             "Four failures in a row disable the webhook for a while, 40 for good.",
         ),
     ),
@@ -101,6 +102,7 @@ ROWS = (
                 "The id is unique within one site: give each site its own source name, or a "
                 "{tenant} in the path."
             ),
+            "Neither id nor time is signed: a captured delivery verifies under any other id.",
             "Connect apps sign with a JWT, which this row does not check.",
         ),
     ),
@@ -128,6 +130,7 @@ ROWS = (
         ),
         notes=(
             "webhookId is the webhook's own id, the same in every delivery.",
+            "Linear-Delivery is not signed: a captured delivery verifies under any other id.",
             (
                 "webhookTimestamp is not held against the clock: were it not renewed, every retry "
                 "would be refused."
@@ -138,7 +141,7 @@ ROWS = (
     Preset(
         name="sentry",
         title="Sentry integration platform",
-        event_id=("header:Sentry-Hook-Resource", "action", BodyHash()),
+        event_id=("action", BodyHash()),
         event_type="join('.', ['sentry', action])",
         subject="not_null(data.issue.id, data.event.issue_id, data.error.issue_id)",
         scheme=HmacSignature(header="Sentry-Hook-Signature"),
@@ -154,11 +157,11 @@ ROWS = (
         ),
         notes=(
             (
-                "Ambiguous key: Request-ID is new with every attempt, so the key is resource, "
-                "action and the hash of the body. An issue that changes and changes back without "
-                "any new event may count as one event; a shorter Policy(ttl=3600) suits this "
-                "source."
+                "Ambiguous key: Request-ID is new with every attempt, so the key is action and the "
+                "hash of the body. An issue that changes and changes back without any new event "
+                "may count as one event; a shorter Policy(ttl=3600) suits this source."
             ),
+            "Sentry-Hook-Resource is not signed, so it is no part of the key; the body tells it.",
             "The answer is due within a second.",
         ),
     ),

@@ -48,6 +48,10 @@ ROWS = (
                 "hash of the form, where the same key pressed twice in one menu is one event."
             ),
             "The reply is often TwiML, so the handler answers before the event counts.",
+            (
+                "The idempotency token is not signed: a captured step of a call verifies under "
+                "any other token."
+            ),
             "By default only connections that fail are tried again.",
             "Callbacks by GET are no deliveries to this library.",
         ),

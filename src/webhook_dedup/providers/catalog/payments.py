@@ -214,6 +214,7 @@ ROWS = (
         ),
         notes=(
             "There is no event id: the key is made of event, object and time of its last change.",
+            "X-Event-Name, read where the body names no event, is not signed.",
             "Only 200 counts as success.",
         ),
     ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from ..extract import FirstOf
 from ..handshakes import HeaderEcho, OriginPermission, QueryEcho
 from ..preset import Preset
+from ..readers import EscapedHeader
 from ..schemes import (
     AnyOf,
     BearerToken,
@@ -103,10 +104,10 @@ ROWS = (
         name="cloudevents",
         title="CloudEvents over HTTP",
         items="application/cloudevents-batch+json:@",
-        event_id=FirstOf(("header:ce-source", "header:ce-id"), ("source", "id")),
-        event_type=FirstOf("header:ce-type", "type"),
+        event_id=FirstOf((EscapedHeader("ce-source"), EscapedHeader("ce-id")), ("source", "id")),
+        event_type=FirstOf(EscapedHeader("ce-type"), "type"),
         occurred_at=FirstOf("header:ce-time", "time"),
-        subject=FirstOf("header:ce-subject", "subject"),
+        subject=FirstOf(EscapedHeader("ce-subject"), "subject"),
         handshake=OriginPermission(),
         scheme=AnyOf(BearerToken(), QueryToken()),
         secret_format="the access token, as it stands",

@@ -26,6 +26,7 @@ _SIGNED = (
     "eventCode",
     "success",
 )
+_CHOSEN_BY_MERCHANTS = ("merchantAccountCode", "merchantReference")
 _WHOLE_BODY = HmacSignature(header="HmacSignature", encoding="base64", key="hex")
 
 
@@ -94,9 +95,10 @@ def _candidate(item: dict[str, Any]) -> bytes:
 
 
 def _signed(item: dict[str, Any]) -> bytes:
-    amount = item.get("amount")
-    flat = {**item, **{f"amount.{key}": value for key, value in _mapping(amount).items()}}
-    return b":".join(_text(flat.get(name), name) for name in _SIGNED)
+    amount = _mapping(item.get("amount"))
+    # Only what stands in the amount is the amount: who reads the item finds it nowhere else.
+    signed = {**item, **{f"amount.{key}": amount.get(key) for key in ("value", "currency")}}
+    return b":".join(_text(signed.get(name), name) for name in _SIGNED)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -111,7 +113,11 @@ def _text(value: Any, name: str) -> bytes:
         return b"true" if value else b"false"
     if not isinstance(value, (str, int)):
         raise malformed(f"{name} of an item must be text or a whole number")
-    return utf8(str(value), name)
+    text = utf8(str(value), name)
+    if b":" in text and name not in _CHOSEN_BY_MERCHANTS:
+        # Colons join the values: one inside of them could make the same text of other values.
+        raise malformed(f"{name} of an item must not hold a colon")
+    return text
 
 
 def _digest(secret: bytes, signed: bytes) -> bytes:

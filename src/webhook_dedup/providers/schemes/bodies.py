@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from ...errors import SignatureError
+from ...errors import RejectedDelivery
 from ..parsed import Parsed
 from .digests import any_match, digest_looks, hmac_digest, is_digest, is_one_of
 from .keys import exact_key
@@ -126,8 +126,8 @@ def _proof(message: Parsed) -> list[bytes]:
 def _check_no_json(message: Parsed) -> None:
     """Refuse a form that is JSON, too: the event's id would be read where nothing was verified."""
     try:
-        json_body(message)
-    except SignatureError:
+        message.json()
+    except RejectedDelivery:
         return
     raise malformed("the body is a form and JSON at once")
 

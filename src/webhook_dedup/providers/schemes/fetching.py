@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, Generic, TypeVar
 
 from ...errors import SignatureError
@@ -51,8 +52,11 @@ def fetch_https(
     ends = time.monotonic() + timeout
     opener = urllib.request.build_opener(_NoRedirects)
     request = urllib.request.Request(url, data=body, headers=dict(headers or {}))  # noqa: S310 - https was checked
-    with opener.open(request, timeout=timeout) as answer:
-        return _read(answer.read1, ends)
+    try:
+        with opener.open(request, timeout=timeout) as answer:
+            return _read(answer.read1, ends)
+    except HTTPException as exc:
+        raise OSError(f"the answer is no HTTP: {type(exc).__name__}") from exc
 
 
 def _read(read: Callable[[int], bytes], ends: float) -> bytes:
