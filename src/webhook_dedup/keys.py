@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-__all__ = ["check_keys", "digest", "printable"]
+__all__ = ["check_keys", "digest", "joined", "printable"]
 
 
 def check_keys(keys: Iterable[str]) -> None:
@@ -22,6 +22,11 @@ def check_keys(keys: Iterable[str]) -> None:
             raise ValueError(f"a key must not be blank: {key!a}")
         if key in checked[:position]:
             raise ValueError(f"a key stands twice in one batch: {key[:200]!a}")
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Join texts with their lengths, so that no two series of them make one key."""
+    return ":".join(f"{len(text)}:{text}" for text in texts)
 
 
 def digest(key: str) -> bytes:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.asgi.kit import Handler, Records, deliver, living, policy, source, until
 from tests.cli.operating import app_inbox, command, item
 from tests.observe.aging import age
-from webhook_dedup import Discard, Retries, WebhookDedup, open_store
+from webhook_dedup import Dedup, Discard, IdempotencyMiddleware, Retries, WebhookDedup, open_store
 from webhook_dedup.model import Bid, Key
 from webhook_dedup.observe.history import History
 from webhook_dedup.observe.record import Kind, Record
@@ -309,6 +309,36 @@ async def test_two_sources_and_tenants(url):
     assert [(s["source"], s["tenant"]) for s in stories] == [("git", "x"), ("shop", "acme")]
     assert (len(stories[1]["inbox"]), len(stories[1]["history"])) == (1, 1)
     assert "the app itself caused it" in words
+
+
+async def test_an_idempotent_request(url, tmp_path):
+    """16: the claim of a request is found by what its records say, or by what one is told."""
+    for history in (True, False):
+        place = url if history else f"sqlite:///{tmp_path}/untold.db"
+        store = open_store(place)
+        observers = [History(store, every=0.01)] if history else []
+        records = Records()
+        async with Dedup(store, observers=[records, *observers]) as dedup:
+            app = IdempotencyMiddleware(Handler(201), store=dedup, paths=["/orders"])
+            headers = {"idempotency-key": '"evt_1"', "authorization": "Bearer ann"}
+            answer = await deliver(app, b"{}", headers=headers, path="/orders")
+            assert answer.status == 201
+        await store.aclose()
+        assert records.all[-1].event_type == "POST /orders"
+        named = ["--source", "idempotency", "--tenant", records.all[-1].tenant]
+        story, words = await told(
+            place, *(named if history else [*named, "--request", "post /orders"])
+        )
+        assert story["verdict"] == "done"
+        assert story["claim"]["state"] == "done"
+        assert "it was handled" in words
+
+
+async def test_no_request(url):
+    """What is no request is refused with an example."""
+    done = await command("why", "evt_1", "--request", "/orders", url=url)
+    assert done.exit_code == 2
+    assert "write 'POST /orders'" in done.stderr
 
 
 @pytest.mark.parametrize("place", ["", "memory://", "nothing://x"])

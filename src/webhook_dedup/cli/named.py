@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from ..desk.deeds import Subject
+from ..desk.stories import key_of_request, keys_of
 from ..errors import ConfigError
-from ..idempotency.function import joined
-from ..model import Key
 
-__all__ = ["RequestLine", "keys_of", "unknown"]
+__all__ = ["RequestLine", "named_keys", "request_line", "unknown"]
 
 RequestLine = Annotated[
     str,
@@ -23,30 +22,30 @@ RequestLine = Annotated[
 ]
 
 
-def keys_of(subject: Subject, request: str = "") -> list[str]:
+def named_keys(subject: Subject, request: str) -> list[str]:
     """Return the keys that an event may have which its log line names.
-
-    A source's comes first. ``once``, functions and guards claim under the very name that they are
-    recorded with.
 
     Args:
         subject: What the log line says.
-        request: Method and path, of which ``IdempotencyMiddleware`` makes its keys as well.
+        request: Method and path, if it is a key of ``IdempotencyMiddleware``.
 
     Raises:
         ConfigError: ``request`` is no method and path.
     """
-    source, event_id, tenant = subject.source, subject.event_id, subject.tenant
-    if request:
-        return [str(Key(source, joined((*_line(request), event_id), "--request"), tenant))]
-    return [str(Key(scope, event_id, tenant)) for scope in (f"webhook:{source}", source)]
+    named = subject.event_id, subject.source, subject.tenant
+    return [key_of_request(request_line(request), *named)] if request else keys_of(*named)
 
 
-def _line(request: str) -> tuple[str, str]:
-    method, _, path = request.strip().partition(" ")
+def request_line(given: str) -> str:
+    """Return method and path as records have them.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    method, _, path = given.strip().partition(" ")
     if not path.startswith("/"):
-        raise ConfigError(f"--request takes method and path, got {request!a}; write 'POST /orders'")
-    return method.upper(), path
+        raise ConfigError(f"--request takes method and path, got {given!a}; write 'POST /orders'")
+    return f"{method.upper()} {path}"
 
 
 def unknown(request: str) -> str:

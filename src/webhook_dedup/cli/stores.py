@@ -15,7 +15,7 @@ from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim
 from .diary import note, write
-from .named import RequestLine, keys_of, unknown
+from .named import RequestLine, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import StoreUrl, opened_history, opened_store
 
@@ -46,7 +46,7 @@ def show(
 
 
 async def _show(url: str, subject: Subject, request: str, *, as_json: bool) -> int:
-    keys = keys_of(subject, request)
+    keys = named_keys(subject, request)
     async with opened_store(url) as store:
         if not isinstance(store, Inspector):
             raise MissingPower(f"{store.name} cannot be looked into")
@@ -135,7 +135,7 @@ async def _reset_budget(
 
 
 async def _forget(url: str, subject: Subject, request: str, *, as_json: bool) -> int:
-    keys = keys_of(subject, request)
+    keys = named_keys(subject, request)
     async with opened_store(url) as store:
         if not isinstance(store, Forgetful):
             raise MissingPower(f"{store.name} cannot forget single events")

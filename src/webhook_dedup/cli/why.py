@@ -10,6 +10,7 @@ import typer
 from ..desk.stories import stories_of
 from ..desk.story import Story, told_of
 from .items import summary
+from .named import RequestLine, request_line
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import InboxUrl, Places, StoreUrl, opened_rooms
 from .tail import facts
@@ -21,19 +22,27 @@ def why(
     event_id: Annotated[str, typer.Argument(help="The provider's event id.")],
     source: Annotated[str | None, typer.Option(help="Name of the source.")] = None,
     tenant: Annotated[str, typer.Option(help="What {tenant} in the path stood for.")] = "",
+    request: RequestLine = "",
     store: StoreUrl = "",
     inbox: InboxUrl = "",
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of an event: from the history, the inbox and the store."""
-    obey(_why(Places(store, inbox), event_id, source, tenant, as_json=as_json))
+    obey(_why(Places(store, inbox), event_id, source, tenant, request, as_json=as_json))
 
 
 async def _why(
-    places: Places, event_id: str, source: str | None, tenant: str, *, as_json: bool
+    places: Places,
+    event_id: str,
+    source: str | None,
+    tenant: str,
+    request: str,
+    *,
+    as_json: bool,
 ) -> int:
+    request = request and request_line(request)
     async with opened_rooms(places) as rooms:
-        stories = await stories_of(rooms, event_id, source, tenant)
+        stories = await stories_of(rooms, event_id, source, tenant, request)
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
     else:

@@ -7,13 +7,33 @@ from dataclasses import dataclass, replace
 
 from ..contracts import Inspector, OperableInbox, Sought, Store
 from ..errors import SchemaError
+from ..keys import joined
 from ..model import Item, Key
 from ..observe.history import Entries, Entry, History
 from .story import Story
 
-__all__ = ["Rooms", "stories_of", "tenant_in"]
+__all__ = ["Rooms", "key_of_request", "keys_of", "stories_of", "tenant_in"]
 
 _MOST_ITEMS = 100
+_MOST_REQUESTS = 100
+
+
+def keys_of(event_id: str, source: str, tenant: str) -> list[str]:
+    """Return the keys that an event may have which a log line names.
+
+    A source's comes first. ``once``, functions and guards claim under the very name that they are
+    recorded with.
+    """
+    return [str(Key(scope, event_id, tenant)) for scope in (f"webhook:{source}", source)]
+
+
+def key_of_request(request: str, event_id: str, source: str, tenant: str) -> str:
+    """Return the key that ``IdempotencyMiddleware`` makes of a request and the id it came with.
+
+    The request is method and path, as they are recorded as its type.
+    """
+    method, _, path = request.partition(" ")
+    return str(Key(source, joined([method, path, event_id]), tenant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +51,9 @@ class Rooms:
     history: History | None = None
 
 
-async def stories_of(rooms: Rooms, event_id: str, source: str | None, tenant: str) -> list[Story]:
+async def stories_of(
+    rooms: Rooms, event_id: str, source: str | None, tenant: str, request: str = ""
+) -> list[Story]:
     """Tell what is known of an event id, of each source and tenant that it came from.
 
     Args:
@@ -39,6 +61,7 @@ async def stories_of(rooms: Rooms, event_id: str, source: str | None, tenant: st
         event_id: The provider's event id.
         source: Only of this source, whose story is told even if nothing is known.
         tenant: Of which tenant that story is.
+        request: Method and path of a key of ``IdempotencyMiddleware``, where no history has them.
     """
     entries = Entries()
     if rooms.history is not None:
@@ -48,7 +71,7 @@ async def stories_of(rooms: Rooms, event_id: str, source: str | None, tenant: st
     stories = {} if source is None else {(source, tenant): Story(event_id, source, tenant)}
     _sort(entries, items, stories, event_id)
     told = [replace(stories[place], cut=cut) for place in sorted(stories)]
-    return [await _with_claim(rooms.store, story) for story in told]
+    return [await _with_claim(rooms.store, story, request) for story in told]
 
 
 async def _items(inbox: OperableInbox, sought: Sought) -> Sequence[Item]:
@@ -83,12 +106,18 @@ def tenant_in(key: str, source: str) -> str:
     return rest[: int(length)] if length.isdigit() else ""
 
 
-async def _with_claim(store: Store, story: Story) -> Story:
-    """Add how the event stands in the store: for the middleware, else for a function."""
+async def _with_claim(store: Store, story: Story, request: str) -> Story:
+    """Add how the event stands in the store."""
     if not isinstance(store, Inspector):
         return story
-    for scope in (f"webhook:{story.source}", story.source):
-        (claim,) = await store.look([str(Key(scope, story.event_id, story.tenant))])
-        if claim is not None:
-            return replace(story, claim=claim)
-    return story
+    named = story.event_id, story.source, story.tenant
+    keys = keys_of(*named) + [key_of_request(each, *named) for each in _requests(story, request)]
+    claims = await store.look(keys)
+    return replace(story, claim=next(filter(None, claims), None))
+
+
+def _requests(story: Story, request: str) -> list[str]:
+    """Return what may be requests of a story, the last one first."""
+    types = (entry.record.event_type for entry in reversed(story.entries))
+    found = [each for each in (request, *types) if each and " /" in each]
+    return list(dict.fromkeys(found))[:_MOST_REQUESTS]

@@ -9,10 +9,10 @@ from ..asgi.scopes import BodyOnce, ClientLeft, read_body
 from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
 from ..errand import Errand
 from ..errors import IdempotencyMismatch, InProgress, RejectedDelivery, StoreError
+from ..keys import joined
 from ..model import Claim, Event, Key
 from ..portal import shared
 from ..providers import Parsed
-from .function import joined
 from .handling import Handling
 from .key import body_key, fingerprint, header_key
 from .problem import Problem, caller_unknown, no_response_kept, store_away, unusable
@@ -92,12 +92,12 @@ class Exchange:
         caller = self.rules.caller(self.scope)
         if caller is None or not caller.strip():
             raise caller_unknown()
-        method = self.scope["method"].upper()
-        operation = joined((method, self.scope["path"], key), "an idempotency key")
+        method, path = self.scope["method"].upper(), self.scope["path"]
         return Event(
-            key=Key(self.rules.scope, operation, caller),
+            key=Key(self.rules.scope, joined([method, path, key]), caller),
             source=self.rules.scope,
             id=key,
+            type=f"{method} {path}",
             fingerprint=fingerprint(self.scope, body),
         )
 

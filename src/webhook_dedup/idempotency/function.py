@@ -13,12 +13,13 @@ from ..dedup import Dedup, need
 from ..engine import call
 from ..errand import Errand, key_text
 from ..errors import AlreadyDone, ConfigError
+from ..keys import joined
 from ..model import Event, Key, Remembers, fingerprint_of
 from ..policy import DEFAULT_TTL, Duration, seconds
 from .results import Results
 from .waiting import claim_or_wait
 
-__all__ = ["idempotent", "joined"]
+__all__ = ["idempotent"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,19 +125,12 @@ def _check(store: Dedup | Store | str, key: object, fingerprint: object) -> None
 
 
 def _event(scope: str, key: object, compared: object) -> Event:
-    text = joined(key, scope) if isinstance(key, tuple) else key_text(key, scope)
+    if isinstance(key, tuple):
+        text = joined([key_text(part, scope) for part in key])
+    else:
+        text = key_text(key, scope)
     digest = None if compared is None else fingerprint_of(_canonical(compared))
     return Event(key=Key(scope, text), source=scope, id=text, fingerprint=digest)
-
-
-def joined(parts: tuple[object, ...], user: str) -> str:
-    """Join the parts of a key with their lengths, so that no two tuples make one key.
-
-    Raises:
-        ConfigError: A part is neither text nor an integer, or it is blank.
-    """
-    texts = [key_text(part, user) for part in parts]
-    return ":".join(f"{len(text)}:{text}" for text in texts)
 
 
 def _canonical(value: object) -> bytes:
