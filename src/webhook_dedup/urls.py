@@ -56,7 +56,10 @@ def checked_url(url: object, name: str) -> str | None:
     """
     if url is None:
         return None
-    parts = urlsplit(url) if isinstance(url, str) else None
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:  # what is in brackets is no address
+        parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigError(
             f"public_url of source {name!r} must be a URL such as 'https://example.com', "

@@ -113,7 +113,9 @@ async def test_guessed_url_warns_once_at_start(caplog):
     assert "known" not in line
 
 
-@pytest.mark.parametrize("wrong", ["example.com", "ftp://example.com", "/in", "https://", 7])
+@pytest.mark.parametrize(
+    "wrong", ["example.com", "ftp://example.com", "/in", "https://", "https://[a", 7]
+)
 def test_public_url_that_is_none_is_refused(wrong):
     """A base URL has a scheme and a host."""
     with pytest.raises(ConfigError, match="public_url of source 'square' must be a URL"):

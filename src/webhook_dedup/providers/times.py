@@ -49,4 +49,5 @@ def _from_text(text: str) -> float | None:
         whole = datetime.fromisoformat(f"{date}T{time}{zone}").timestamp()
     except ValueError:
         return None
-    return _from_number(whole + float(fraction or 0))
+    seconds = whole + float(fraction or 0)  # never milliseconds, however far ahead
+    return seconds if seconds >= 0 else None
