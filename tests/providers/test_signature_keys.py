@@ -365,6 +365,24 @@ def test_a_flood_of_unknown_keys_asks_no_more_than_a_few():
     assert cache.get("new", lambda: "key") == "key"
 
 
+def test_a_flood_does_not_keep_out_a_key_that_was_genuine():
+    """A key that was had before and is too old is asked for, however many others are made up."""
+    clock = FakeClock()
+    cache, flood = KeyCache(clock=clock.monotonic), Asked(OSError("no such key"))
+    cache.get("known", lambda: "key")
+    clock.advance(24 * 3600)
+    for number in range(100):
+        with pytest.raises(SignatureError):
+            cache.get(f"made-up-{number}", flood)
+    fetch = Asked(OSError("away"), "the new key")
+    for _ in range(2):  # its own failure keeps it back like any other's
+        with pytest.raises(SignatureError, match=r"cannot be had|a moment ago"):
+            cache.get("known", fetch)
+    clock.advance(5)
+    assert cache.get("known", fetch) == "the new key"
+    assert len(fetch.questions) == 2
+
+
 def test_threads_share_the_cache():
     """Many threads at once leave the cache whole."""
     cache = KeyCache(8)

@@ -95,18 +95,19 @@ class KeyCache(Generic[Key]):
     def peek(self, name: str) -> Key | None:
         """Return a key that is kept."""
         with self._lock:
-            expires, key = self._keys.pop(name, (0.0, None))
-            if key is None or expires <= self._clock():
+            kept = self._keys.pop(name, None)
+            if kept is None:
                 return None
-            self._keys[name] = (expires, key)
-            return key
+            self._keys[name] = kept
+            expires, key = kept
+            return key if expires > self._clock() else None
 
     def get(self, name: str, load: Callable[[], Key]) -> Key:
         """Return a key that is kept, or load it and keep it.
 
         Raises:
             SignatureError: ``key_unavailable``: it cannot be loaded, could not some seconds ago,
-                or too many others could not.
+                or was never loaded before and too many others could not.
         """
         kept = self.peek(name)
         if kept is not None:
@@ -131,7 +132,8 @@ class KeyCache(Generic[Key]):
             self._failures = {one: ends for one, ends in self._failures.items() if ends > now}
             if name in self._failures:
                 raise key_unavailable("the sender's public key could not be had a moment ago")
-            if len(self._failures) >= _MAX_FAILURES:
+            # Names that were made up must not keep out a key that has only grown too old.
+            if len(self._failures) >= _MAX_FAILURES and name not in self._keys:
                 raise key_unavailable("too many public keys could not be had a moment ago")
 
     def _remember_failure(self, name: str) -> None:
