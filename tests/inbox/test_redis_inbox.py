@@ -105,10 +105,11 @@ async def test_any_prefix_keeps_to_one_slot(redis_cluster, prefix):
         assert await client.ping()
 
 
-def test_prefix_without_a_slot():
+@pytest.mark.parametrize("prefix", ["a{}:", "}", "}a:"])
+def test_prefix_without_a_slot(prefix):
     """A prefix that would spread an inbox over a cluster is refused at once."""
     with pytest.raises(ConfigError, match="prefix"):
-        RedisInbox.from_url("redis://localhost", prefix="a{}:")
+        RedisInbox.from_url("redis://localhost", prefix=prefix)
 
 
 @pytest.mark.parametrize("client", [redis.Redis(), "redis://localhost", None])

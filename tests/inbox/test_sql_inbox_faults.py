@@ -179,6 +179,17 @@ async def test_another_version_is_refused(url):
                 await inbox.put([an_item()], 0.0)
 
 
+async def test_a_table_that_was_dropped_is_made_anew_with_its_version(url):
+    """The version beside it is that of the table that is there now, not of the one before."""
+    async with opened(url) as maker:
+        await maker.start()
+        await meddle(maker, f"UPDATE {TABLE}_version SET version = 1")
+        await meddle(maker, f"DROP TABLE {TABLE}")
+        async with opened(url) as inbox:
+            await inbox.put([an_item()], 0.0)
+            assert (await meddle(inbox, f"SELECT version FROM {TABLE}_version")).all() == [(2,)]
+
+
 async def test_a_table_may_lie_in_a_schema(postgres_url):
     """The database schema stands before a dot."""
     async with sql_support.session(postgres_url) as connection:

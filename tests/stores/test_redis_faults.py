@@ -350,6 +350,24 @@ async def test_full_server(redis_server, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_full_server_takes_completions(redis_server, count):
+    """What has run is marked done, so that its deliveries leave the inbox and make room."""
+    store = RedisStore.from_url(redis_server.url)
+    held = await store.claim(several(count))
+    expired = await store.claim(several(count, lease=0.001))
+    await asyncio.sleep(0.01)
+    with redis_server.client() as look:
+        look.config_set("maxmemory", "1")
+    for claims in (held, expired):
+        done = [Settlement(each, 60.0, b"result") for each in claims]
+        for _ in range(2):
+            assert all(await store.complete(done))
+        found = await store.look([each.key for each in claims])
+        assert [(each.done, each.result) for each in found] == [(True, b"result")] * count
+    await store.aclose()
+
+
 async def test_evicting_server(redis_server, caplog):
     """A server that evicts is warned of at start-up, with what to set."""
     with redis_server.client() as look:

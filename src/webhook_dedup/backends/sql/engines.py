@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ...errors import ConfigError, MissingExtra
 from .direct import OURS
 from .faults import is_of_a_replica
+from .files import keep_to_file
 from .loops import keep_to_loops
 from .poolers import set_up_asyncpg, set_up_psycopg
 from .writer import TEXTS_KEPT
@@ -227,6 +228,7 @@ _OPTIONS = {
 def _set_up_sqlite(engine: Engine) -> None:
     event.listen(engine, "connect", _open_sqlite)
     keep_to_loops(engine)
+    keep_to_file(engine)
 
 
 def _open_sqlite(connection: Any, _: object) -> None:

@@ -51,7 +51,18 @@ _AWAY_FOR_NOW = (
     "server login",
     "terminating",
     "timeout",
+    "crashed",
 )
+# By text, because PgBouncer gives one code, which also means that it is full, to all it says.
+_POOLER_HINTS = {
+    "statement pooling mode": "set pool_mode = transaction in the pooler",
+    "unsupported startup parameter": (
+        "a pooler does not pass it on: leave it out of the URL, and name a schema in table="
+    ),
+    "no such database": "name one that the pooler knows, or create it first",
+    "no such user": "check the user, and the users that the pooler knows",
+    "authentication failed": "check the user and password",
+}
 # What OpenSSL says when it is the files in the URL that are wrong.
 _TLS_HINTS = {
     "certificate verify failed": (
@@ -70,6 +81,11 @@ _POSTGRES_HINTS = {
     "42704": "leave it out of the URL, or write postgresql+psycopg:// if libpq knows it",
     "42501": "grant this to the user, or create the tables as another and pass create=False",
     "53100": "the server's disk is full",
+    **dict.fromkeys(
+        ("26000", "42P05"),
+        "behind a pooler an engine must prepare nothing: give it statement_cache_size=0 and its "
+        "kin, or for psycopg prepare_threshold=None",
+    ),
 }
 # By text, because sqlite3 gives the codes from Python 3.11 only.
 _SQLITE_HINTS = {
@@ -78,13 +94,15 @@ _SQLITE_HINTS = {
     "disk is full": "make room on the disk",
     "file is not a database": "name another file",
 }
-_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS}
+_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS}
 
 
 def fault_of(error: BaseException) -> Fault:
     """Tell what can be done about an error of SQLAlchemy or a driver."""
     state = _sqlstate(error)
     text = str(error)
+    if any(said in text for said in _POOLER_HINTS):
+        return Fault.OTHER
     if state in _CONFLICTS or "is locked" in text:
         return Fault.CONFLICT
     if _is_of_a_lost_connection(error):

@@ -29,25 +29,37 @@ _UNPREPARED = {
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": str,  # the statement without a name, which each replaces
 }
+# What statements are given that asyncpg does not know by itself.
+_ARRAYS = "SELECT $1::bool[], $2::bytea[], $3::float8[], $4::int4[]"
 
 
 def set_up_asyncpg(engine: Engine) -> None:
     """Have each new connection of an engine set up, and nothing prepared behind a pooler."""
     learnt: dict[str, Any] = {}
+    behind_pooler = False
 
     def connect(dialect: Dialect, _: object, args: list[Any], options: dict[str, Any]) -> Any:
         if options.get("statement_cache_size") == 0:
             learnt.update(_UNPREPARED)
         options.update(learnt)
         connection: Any = dialect.connect(*args, **options)
-        is_direct = connection.run_async(_set_up)
-        if is_direct or "statement_cache_size" in options:
+        if connection.run_async(_set_up):
+            return connection
+        nonlocal behind_pooler
+        behind_pooler = True
+        if "statement_cache_size" in options:
             return connection
         connection.run_async(_close)
         learnt.update(_UNPREPARED)
         return dialect.connect(*args, **{**options, **learnt})
 
+    def complete(connection: Any, _: object) -> None:
+        if behind_pooler:
+            connection.run_async(_learn_arrays)
+
     event.listen(engine, "do_connect", connect)
+    # Once SQLAlchemy has set its own codecs, with which asyncpg forgets what it has learnt.
+    event.listen(engine, "connect", complete)
 
 
 async def _set_up(driver: Any) -> bool:
@@ -58,6 +70,23 @@ async def _set_up(driver: Any) -> bool:
         driver.terminate()  # the pool forgets it, the server would not
         raise
     return status == _SET
+
+
+async def _learn_arrays(driver: Any) -> None:
+    """Have asyncpg learn what arrays are, from one server and without a trace.
+
+    By itself it asks along with the first statements, and sets ``jit`` off before and on again
+    after: compiled, the question takes a second of CPU. Without a transaction each of the three
+    may reach another server.
+    """
+    try:
+        asking = driver.transaction()
+        await asking.start()
+        await driver.fetch(_ARRAYS, None, None, None, None)
+        await asking.rollback()
+    except BaseException:
+        driver.terminate()  # the pool forgets it, the pooler would not
+        raise
 
 
 async def _close(driver: Any) -> None:

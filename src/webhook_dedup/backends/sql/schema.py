@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    delete,
     insert,
     inspect,
     select,
@@ -118,7 +119,10 @@ class VersionedTable:
 
     def _create(self, connection: Connection) -> int | None:
         if self._find(connection) is None:
+            is_new = not inspect(connection).has_table(self.table.name, schema=self.table.schema)
             self._metadata.create_all(connection)
+            if is_new:  # the version that may be there is of one that was dropped
+                connection.execute(delete(self._versions))
             for setting in self._settings(connection.dialect):
                 connection.exec_driver_sql(setting)
             if self._find(connection) is None:

@@ -25,9 +25,12 @@ def base_of(prefix: str) -> bytes:
     Raises:
         ConfigError: The prefix would end the hash tag at once.
     """
-    if "{}" in prefix:
-        raise ConfigError(f"the prefix of a Redis inbox must not contain {{}}: {prefix!a}")
-    return encoded(f"{prefix}{{{prefix}inbox}}:")
+    base = f"{prefix}{{{prefix}inbox}}:"
+    if "{}" in base:
+        raise ConfigError(
+            f"the prefix of a Redis inbox must neither contain {{}} nor begin with }}: {prefix!a}"
+        )
+    return encoded(base)
 
 
 class Table:

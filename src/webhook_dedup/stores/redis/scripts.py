@@ -68,7 +68,17 @@ local verb = find
 """
 
 # A claim is told as it stands in the value; where its time is not known, a dash is in its place.
+# A server that is full refuses what may grow unless the script has written before. What has run
+# must still be marked: until then its delivery stays in the inbox, and nothing else makes room.
 _COMPLETE = """
+local function set(key, value, ttl)
+  local answer = redis.pcall('SET', key, value, 'PX', ttl)
+  if not answer.err then return end
+  if not string.find(answer.err, 'OOM', 1, true) then error(answer.err) end
+  redis.call('DEL', key)
+  redis.call('SET', key, value, 'PX', ttl)
+end
+
 local expiries = setmetatable({}, {__index = function(known, ttl)
   known[ttl] = string.format('%.0f', now + ttl)
   return known[ttl]
@@ -87,7 +97,7 @@ local function verb(key, claim, ttl, tail)
       claim = string.gsub(claim, '^(%S*) %- ', '%1 ' .. now_text .. ' ')
     end
   end
-  redis.call('SET', key, 'done ' .. claim .. ' ' .. expiries[ttl] .. tail, 'PX', ttl)
+  set(key, 'done ' .. claim .. ' ' .. expiries[ttl] .. tail, ttl)
   return '+'
 end
 """
