@@ -16,6 +16,9 @@ __all__ = ["call", "outlast"]
 
 THREADS = 40
 
+# Within how many of these threads a call stands: one that blocks in ``.sync(…)`` waits for others.
+_depth: contextvars.ContextVar[int] = contextvars.ContextVar("webhook_dedup.depth", default=0)
+
 
 async def outlast(future: asyncio.Future[Any]) -> None:
     """Wait for a future however often the waiter is cancelled."""
@@ -25,8 +28,9 @@ async def outlast(future: asyncio.Future[Any]) -> None:
 
 
 @functools.cache
-def _threads(pid: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}")
+def _threads(pid: int, depth: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
+    """Return the pool of a depth: in one for all, those who wait could hold every thread."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}-{depth}")
 
 
 async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -38,9 +42,10 @@ async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
-    context = contextvars.copy_context()
+    context, depth = contextvars.copy_context(), _depth.get()
+    context.run(_depth.set, depth + 1)
     bound = functools.partial(context.run, _without_stop_iteration, function, *args, **kwargs)
-    thread = _threads(os.getpid()).submit(bound)
+    thread = _threads(os.getpid(), depth).submit(bound)
     future = asyncio.wrap_future(thread)
     try:
         await asyncio.wait([future])

@@ -35,6 +35,7 @@ from webhook_dedup.guards import OneAtATime
 from webhook_dedup.model import Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
+from webhook_dedup.threads import THREADS
 
 from ..asgi.kit import Handler, deliver, living, source
 from ..binaries import redis_binaries
@@ -662,6 +663,70 @@ def test_sync_from_many_threads_runs_once():
 
     assert len(runs) == 1
     assert sorted(answers) == ["handled", *["in progress"] * 11]
+
+
+def test_plain_functions_that_wait_for_plain_functions_leave_them_threads():
+    """However many of them block in ``.sync()``, what they wait for runs."""
+    program = """
+        import asyncio, os, threading
+        from webhook_dedup import Dedup, deduplicate
+        from webhook_dedup.threads import THREADS
+
+        dedup, together = Dedup("memory://"), threading.Barrier(THREADS)
+
+        @deduplicate(dedup, key=lambda event: event)
+        def inner(event):
+            return event
+
+        @deduplicate(dedup, key=lambda event: event)
+        def middle(event):
+            together.wait(30)
+            return inner.sync(event)
+
+        @deduplicate(dedup, key=lambda event: event)
+        def outer(event):
+            together.wait(30)
+            return middle.sync(event)
+
+        async def main():
+            await dedup.start()
+            calls = [asyncio.ensure_future(outer(str(number))) for number in range(THREADS)]
+            done, late = await asyncio.wait(calls, timeout=20)
+            print(len(done), "done,", len(late), "late", flush=True)
+            os._exit(0)  # late ones would hold it up for ever
+
+        asyncio.run(main())
+    """
+    assert _python(program) == f"{THREADS} done, 0 late"
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt"])
+def test_sync_outlives_a_function_that_ends_its_thread(kind, error):
+    """What would end a process ends the call, and other calls find the event loop alive."""
+    program = f"""
+        import os, threading
+        from webhook_dedup import deduplicate
+
+        @deduplicate("memory://", key=lambda event: event)
+        {kind} handle(event):
+            if event == "ends":
+                raise {error}
+            return event
+
+        def calls():
+            try:
+                handle.sync("ends")
+            except {error}:
+                print("ended")
+            print(handle.sync("goes on"), flush=True)
+
+        caller = threading.Thread(target=calls, daemon=True)
+        caller.start()
+        caller.join(20)
+        os._exit(0)
+    """
+    assert _python(program).splitlines() == ["ended", "goes on"]
 
 
 def test_sync_interrupted_cancels_what_it_waits_for():
