@@ -29,6 +29,8 @@ from webhook_dedup import (
     StoreUnavailable,
     WebhookDedup,
     deduplicate,
+    idempotent,
+    once,
 )
 from webhook_dedup.errors import LeaseLost, MissingPower, RejectedDelivery
 from webhook_dedup.guards import OneAtATime
@@ -95,6 +97,46 @@ async def test_falsy_results_are_results(value):
     assert await once.handle(EVENT) == value
     await once.handle(EVENT)
     assert len(once.runs) == 1
+
+
+def _yields(event: Any) -> Any:
+    yield event
+
+
+async def _yields_later(event: Any) -> Any:
+    yield event
+
+
+@pytest.mark.parametrize("decorate", [deduplicate, idempotent])
+@pytest.mark.parametrize("function", [_yields, _yields_later, partial(_yields)])
+def test_generators_are_refused(decorate, function):
+    """A call would run nothing of it, and the event would be done."""
+    with pytest.raises(ConfigError, match="without yield"):
+        decorate("memory://", key=the_id, scope="test")(function)
+
+
+@pytest.mark.parametrize("function", [_yields, _yields_later])
+async def test_generator_that_is_called_once_has_not_run(function):
+    """What is handed over as a function fails the event, which is not done."""
+    store = MemoryStore()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="without yield"):
+            await once.call(store, "key", partial(function, EVENT))
+
+
+@pytest.mark.parametrize("decorate", [deduplicate, idempotent])
+async def test_function_without_a_name_needs_a_scope(decorate):
+    """A partial has none, and is told so; with a scope it is a function like any other."""
+
+    async def handle(kind: str, event: Any) -> str:
+        return f"{kind} {event['id']}"
+
+    nameless = partial(handle, "a mail for")
+    with pytest.raises(ConfigError, match="scope="):
+        decorate(MemoryStore(), key=the_id)(nameless)
+    assert await decorate(MemoryStore(), key=the_id, scope="mail")(nameless)(EVENT) == (
+        "a mail for evt_1"
+    )
 
 
 async def test_concurrent_call_is_told_that_another_is_inside():
