@@ -169,6 +169,31 @@ async def test_failure_releases_the_event_and_goes_to_the_caller(fault):
     assert await once.handle(EVENT) == "handled"
 
 
+@pytest.mark.parametrize("door", [deduplicate, idempotent, once])
+async def test_failure_is_recorded_though_its_caller_leaves_during_the_release(door):
+    """Who is cancelled while the store is slow leaves the release to the engine, not the record."""
+    store, records = CueStore(), Records()
+    async with Dedup(store, observers=[records]) as dedup:
+
+        async def fail(key: str) -> None:
+            raise ValueError("broken")
+
+        async def fail_inside(key: str) -> None:
+            async with once(dedup, key):
+                raise ValueError("broken")
+
+        call = fail_inside if door is once else door(dedup, key=lambda key: key)(fail)
+        gate = store.shut("release")
+        leaver = asyncio.ensure_future(call("a"))
+        await eventually(lambda: store.keys_of("release"))
+        leaver.cancel()
+        await asyncio.wait([leaver])
+        assert records.kinds == ["started", "failed"]
+        gate.set()
+
+    assert leaver.cancelled()
+
+
 async def test_discard_ends_the_event_for_good():
     """``Discard`` returns ``None`` and is remembered, recorded as a skip with its reason."""
     once = Once()
