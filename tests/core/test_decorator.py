@@ -770,30 +770,33 @@ def test_plain_functions_that_wait_for_plain_functions_leave_them_threads():
 @pytest.mark.parametrize("kind", ["async def", "def"])
 @pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt"])
 def test_sync_outlives_a_function_that_ends_its_thread(kind, error):
-    """What would end a process ends the call, and other calls find the event loop alive."""
+    """What would end a process ends the call, and other calls find event and loop free."""
     program = f"""
         import os, threading
         from webhook_dedup import deduplicate
 
+        runs = []
+
         @deduplicate("memory://", key=lambda event: event)
         {kind} handle(event):
-            if event == "ends":
+            runs.append(event)
+            if len(runs) == 1:
                 raise {error}
-            return event
+            return f"{{event}} again"
 
         def calls():
             try:
-                handle.sync("ends")
+                handle.sync("run")
             except {error}:
                 print("ended")
-            print(handle.sync("goes on"), flush=True)
+            print(handle.sync("run"), flush=True)
 
         caller = threading.Thread(target=calls, daemon=True)
         caller.start()
         caller.join(20)
         os._exit(0)
     """
-    assert _python(program).splitlines() == ["ended", "goes on"]
+    assert _python(program).splitlines() == ["ended", "run again"]
 
 
 def test_sync_interrupted_cancels_what_it_waits_for():
