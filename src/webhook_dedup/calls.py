@@ -224,9 +224,12 @@ class _Call:
         verdict = judge(run.error, None if run.error else self.status_of(run.value))
         told = functools.partial(self._tell_end, verdict, run.duration)
         if not verdict.done:
-            if claim is not None and claim not in run.lost:  # a lock within may be what was lost
-                await self.dedup.engine.release(self.event, claim)
-            told(not isinstance(run.error, LeaseLost))
+            try:
+                # A lock within may be what was lost.
+                if claim is not None and claim not in run.lost:
+                    await self.dedup.engine.release(self.event, claim)
+            finally:  # a caller that is cancelled meanwhile leaves the release to the engine
+                told(not isinstance(run.error, LeaseLost))
         elif claim is None:
             told(True)
         else:

@@ -49,7 +49,8 @@ async def fan_out(
         ttl: How long it is remembered who has run; longer than events are retried and replayed.
 
     Raises:
-        Retry: Some of them failed; all others are done.
+        Retry: Some of them failed; all others are done. Its ``after`` is the longest that one of
+            them asked for by ``Retry(after=…)``.
         InProgress: None failed, but another process is inside some of them.
         ConfigError: Two have one name, or the event has no id.
     """
@@ -111,8 +112,10 @@ def _raise_for(names: Sequence[str], ends: Sequence[BaseException | None]) -> No
         first = next(iter(failed.values()))
         if not isinstance(first, Exception):
             raise first
+        asked = [error.after for error in failed.values() if isinstance(error, Retry)]
         raise Retry(
-            f"{len(failed)} of {len(names)} consumers failed: {', '.join(failed)}"
+            f"{len(failed)} of {len(names)} consumers failed: {', '.join(failed)}",
+            after=max((after for after in asked if after is not None), default=None),
         ) from first
     if waits:
         raise max(waits, key=lambda wait: wait.retry_after)

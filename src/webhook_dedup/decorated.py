@@ -10,9 +10,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from .contracts import Store
 from .dedup import Dedup
+from .errors import ConfigError
 from .portal import call_in_portal, shared
+from .threads import refuse_generator
 
-__all__ = ["Decorated", "decorated"]
+__all__ = ["Decorated", "decorated", "scope_of"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -50,7 +52,12 @@ class Decorated(Protocol[P, T_co]):
 
 
 def decorated(function: Callable[..., Any], store: Dedup | Store | str, perform: Perform) -> Any:
-    """Return the :class:`Decorated` that performs over a store in place of a function."""
+    """Return the :class:`Decorated` that performs over a store in place of a function.
+
+    Raises:
+        ConfigError: The function is a generator.
+    """
+    refuse_generator(function)
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
@@ -63,6 +70,19 @@ def decorated(function: Callable[..., Any], store: Dedup | Store | str, perform:
     made.sync = sync
     _keep_signature(made, function)
     return _Method(made) if _stands_in_class(function) else made
+
+
+def scope_of(function: Callable[..., Any], given: str | None) -> str:
+    """Return the scope of a function's keys: the one that was given, or its qualified name.
+
+    Raises:
+        ConfigError: It has no name, as a partial or an object that is called.
+    """
+    name = getattr(function, "__qualname__", None)
+    if given is None and name is None:
+        kind = type(function).__qualname__
+        raise ConfigError(f"a {kind} has no name to be remembered by; write scope='…'")
+    return given or f"{function.__module__}.{name}"
 
 
 class _Method:

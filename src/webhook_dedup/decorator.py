@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .calls import Once, by_expression, by_key
 from .contracts import Store
-from .decorated import Decorated, decorated
+from .decorated import Decorated, decorated, scope_of
 from .dedup import Dedup, need
 from .errors import ConfigError
 from .guards import Guard, Guards
@@ -95,7 +95,7 @@ def deduplicate(
     checked.need_subject("@deduplicate")
 
     def decorate(function: Callable[..., Any]) -> Any:
-        name = scope or f"{function.__module__}.{function.__qualname__}"
+        name = scope_of(function, scope)
         return decorated(function, store, Once(function, name, policy, find, checked))
 
     return decorate

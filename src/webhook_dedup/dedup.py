@@ -173,16 +173,23 @@ class Dedup:
         """
         if self.running:
             return
-        loop = asyncio.get_running_loop()
         if self._residence is not None and self._residence.alive:
             raise ConfigError(
                 "this Dedup is running on the event loop of another thread; give each its own"
             )
         # A task of its own: a caller that is cancelled must not stop what others wait for.
-        starting = self._starting
-        if starting is None or starting.done() or starting.get_loop() is not loop:
+        starting = self._under_way
+        if starting is None:
             starting = self._starting = asyncio.ensure_future(self._start())
         await asyncio.shield(starting)
+
+    @property
+    def _under_way(self) -> asyncio.Task[None] | None:
+        """The start that is under way on the present event loop."""
+        starting = self._starting
+        if starting is None or starting.done():
+            return None
+        return starting if starting.get_loop() is asyncio.get_running_loop() else None
 
     async def _start(self) -> None:
         if self._url is not None and self._used and not isinstance(self.store, MemoryStore):
@@ -249,7 +256,13 @@ class Dedup:
         return Runner(*parts, poll=worker.poll)
 
     async def stop(self) -> None:
-        """Let running handlers end, cancel and release what does not, close what was opened."""
+        """Let running handlers end, cancel and release what does not, close what was opened.
+
+        A start that is under way is waited for.
+        """
+        starting = self._under_way
+        if starting is not None:
+            await asyncio.wait([starting])
         if not self.running:
             return
         home, self._residence = self._residence, None
@@ -262,19 +275,20 @@ class Dedup:
         finally:
             self._move_out(home)
             await self._close(store, inbox)
-            await end_lives(self.record.observers)
+            if self._home is None:
+                await end_lives(self.record.observers)
         if isinstance(inbox, MemoryInbox) and len(inbox):
             logger.warning(
                 "%d accepted events were not finished and end with this process", len(inbox)
             )
 
     async def _close(self, store: Store, inbox: Inbox) -> None:
-        """Close what was made here."""
+        """Close what was made here, but for memory that goes on to be used."""
         try:
             if self._given_inbox is None and not isinstance(inbox, MemoryInbox):
                 await inbox.aclose()
         finally:
-            if self._url is not None:
+            if self._url is not None and (self._home is None or store is not self.store):
                 await store.aclose()
 
     def item(self, delivery: Delivery, event: Event) -> Item:

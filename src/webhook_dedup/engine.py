@@ -419,5 +419,11 @@ async def _apart(running: Coroutine[Any, Any, Run], on_cut: Callable[[], object]
         await outlast(task)
         if task.cancelled():  # before it began
             return Run(None, exc, 0.0, cancelled=True)
-        return replace(task.result(), cancelled=True)
-    return replace(task.result(), cancelled=False)
+        return replace(_run_of(task), cancelled=True)
+    return replace(_run_of(task), cancelled=False)
+
+
+def _run_of(task: asyncio.Task[Run]) -> Run:
+    """Return how a run ended. What ends an event loop has ended its task, and is an error here."""
+    error = task.exception()
+    return task.result() if error is None else Run(None, error, 0.0)

@@ -139,9 +139,11 @@ class Errand:
         verdict, engine = judge(error), self.dedup.engine
         if not verdict.done:
             lost = isinstance(error, LeaseLost)
-            # If it was lost, its token is refused; what was lost may be another claim, within.
-            await engine.release(self.event, claim)
-            self._tell_end(verdict, fields, not lost)
+            try:
+                # If it was lost, its token is refused; what was lost may be another claim, within.
+                await engine.release(self.event, claim)
+            finally:  # a caller that is cancelled meanwhile leaves the release to the engine
+                self._tell_end(verdict, fields, not lost)
             return not lost
         told = functools.partial(self._tell_end, verdict, fields)
         completed = await engine.complete(

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Any
 
 __all__ = [
     "AlreadyDone",
@@ -55,6 +56,19 @@ __all__ = [
 
 class WebhookDedupError(Exception):
     """Base of every error of this library."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled by what it holds: a pool of processes makes it anew, not by its arguments."""
+        return _made_anew, (type(self), self.args, self.__dict__)
+
+
+def _made_anew(
+    kind: type[WebhookDedupError], args: tuple[object, ...], held: dict[str, object]
+) -> WebhookDedupError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(held)
+    return error
 
 
 class ConfigError(WebhookDedupError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -112,5 +113,17 @@ def _portal() -> asyncio.AbstractEventLoop:
         if pid not in _portals:
             loop = _portals[pid] = asyncio.new_event_loop()
             name = f"webhook_dedup-portal-{pid}"
-            threading.Thread(target=loop.run_forever, name=name, daemon=True).start()
+            threading.Thread(target=_run, args=(loop,), name=name, daemon=True).start()
         return _portals[pid]
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a background loop for as long as the process.
+
+    ``SystemExit`` and its like leave a loop in the middle. Out of a function that was called here
+    they are meant for its caller, who waits in another thread and is told by what the loop does
+    next.
+    """
+    while not loop.is_closed():
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()

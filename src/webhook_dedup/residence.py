@@ -36,6 +36,11 @@ class Residence:
         return self._process is _process and self.loop.is_running()
 
     @property
+    def left(self) -> bool:
+        """Whether it is of the past: a closed loop, or one of the process this was forked from."""
+        return self._process is not _process or self.loop.is_closed()
+
+    @property
     def here(self) -> bool:
         """Whether the caller is on the loop, and it runs."""
         # Thread and process are asked first: to ask for the present loop is a system call before
@@ -54,7 +59,7 @@ def settle(connection: object, name: str, on_move: Callable[[], object] = bool) 
     Args:
         connection: An engine or a client, which stores and inboxes may share.
         name: Of a store that is connected by it.
-        on_move: Called when it has lived on another one, which is closed.
+        on_move: Called when it has lived on another one, which it has left for good.
 
     Returns:
         The same for all who share it.
@@ -69,7 +74,7 @@ def settle(connection: object, name: str, on_move: Callable[[], object] = bool) 
         if home is not None:
             if home.alive:
                 raise elsewhere(name)
-            if home.loop.is_closed():
+            if home.left:
                 on_move()
         _homes[connection] = home = Residence()
         return home

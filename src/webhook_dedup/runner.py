@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -68,6 +69,8 @@ class Runner:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
+        # Kept: it may be a request that starts it, and what is taken is no business of that one.
+        self._context = contextvars.copy_context()
         self._lease = policy.lease
         self._suspects = Suspects(policy.lease, policy.max_in_flight)
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
@@ -92,7 +95,7 @@ class Runner:
     def start(self) -> None:
         """Begin to take items that come due, unless that was done."""
         if self._works and self._taking is None:
-            self._taking = self._loop.create_task(self._take_due())
+            self._taking = self._context.run(self._loop.create_task, self._take_due())
 
     async def accept(self, item: Item) -> None:
         """Record an item before its delivery is acknowledged.

@@ -12,9 +12,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-__all__ = ["call", "outlast"]
+from .errors import ConfigError
+
+__all__ = ["call", "outlast", "refuse_generator"]
 
 THREADS = 40
+
+# Within how many of these threads a call stands: one that blocks in ``.sync(…)`` waits for others.
+_depth: contextvars.ContextVar[int] = contextvars.ContextVar("webhook_dedup.depth", default=0)
+
+
+def refuse_generator(function: object) -> None:
+    """Refuse a function whose calls run nothing of it, and would pass for done.
+
+    Raises:
+        ConfigError: It has a ``yield``.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        raise ConfigError(
+            f"{name} is a generator, of which a call runs nothing: what it was called for "
+            "would be done before it began; write a function without yield that consumes it"
+        )
 
 
 async def outlast(future: asyncio.Future[Any]) -> None:
@@ -25,8 +44,9 @@ async def outlast(future: asyncio.Future[Any]) -> None:
 
 
 @functools.cache
-def _threads(pid: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}")
+def _threads(pid: int, depth: int) -> ThreadPoolExecutor:  # a forked child inherits no threads
+    """Return the pool of a depth: in one for all, those who wait could hold every thread."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"webhook_dedup-{pid}-{depth}")
 
 
 async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -35,12 +55,17 @@ async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     A thread cannot be stopped. When this call is cancelled after the thread has begun, it ends only
     when the thread has, and then with what the thread returned or raised: its effects have
     happened.
+
+    Raises:
+        ConfigError: It is a generator.
     """
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
-    context = contextvars.copy_context()
+    refuse_generator(function)
+    context, depth = contextvars.copy_context(), _depth.get()
+    context.run(_depth.set, depth + 1)
     bound = functools.partial(context.run, _without_stop_iteration, function, *args, **kwargs)
-    thread = _threads(os.getpid()).submit(bound)
+    thread = _threads(os.getpid(), depth).submit(bound)
     future = asyncio.wrap_future(thread)
     try:
         await asyncio.wait([future])

@@ -234,10 +234,15 @@ class Turn:
     async def _finish(
         self, verdict: Verdict, run: Run, holding: Holding, standing: Standing
     ) -> None:
-        if standing.elsewhere:
-            await self._wait_for_holders(standing, run.duration)
-        else:
-            await self._tools.inbox.done(self._item)
+        try:
+            if standing.elsewhere:
+                await self._wait_for_holders(standing, run.duration)
+            else:
+                await self._tools.inbox.done(self._item)
+        finally:  # whatever the inbox says: it may have removed the item, and none would tell of it
+            self._tell_finish(verdict, run, holding)
+
+    def _tell_finish(self, verdict: Verdict, run: Run, holding: Holding) -> None:
         number, status = self._number, verdict.status
         if verdict.ending is Ending.DISCARD:
             why = {"reason": verdict.reason, "detail": verdict.detail}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from contextlib import asynccontextmanager
 
@@ -226,6 +227,34 @@ async def test_started_late(warnings):
     assert len(late) == 1
     assert "async with dedup:" in late[0]
     await middleware.dedup.stop()
+
+
+@pytest.mark.parametrize("entered", [True, False])
+async def test_context_of_the_first_request_ends_with_it(entered):
+    """Who is logged in for the request that builds or starts it is not so for later runs."""
+    user = contextvars.ContextVar("user", default="nobody")
+    users, statuses, again = [], [500, 200], asyncio.Event()
+
+    async def run(_: Request) -> Response:
+        users.append(user.get())
+        if len(users) == len(statuses):
+            again.set()
+        return Response(status_code=statuses[len(users) - 1])
+
+    dedup = Dedup("memory://", sources=[source()], policy=policy())
+    mounted = Starlette(routes=[Route("/hooks", run, methods=["POST"])])
+    mounted.add_middleware(WebhookDedup, dedup=dedup)
+
+    async def authenticated(scope, receive, send):
+        user.set("the first one")
+        await mounted(scope, receive, send)
+
+    if entered:
+        await dedup.start()
+    await asyncio.create_task(deliver(authenticated))
+    await asyncio.wait_for(again.wait(), LIMIT)
+    await dedup.stop()
+    assert users == ["the first one", "nobody"]
 
 
 async def test_late_start_fails(warnings):

@@ -64,6 +64,30 @@ async def test_only_what_failed_runs_again(dedup, event):
         assert sorted(ledger) == ["book", "count", "mail"]
 
 
+@pytest.mark.parametrize(
+    ("errors", "after"),
+    [
+        ([Retry("later", after=600)], 600),
+        ([Retry("later", after=60), Retry("much later", after=600), ValueError("broken")], 600),
+        ([Retry("at once", after=0), Retry("some time")], 0),
+        ([Retry("some time"), ValueError("broken")], None),
+    ],
+)
+async def test_time_that_a_consumer_asks_for_is_kept(dedup, event, errors, after):
+    """Who is told by an API to come again in ten minutes is not run again in a second."""
+
+    def failing(error):
+        async def consume(event):
+            raise error
+
+        return consume
+
+    named = {f"consumer {number}": failing(error) for number, error in enumerate(errors)}
+    with pytest.raises(Retry, match=f"{len(errors)} of {len(errors)} consumers failed") as retry:
+        await fan_out(dedup, event, named=named)
+    assert retry.value.after == after
+
+
 async def test_copies_at_once(dedup, event):
     """Of five copies at once each consumer runs once; who meets another inside waits."""
     ledger = Ledger()

@@ -29,12 +29,15 @@ from webhook_dedup import (
     StoreUnavailable,
     WebhookDedup,
     deduplicate,
+    idempotent,
+    once,
 )
 from webhook_dedup.errors import LeaseLost, MissingPower, RejectedDelivery
 from webhook_dedup.guards import OneAtATime
 from webhook_dedup.model import Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
+from webhook_dedup.threads import THREADS
 
 from ..asgi.kit import Handler, deliver, living, source
 from ..binaries import redis_binaries
@@ -96,6 +99,46 @@ async def test_falsy_results_are_results(value):
     assert len(once.runs) == 1
 
 
+def _yields(event: Any) -> Any:
+    yield event
+
+
+async def _yields_later(event: Any) -> Any:
+    yield event
+
+
+@pytest.mark.parametrize("decorate", [deduplicate, idempotent])
+@pytest.mark.parametrize("function", [_yields, _yields_later, partial(_yields)])
+def test_generators_are_refused(decorate, function):
+    """A call would run nothing of it, and the event would be done."""
+    with pytest.raises(ConfigError, match="without yield"):
+        decorate("memory://", key=the_id, scope="test")(function)
+
+
+@pytest.mark.parametrize("function", [_yields, _yields_later])
+async def test_generator_that_is_called_once_has_not_run(function):
+    """What is handed over as a function fails the event, which is not done."""
+    store = MemoryStore()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="without yield"):
+            await once.call(store, "key", partial(function, EVENT))
+
+
+@pytest.mark.parametrize("decorate", [deduplicate, idempotent])
+async def test_function_without_a_name_needs_a_scope(decorate):
+    """A partial has none, and is told so; with a scope it is a function like any other."""
+
+    async def handle(kind: str, event: Any) -> str:
+        return f"{kind} {event['id']}"
+
+    nameless = partial(handle, "a mail for")
+    with pytest.raises(ConfigError, match="scope="):
+        decorate(MemoryStore(), key=the_id)(nameless)
+    assert await decorate(MemoryStore(), key=the_id, scope="mail")(nameless)(EVENT) == (
+        "a mail for evt_1"
+    )
+
+
 async def test_concurrent_call_is_told_that_another_is_inside():
     """While the first runs, the others get ``InProgress`` with the lease that is left."""
     once = Once()
@@ -124,6 +167,31 @@ async def test_failure_releases_the_event_and_goes_to_the_caller(fault):
     assert caught.value is fault or isinstance(fault, asyncio.CancelledError)
     assert once.records.of(Kind.FAILED)
     assert await once.handle(EVENT) == "handled"
+
+
+@pytest.mark.parametrize("door", [deduplicate, idempotent, once])
+async def test_failure_is_recorded_though_its_caller_leaves_during_the_release(door):
+    """Who is cancelled while the store is slow leaves the release to the engine, not the record."""
+    store, records = CueStore(), Records()
+    async with Dedup(store, observers=[records]) as dedup:
+
+        async def fail(key: str) -> None:
+            raise ValueError("broken")
+
+        async def fail_inside(key: str) -> None:
+            async with once(dedup, key):
+                raise ValueError("broken")
+
+        call = fail_inside if door is once else door(dedup, key=lambda key: key)(fail)
+        gate = store.shut("release")
+        leaver = asyncio.ensure_future(call("a"))
+        await eventually(lambda: store.keys_of("release"))
+        leaver.cancel()
+        await asyncio.wait([leaver])
+        assert records.kinds == ["started", "failed"]
+        gate.set()
+
+    assert leaver.cancelled()
 
 
 async def test_discard_ends_the_event_for_good():
@@ -662,6 +730,73 @@ def test_sync_from_many_threads_runs_once():
 
     assert len(runs) == 1
     assert sorted(answers) == ["handled", *["in progress"] * 11]
+
+
+def test_plain_functions_that_wait_for_plain_functions_leave_them_threads():
+    """However many of them block in ``.sync()``, what they wait for runs."""
+    program = """
+        import asyncio, os, threading
+        from webhook_dedup import Dedup, deduplicate
+        from webhook_dedup.threads import THREADS
+
+        dedup, together = Dedup("memory://"), threading.Barrier(THREADS)
+
+        @deduplicate(dedup, key=lambda event: event)
+        def inner(event):
+            return event
+
+        @deduplicate(dedup, key=lambda event: event)
+        def middle(event):
+            together.wait(30)
+            return inner.sync(event)
+
+        @deduplicate(dedup, key=lambda event: event)
+        def outer(event):
+            together.wait(30)
+            return middle.sync(event)
+
+        async def main():
+            await dedup.start()
+            calls = [asyncio.ensure_future(outer(str(number))) for number in range(THREADS)]
+            done, late = await asyncio.wait(calls, timeout=20)
+            print(len(done), "done,", len(late), "late", flush=True)
+            os._exit(0)  # late ones would hold it up for ever
+
+        asyncio.run(main())
+    """
+    assert _python(program) == f"{THREADS} done, 0 late"
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt"])
+def test_sync_outlives_a_function_that_ends_its_thread(kind, error):
+    """What would end a process ends the call, and other calls find event and loop free."""
+    program = f"""
+        import os, threading
+        from webhook_dedup import deduplicate
+
+        runs = []
+
+        @deduplicate("memory://", key=lambda event: event)
+        {kind} handle(event):
+            runs.append(event)
+            if len(runs) == 1:
+                raise {error}
+            return f"{{event}} again"
+
+        def calls():
+            try:
+                handle.sync("run")
+            except {error}:
+                print("ended")
+            print(handle.sync("run"), flush=True)
+
+        caller = threading.Thread(target=calls, daemon=True)
+        caller.start()
+        caller.join(20)
+        os._exit(0)
+    """
+    assert _python(program).splitlines() == ["ended", "run again"]
 
 
 def test_sync_interrupted_cancels_what_it_waits_for():

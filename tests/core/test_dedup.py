@@ -18,7 +18,7 @@ from webhook_dedup.stores.bloom import BloomStore
 from webhook_dedup.testing import FailingStore, FakeClock
 
 from ..asgi.kit import SECRET, source
-from .kit import CueStore, a_bid, an_event, eventually
+from .kit import CueStore, a_bid, an_event, eventually, turns
 
 
 class StartStore:
@@ -227,6 +227,91 @@ async def test_start_during_a_stop_is_not_undone_by_it(opened):
     assert dedup.running
     assert [store.closed for store in opened] == [1, 0]
     await dedup.stop()
+
+
+class Life:
+    """An observer that notes its beginnings and its ends."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def record(self, record: Any) -> None: ...
+
+    async def start(self) -> None:
+        self.told.append("start")
+
+    async def aclose(self) -> None:
+        self.told.append("end")
+
+
+async def test_start_during_a_stop_keeps_memory_and_observers():
+    """What both lives share is closed by the end of the second."""
+    life = Life()
+    dedup = Dedup("memory://", observers=[life])
+    await dedup.start()
+    gate = asyncio.Event()
+    dedup.engine.start(gate.wait())
+    stopping = asyncio.ensure_future(dedup.stop())
+    await asyncio.sleep(0)
+    await dedup.start()
+    bid = a_bid()
+    await dedup.engine.claim(bid)
+    gate.set()
+    await stopping
+
+    assert life.told == ["start", "start"]
+    assert not (await dedup.engine.claim(a_bid(bid.key)))[0].fresh
+    await dedup.stop()
+    assert life.told == ["start", "start", "end"]
+
+
+async def test_stop_during_a_start_waits_for_it():
+    """What is told to stop does not run, though its start was given up before it had ended."""
+    store = StartStore()
+    store.gate = asyncio.Event()
+    dedup = Dedup(store)
+    leaver = asyncio.ensure_future(dedup.start())
+    await eventually(lambda: store.starts)
+    leaver.cancel()
+    await asyncio.wait([leaver])
+    stopping = asyncio.ensure_future(dedup.stop())
+    await asyncio.sleep(0)
+    store.gate.set()
+    await stopping
+    await turns()
+
+    assert not dedup.running
+
+
+async def test_stop_during_a_start_that_fails_stops_nothing():
+    """There is nothing to stop then; the error is for those who start it."""
+    store = StartStore()
+    store.gate, store.refusals = asyncio.Event(), [StoreUnavailable("away")]
+    dedup = Dedup(store)
+    starter = asyncio.ensure_future(dedup.start())
+    await eventually(lambda: store.starts)
+    stopping = asyncio.ensure_future(dedup.stop())
+    store.gate.set()
+    await stopping
+
+    with pytest.raises(StoreUnavailable):
+        await starter
+    assert not dedup.running
+
+
+async def test_a_meter_that_raises_is_isolated(caplog):
+    """What counts the calls of the store decides nothing about their answers."""
+
+    class Broken(Life):
+        def store_call(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("no room")
+
+    async with Dedup("memory://", observers=[Broken()]) as dedup:
+        claim, _ = await dedup.engine.claim(a_bid())
+        assert claim.fresh
+        assert await dedup.engine.complete(an_event(), claim, 60.0)
+
+    assert "observer Broken failed on a call" in caplog.text
 
 
 def test_works_on_one_event_loop_after_another(opened):

@@ -756,6 +756,25 @@ async def test_inbox_that_fails_in_the_middle_leaves_no_claim_and_no_item_behind
 
 @in_virtual_time
 @pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
+@pytest.mark.parametrize("outcome", [200, Discard("no use")])
+async def test_end_of_a_run_is_told_whatever_the_inbox_says_of_it(outcome, fault):
+    """An item that was removed, though the inbox did not say so, comes no more to tell of it."""
+
+    class Mute(Inbox):
+        async def done(self, item: Any) -> None:
+            await super().done(item)
+            raise fault
+
+    async with virtual(Work(outcome), inbox=Mute()) as made:
+        await (await made.deliver())
+
+        assert len(made.inbox) == 0
+        ended = Kind.SUCCEEDED if outcome == 200 else Kind.SKIPPED
+        assert [record.attempt for record in made.records.of(ended)] == [1]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
 async def test_inbox_that_fails_to_hand_out_is_asked_again(fault):
     """No fault of the inbox ends the loop that takes what comes due."""
     async with virtual(Work(500)) as made:

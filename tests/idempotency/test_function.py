@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -384,6 +385,23 @@ async def test_plain_functions_run_in_threads(fresh_key):
         return len(runs)
 
     assert set(await asyncio.gather(*(create("a") for _ in range(20)))) == {1}
+
+
+class Shop:
+    async def __call__(self, client_id: str) -> Order:
+        return Order(5)
+
+
+async def _order(number: int, client_id: str) -> Order:
+    return Order(number)
+
+
+@pytest.mark.parametrize("function", [Shop(), partial(_order, 5), partial(partial(_order), 5)])
+async def test_results_of_what_is_no_function_come_back_by_its_annotation(function):
+    """An object that is called and a partial have the annotations of what they call."""
+    create = idempotent(MemoryStore(), key=by_id, scope="orders")(function)
+
+    assert [await create("a"), await create("a")] == [Order(5)] * 2
 
 
 def test_sync(tmp_path):

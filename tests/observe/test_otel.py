@@ -154,6 +154,17 @@ async def test_an_item_that_is_settled_early_ends_no_span(traced):
     assert len(by_name(finished())["webhook shop"]) == 1
 
 
+async def test_a_run_that_is_recovered_has_ended(traced):
+    """A run whose end the inbox did not hear of leaves no span open when its row is closed."""
+    observer, _, finished = traced
+    observer.record(told(Kind.RECEIVED, "d1"))
+    observer.record(told(Kind.STARTED, "d1", attempt=1))
+    observer.record(told(Kind.RECOVERED, "d1"))
+    [delivery] = by_name(finished())["webhook shop"]
+    assert delivery.attributes["webhook_dedup.outcome"] == "recovered"
+    assert len(by_name(finished())["webhook handler"]) == 1
+
+
 async def test_another_process_finds_the_trace_in_the_headers(traced):
     """A run in a process that never saw the arrival continues the trace its headers name."""
     observer, _, finished = traced

@@ -112,6 +112,7 @@ async def test_in_flight(registry, scrape):
         (Kind.SUCCEEDED, {}),
         (Kind.FAILED, {}),
         (Kind.LEASE_LOST, {}),
+        (Kind.RECOVERED, {}),
         (Kind.DEFERRED, {"attempt": 1}),
         (Kind.SKIPPED, {"reason": Reason.DISCARDED.value}),
     ]

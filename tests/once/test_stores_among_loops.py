@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
 import sys
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -265,3 +268,30 @@ def test_check_that_was_cut_off_with_its_loop_is_made_anew():
     assert checks == 2
     for task in left:
         task._log_destroy_pending = False  # it is meant to be pending
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forked_children_leave_the_connections_of_their_parent_alone(lasting_url, fresh_key):
+    """A store object that the parent has used serves a pool of processes, and the parent beside."""
+    program = f"""
+        import multiprocessing
+        from webhook_dedup import once
+        from webhook_dedup.stores import open_store
+
+        store = open_store({lasting_url!r})
+
+        def firsts(name):
+            firsts = 0
+            for number in range(20):
+                with once.sync(store, f"{fresh_key} {{name}} {{number}}") as first:
+                    firsts += bool(first)
+            return firsts
+
+        print(firsts("parent"))
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            children = pool.map_async(firsts, ["first child", "second child"])
+            print(firsts("parent beside"), *children.get(30))
+    """
+    ran = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(ran, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == ["20", "20 20 20"], done.stderr

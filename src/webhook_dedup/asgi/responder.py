@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -87,8 +88,9 @@ async def _admitted(exchange: Exchange) -> tuple[Delivery, Event] | None:
 
 
 async def _start(dedup: Dedup) -> None:
+    """Start for all requests to come, which must not see the context variables of this one."""
     try:
-        await dedup.start()
+        await contextvars.Context().run(asyncio.ensure_future, dedup.start())
     except StoreError as exc:
         logger.warning("the store cannot be started: %s", exc)
         raise RejectedDelivery(

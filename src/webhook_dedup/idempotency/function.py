@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..contracts import Store
-from ..decorated import Decorated, decorated
+from ..decorated import Decorated, decorated, scope_of
 from ..dedup import Dedup, need
 from ..engine import call
 from ..errand import Errand, key_text
@@ -91,7 +91,7 @@ def idempotent(
     lasting = seconds(lease, "lease"), seconds(ttl, "ttl")
 
     def decorate(function: Callable[..., Any]) -> Any:
-        name = scope or f"{function.__module__}.{function.__qualname__}"
+        name = scope_of(function, scope)
         results = Results(function, result_type)
 
         async def answer(dedup: Dedup, args: Any, kwargs: Any) -> Any:

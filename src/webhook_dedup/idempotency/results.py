@@ -35,6 +35,7 @@ class Results:
     def __init__(self, function: Callable[..., Any], given: Any) -> None:
         self._function = function
         self._given = given
+        self._name = getattr(function, "__qualname__", type(function).__qualname__)
 
     def check(self) -> None:
         """Find out whether results of this type can be stored at all, before anything runs.
@@ -46,8 +47,9 @@ class Results:
             _ = self._adapter
         except RuntimeError as exc:  # the base of what pydantic calls a user's error
             why = str(exc).splitlines()[0]
-            name = self._function.__qualname__
-            raise ConfigError(f"results of {name} cannot be stored: {why}; {_REMEDY}") from exc
+            raise ConfigError(
+                f"results of {self._name} cannot be stored: {why}; {_REMEDY}"
+            ) from exc
 
     def encode(self, value: Any) -> bytes:
         """Return a result as JSON, having seen that it comes back as it was.
@@ -92,18 +94,25 @@ class Results:
 
     def _annotation(self) -> Any:
         try:
-            return typing.get_type_hints(self._function).get("return")
+            return typing.get_type_hints(_annotated(self._function)).get("return")
         except NameError as exc:
             raise ConfigError(
-                f"the return annotation of {self._function.__qualname__} cannot be read: {exc}; "
+                f"the return annotation of {self._name} cannot be read: {exc}; "
                 "give @idempotent result_type=…"
             ) from exc
 
     def _unstorable(self, value: Any, why: str) -> UnstorableResult:
         return UnstorableResult(
-            f"{self._function.__qualname__} returned a {type(value).__name__} that cannot be "
+            f"{self._name} returned a {type(value).__name__} that cannot be "
             f"stored: {why}; {_REMEDY if self._adapter is None else _OTHER_TYPE}"
         )
+
+
+def _annotated(function: Callable[..., Any]) -> Any:
+    """Return what has the annotations of a partial, or of an object that is called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if hasattr(function, "__qualname__") else type(function).__call__
 
 
 def _is_plain(wanted: Any) -> bool:

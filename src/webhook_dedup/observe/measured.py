@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -13,6 +14,8 @@ __all__ = ["MeasuredStore", "StoreMeter"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+logger = logging.getLogger("webhook_dedup")
 
 
 @runtime_checkable
@@ -77,7 +80,13 @@ class MeasuredStore:
             answer = await call(batch)
             failed = False
         finally:
-            took = monotonic() - began
-            for meter in self._meters:
-                meter.store_call(verb, len(batch), took, failed=failed)
+            self._tell(verb, len(batch), monotonic() - began, failed=failed)
         return answer
+
+    def _tell(self, verb: str, size: int, seconds: float, *, failed: bool) -> None:
+        """Tell every meter, and keep their faults away from the store's answer."""
+        for meter in self._meters:
+            try:
+                meter.store_call(verb, size, seconds, failed=failed)
+            except Exception:
+                logger.exception("observer %s failed on a call", type(meter).__name__)

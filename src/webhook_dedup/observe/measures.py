@@ -104,4 +104,5 @@ def ends_run(record: Record) -> bool:
     if kind in {Kind.SKIPPED, Kind.DEFERRED}:
         ran = record.attempt is not None or record.duration is not None
         return ran or record.reason == Reason.DISCARDED.value
-    return kind in {Kind.FAILED, Kind.LEASE_LOST}
+    # One that is recovered had ended unheard: the inbox was away when it was to be told.
+    return kind in {Kind.FAILED, Kind.LEASE_LOST, Kind.RECOVERED}

@@ -71,6 +71,7 @@ class Loans:
 
 _LOANS: WeakKeyDictionary[Redis, Loans] = WeakKeyDictionary()
 _OURS: WeakSet[Redis] = WeakSet()
+_OF_PARENTS: list[AbstractConnection] = []
 
 
 def own(client: Redis) -> None:
@@ -93,11 +94,24 @@ def loans_of(client: Redis, at_once: int) -> Loans:
 
 
 def renew_pool(client: Redis) -> None:
-    """Leave the connections of a client to an event loop that is closed, if it was made here."""
+    """Leave the connections of a client to an event loop of the past, if it was made here."""
     if client in _OURS:
-        cast(Any, client.connection_pool).reset()  # redis-py leaves it without types
+        pool = cast(Any, client.connection_pool)  # redis-py leaves it without types
+        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
+        _OF_PARENTS.extend(filter(_is_of_open_loop, made))
+        pool.reset()
         if client in _LOANS:
             _LOANS[client].forget()
+
+
+def _is_of_open_loop(connection: AbstractConnection) -> bool:
+    """Whether its loop is not closed: that of the process which this one was forked from.
+
+    The collector would close it, and the parent's loop hear of it no more: the two share their
+    poll.
+    """
+    reader: Any = connection._reader  # noqa: SLF001  # neither it nor its reader tells
+    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001
 
 
 async def _let_go_if_closed(connection: AbstractConnection) -> None:
