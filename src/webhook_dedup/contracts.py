@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from .errors import MissingPower
+
 if TYPE_CHECKING:
     from .guards.passage import Passage
     from .model import Attempt, Bid, Claim, Event, Item, Remembers, Settlement
@@ -32,6 +34,7 @@ __all__ = [
     "Store",
     "Watching",
     "clock_of",
+    "need",
     "never_waits",
 ]
 
@@ -156,6 +159,20 @@ def never_waits(room: object) -> bool:
     """
     own = {**vars(type(room)), **getattr(room, "__dict__", {})}
     return own.get("never_waits") is True
+
+
+def need(store: Store, power: Remembers, what: str) -> None:
+    """Refuse a feature whose store cannot remember what it needs.
+
+    Raises:
+        MissingPower: Names the store and the missing power.
+    """
+    missing = power & ~store.remembers
+    if missing:
+        raise MissingPower(
+            f"{what} needs a store that remembers {missing.name.lower() if missing.name else what}"
+            f"; {store.name} does not. Use memory://, sqlite://, postgresql:// or redis://"
+        )
 
 
 class Sharing(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .calls import Once, by_expression, by_key
-from .contracts import Store
+from .contracts import Store, need
 from .decorated import Decorated, decorated, scope_of
-from .dedup import Dedup, need
+from .dedup import Dedup
 from .errors import ConfigError
 from .guards import Guard, Guards
 from .model import Remembers

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 from types import TracebackType
@@ -14,9 +12,9 @@ from typing import Any
 from weakref import WeakSet
 
 from .coalesce import Coalescer
-from .contracts import Inbox, Observer, Startable, Store, never_waits
+from .contracts import Inbox, Observer, Startable, Store, need, never_waits
 from .engine import Engine
-from .errors import ConfigError, MissingPower
+from .errors import ConfigError
 from .guards import Passage
 from .inbox import MemoryInbox, inbox_beside
 from .model import Delivery, Event, Item, Remembers, new_token
@@ -31,8 +29,9 @@ from .runner import Job, Runner
 from .source import Source
 from .stores import MemoryStore, SeenCache, open_store
 from .surprises import warn_of_surprises
+from .worker import AT_WORK
 
-__all__ = ["AT_WORK", "Dedup", "Worker", "loop_of", "need"]
+__all__ = ["Dedup", "loop_of"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -42,23 +41,6 @@ Perform = Callable[[Delivery, Event], Awaitable[int]]
 Work = Callable[[Event], Awaitable[int]]
 
 LEAST_DRAIN = 1.0
-
-
-@dataclass(slots=True)
-class Worker:
-    """A process that serves nobody and runs what others accepted.
-
-    Attributes:
-        poll: Seconds between looks into the inbox.
-        dedups: What was started in this process.
-    """
-
-    poll: float
-    dedups: list[Dedup] = field(default_factory=list)
-
-
-AT_WORK: ContextVar[Worker | None] = ContextVar("webhook_dedup.at_work", default=None)
-"""Set where an app is started to work and not to serve."""
 
 
 _dedups: WeakSet[Dedup] = WeakSet()
@@ -378,20 +360,6 @@ def _users_of(store: Store) -> list[Dedup]:
 
 def _is_elsewhere(dedup: Dedup) -> bool:
     return dedup.loop not in {None, asyncio.get_running_loop()}
-
-
-def need(store: Store, power: Remembers, what: str) -> None:
-    """Refuse a feature whose store cannot remember what it needs.
-
-    Raises:
-        MissingPower: Names the store and the missing power.
-    """
-    missing = power & ~store.remembers
-    if missing:
-        raise MissingPower(
-            f"{what} needs a store that remembers {missing.name.lower() if missing.name else what}"
-            f"; {store.name} does not. Use memory://, sqlite://, postgresql:// or redis://"
-        )
 
 
 def _checked(store: Store) -> Store:

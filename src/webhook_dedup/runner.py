@@ -19,7 +19,7 @@ from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Record
 from .observe.recorder import Recorder
-from .policy import Policy
+from .policy import RETRY_AFTER, Policy
 from .siblings import Siblings
 from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
@@ -115,7 +115,10 @@ class Runner:
             error = Record(Kind.STORE_ERROR, source, event_id, delivery_id=item.id, detail=str(exc))
             self._record(error)
             raise RejectedDelivery(
-                503, "inbox_unavailable", "the delivery could not be recorded", retry_after=5.0
+                503,
+                "inbox_unavailable",
+                "the delivery could not be recorded",
+                retry_after=RETRY_AFTER,
             ) from exc
 
     async def withdraw(self, item: Item) -> None:

@@ -12,6 +12,7 @@ from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
 from ..model import Claim, Delivery, Event
 from ..observe.record import Kind, Reason, Record, skip
+from ..policy import RETRY_AFTER
 from ..providers import Parsed
 from .early import respond_claimed, respond_first
 from .exchange import Exchange
@@ -94,7 +95,7 @@ async def _start(dedup: Dedup) -> None:
     except StoreError as exc:
         logger.warning("the store cannot be started: %s", exc)
         raise RejectedDelivery(
-            503, "store_unavailable", "events cannot be accepted now", retry_after=5.0
+            503, "store_unavailable", "events cannot be accepted now", retry_after=RETRY_AFTER
         ) from exc
 
 

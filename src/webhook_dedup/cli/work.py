@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from ..dedup import AT_WORK, Dedup, Worker
+from ..dedup import Dedup
+from ..worker import AT_WORK, Worker
 from .output import say
 
 __all__ = ["work"]

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from ..contracts import Store
+from ..contracts import Store, need
 from ..decorated import Decorated, decorated, scope_of
-from ..dedup import Dedup, need
+from ..dedup import Dedup
 from ..engine import call
 from ..errand import Errand, key_text
 from ..errors import AlreadyDone, ConfigError

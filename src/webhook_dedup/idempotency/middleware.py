@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from ..asgi.types import ASGIApp, Receive, Scope, Send
-from ..contracts import Store
-from ..dedup import Dedup, need
+from ..contracts import Store, need
+from ..dedup import Dedup
 from ..model import Remembers
 from ..policy import DEFAULT_TTL, Duration, check_count, methods_of, seconds
 from ..providers import Expression
