@@ -234,10 +234,15 @@ class Turn:
     async def _finish(
         self, verdict: Verdict, run: Run, holding: Holding, standing: Standing
     ) -> None:
-        if standing.elsewhere:
-            await self._wait_for_holders(standing, run.duration)
-        else:
-            await self._tools.inbox.done(self._item)
+        try:
+            if standing.elsewhere:
+                await self._wait_for_holders(standing, run.duration)
+            else:
+                await self._tools.inbox.done(self._item)
+        finally:  # also where the inbox is away: else the run would never be seen to end
+            self._tell_finished(verdict, run, holding)
+
+    def _tell_finished(self, verdict: Verdict, run: Run, holding: Holding) -> None:
         number, status = self._number, verdict.status
         if verdict.ending is Ending.DISCARD:
             why = {"reason": verdict.reason, "detail": verdict.detail}

@@ -20,6 +20,7 @@ from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
 from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Outcome, Settlement
+from webhook_dedup.observe.measures import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
 from webhook_dedup.stores import MemoryStore
@@ -752,6 +753,24 @@ async def test_inbox_that_fails_in_the_middle_leaves_no_claim_and_no_item_behind
 
         assert made.runs == ["evt_1"]
         assert made.records.kinds[-1] == ("succeeded" if verb == "begin" else "recovered")
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
+@pytest.mark.parametrize("outcome", [200, Discard("not for us")])
+async def test_run_is_seen_to_end_though_its_item_cannot_be_closed(outcome, fault):
+    """A run that began has its end on record, so that nobody counts it as running for ever."""
+    async with virtual(Work(outcome)) as made:
+        made.inbox.faults["done"] = fault
+        await (await made.deliver())
+        assert len(made.inbox) == 1
+
+        [ended] = [record for record in made.records.all if ends_run(record)]
+        assert ended.kind is (Kind.SUCCEEDED if outcome == 200 else Kind.SKIPPED)
+        await made.empty()
+
+        assert made.records.kinds.count("started") == 1
+        assert made.records.kinds[-1] == "recovered"
 
 
 @in_virtual_time
