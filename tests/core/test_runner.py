@@ -1007,6 +1007,44 @@ async def test_drain_is_bounded_when_the_inbox_hangs():
         assert sorted(made.runs) == ["a", "b", "c"]
 
 
+class OneLine(Inbox):
+    """A durable inbox whose calls go over one connection, and take their time."""
+
+    never_waits = False
+    SECONDS = 0.01
+
+    def __init__(self) -> None:
+        super().__init__(durable=True)
+        self._line = asyncio.Lock()
+
+    async def renew(self, items: Any, lease: float) -> Any:
+        async with self._line:
+            await asyncio.sleep(self.SECONDS)
+            return await super().renew(items, lease)
+
+    async def defer(self, item: Any, after: float) -> bool:
+        async with self._line:
+            await asyncio.sleep(self.SECONDS)
+            return await super().defer(item, after)
+
+
+@in_virtual_time
+async def test_rush_that_must_wait_keeps_no_handler_from_running():
+    """What comes beyond ``max_in_flight`` is put off together.
+
+    One by one, thousands would take the places of handlers for as long as more come.
+    """
+    policy = Policy(retries=STEADY, max_in_flight=2)
+    async with virtual(Work(), inbox=OneLine(), policy=policy) as made:
+        for number in range(1_000):
+            await made.deliver(an_event(f"evt_{number}"))
+        began = now()
+        await eventually(lambda: len(made.runs) > 2)
+        assert now() - began < 1
+        await made.empty()
+        assert len(set(made.runs)) == len(made.runs) == 1_000
+
+
 @in_virtual_time
 async def test_turn_that_is_cancelled_before_it_began_takes_no_room_for_ever(caplog):
     """What somebody else cancels at once ends too: its waiter, its room, its item comes due."""
