@@ -84,6 +84,7 @@ class InboxCoalescer:
         put: Records one item; see :meth:`Inbox.put`.
         begin: Counts an attempt of one item; see :meth:`Inbox.begin`.
         done: Removes one item whose event is done; see :meth:`Inbox.done`.
+        let_go: Lets one held item come due at once; false if it is held no more.
     """
 
     def __init__(self, inbox: Inbox, lease: float) -> None:
@@ -94,6 +95,7 @@ class InboxCoalescer:
         )
         self.begin = lane_of(inbox, inbox.begin, _id_of)
         self.done: _Silent = lane_of(inbox, inbox.done, _id_of, silent=True)
+        self.let_go = lane_of(inbox, lambda items: inbox.renew(items, 0.0), _id_of)
 
     async def take(self, limit: int) -> Sequence[Item]:
         """Hand over what is due; see :meth:`Inbox.take`."""
@@ -101,5 +103,5 @@ class InboxCoalescer:
 
     async def drain(self) -> None:
         """Wait for batches under way."""
-        for lane in (self.put, self.begin, self.done):
+        for lane in (self.put, self.begin, self.done, self.let_go):
             await lane.idle()

@@ -166,6 +166,9 @@ class Engine:
         on_cut: Callable[[], object] | None,
     ) -> Run:
         began = monotonic()
+        if claims and began >= sent + lease:  # as after a handler that blocked the event loop
+            late = LeaseLost("the claim ran out before its handler began")
+            return Run(None, late, 0.0, lost=tuple(claims))
         cut = _Cut(asyncio.current_task(self._loop), on_cut)
         held = [self._keeper.hold(claim, lease, cut, sent=sent) for claim in claims]
         alarm = timeout and self._loop.call_later(timeout, cut.time_out)

@@ -110,7 +110,10 @@ class Turn:
     async def _postpone(self, standing: Standing | None) -> None:
         if standing is not None:
             await self._hold(standing).release()
-        await self._defer(0.0)
+        # Not deferred, as that takes a call for each: those of a rush would keep what runs from
+        # the inbox for as long as it lasts.
+        await self._tools.inbox.let_go(self._item)
+        self._tools.wake()
 
     async def _stand(self) -> Standing | None:
         """Claim. ``None`` when the store is away, and that was dealt with."""

@@ -164,6 +164,17 @@ def test_stopped_worker_drains(crew):
         assert crew.runs("ended")["event"] == 1
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_worker_that_is_stopped_while_its_app_starts_ends_well(crew):
+    """A deployment that is taken back at once leaves no failed process, nor a word of a fault."""
+    with crew.worker(START_SECONDS="1") as worker:
+        wait_until(lambda: crew.runs("began")["app"] == 1, what="an app that starts")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0, crew.log()
+    assert crew.runs("ended")["app"] == 1
+    assert "did not start" not in crew.log()
+
+
 def test_worker_says_what_it_works_on(crew, url):
     """Its first line names the sources and where their events are taken from, without secrets."""
     with crew.worker():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from tests.cli.operating import SECRET
 from webhook_dedup import Policy, Source, WebhookDedup, event_of
 
 SECONDS = float(os.environ.get("HANDLER_SECONDS", "0.01"))
+START_SECONDS = float(os.environ.get("START_SECONDS", "0"))
 
 
 def note(text: str) -> None:
@@ -43,6 +45,20 @@ dedup = Middleware(
     policy=Policy(lease=1.0),
     work=False,
 )
-app = Starlette(routes=[Route("/hook", hook, methods=["POST"])], middleware=[dedup])
+
+
+@asynccontextmanager
+async def lifespan(_):
+    if START_SECONDS:
+        note("app began")
+        await asyncio.sleep(START_SECONDS)
+    yield
+    if START_SECONDS:
+        note("app ended")
+
+
+app = Starlette(
+    routes=[Route("/hook", hook, methods=["POST"])], middleware=[dedup], lifespan=lifespan
+)
 below = Starlette(routes=[Mount("/below", app)])
 without = Starlette()

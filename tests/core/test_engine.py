@@ -15,7 +15,7 @@ import pytest
 
 from webhook_dedup.coalesce import Coalescer
 from webhook_dedup.engine import Engine, call
-from webhook_dedup.errors import SchemaError, StoreUnavailable
+from webhook_dedup.errors import LeaseLost, SchemaError, StoreUnavailable
 from webhook_dedup.model import Claim, Outcome
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.observe.recorder import Recorder
@@ -65,6 +65,24 @@ async def test_run_gives_what_the_handler_returned_and_how_long_it_took():
 
     assert (run.value, run.error, run.cancelled) == ("done", None, False)
     assert run.duration == pytest.approx(7)
+
+
+@in_virtual_time
+async def test_handler_does_not_begin_under_a_lease_that_has_ended():
+    """After a loop that stood still another may hold the claim: what has not begun must not."""
+    made = virtual()
+    begun = []
+
+    async def work() -> None:
+        begun.append(now())
+
+    claim, sent = await made.claim()
+    await asyncio.sleep(LEASE)
+    run = await made.engine.run(work, claim, lease=LEASE, sent=sent)
+
+    assert begun == []
+    assert isinstance(run.error, LeaseLost)
+    assert (run.lost, run.cancelled) == ((claim,), False)
 
 
 @in_virtual_time

@@ -20,6 +20,7 @@ from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
 from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Outcome, Settlement
+from webhook_dedup.observe.measures import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
 from webhook_dedup.stores import MemoryStore
@@ -775,6 +776,24 @@ async def test_end_of_a_run_is_told_whatever_the_inbox_says_of_it(outcome, fault
 
 @in_virtual_time
 @pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
+@pytest.mark.parametrize("outcome", [200, Discard("not for us")])
+async def test_run_is_seen_to_end_though_its_item_cannot_be_closed(outcome, fault):
+    """A run that began has its end on record, so that nobody counts it as running for ever."""
+    async with virtual(Work(outcome)) as made:
+        made.inbox.faults["done"] = fault
+        await (await made.deliver())
+        assert len(made.inbox) == 1
+
+        [ended] = [record for record in made.records.all if ends_run(record)]
+        assert ended.kind is (Kind.SUCCEEDED if outcome == 200 else Kind.SKIPPED)
+        await made.empty()
+
+        assert made.records.kinds.count("started") == 1
+        assert made.records.kinds[-1] == "recovered"
+
+
+@in_virtual_time
+@pytest.mark.parametrize("fault", [StoreUnavailable("away"), RuntimeError("odd")])
 async def test_inbox_that_fails_to_hand_out_is_asked_again(fault):
     """No fault of the inbox ends the loop that takes what comes due."""
     async with virtual(Work(500)) as made:
@@ -1005,6 +1024,44 @@ async def test_drain_is_bounded_when_the_inbox_hangs():
 
         assert now() - began < 10
         assert sorted(made.runs) == ["a", "b", "c"]
+
+
+class OneLine(Inbox):
+    """A durable inbox whose calls go over one connection, and take their time."""
+
+    never_waits = False
+    SECONDS = 0.01
+
+    def __init__(self) -> None:
+        super().__init__(durable=True)
+        self._line = asyncio.Lock()
+
+    async def renew(self, items: Any, lease: float) -> Any:
+        async with self._line:
+            await asyncio.sleep(self.SECONDS)
+            return await super().renew(items, lease)
+
+    async def defer(self, item: Any, after: float) -> bool:
+        async with self._line:
+            await asyncio.sleep(self.SECONDS)
+            return await super().defer(item, after)
+
+
+@in_virtual_time
+async def test_rush_that_must_wait_keeps_no_handler_from_running():
+    """What comes beyond ``max_in_flight`` is put off together.
+
+    One by one, thousands would take the places of handlers for as long as more come.
+    """
+    policy = Policy(retries=STEADY, max_in_flight=2)
+    async with virtual(Work(), inbox=OneLine(), policy=policy) as made:
+        for number in range(1_000):
+            await made.deliver(an_event(f"evt_{number}"))
+        began = now()
+        await eventually(lambda: len(made.runs) > 2)
+        assert now() - began < 1
+        await made.empty()
+        assert len(set(made.runs)) == len(made.runs) == 1_000
 
 
 @in_virtual_time

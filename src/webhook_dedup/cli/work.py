@@ -33,6 +33,8 @@ class _Workshop(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start the app, and refuse one that leaves nothing to work on."""
         await super().startup(sockets)
+        if self.should_exit and not self.lifespan.should_exit:
+            return  # a signal came meanwhile
         working = [dedup for dedup in self._worker.dedups if dedup.routes.by_name]
         if self.should_exit:
             self.fault = "the app did not start; see the log above"
@@ -46,8 +48,9 @@ class _Workshop(uvicorn.Server):
                 "the WebhookDedup of this app is mounted below another app, which builds it with "
                 "the first request, and a worker gets none; mount it on the outermost app"
             )
-        self.should_exit = bool(self.fault)
-        if not self.fault:
+        if self.fault:
+            self.should_exit = True
+        else:
             for dedup in working:
                 say(_undertaking(dedup))
             # What was imported stays until the end. The collector, which would walk through all of
