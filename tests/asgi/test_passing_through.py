@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from webhook_dedup import ConfigError, WebhookDedup, event_of
@@ -72,6 +73,25 @@ async def test_unsigned_stays_out_however_it_is_spelled(configured, path, method
     app = Starlette(routes=[StarletteRoute(configured, Endpoint)])
     app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(path=configured)])
     assert (await deliver(app, headers={}, path=path, method=method)).status == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_unsigned_head_stays_out_of_a_handler_of_get(method):
+    """A source whose deliveries come by GET guards HEAD: routers give both to one handler."""
+    ran = []
+
+    async def hook(request):
+        ran.append(request.method)
+        return Response("handled")
+
+    app = Starlette(routes=[StarletteRoute("/hooks", hook, methods=["GET"])])
+    sources = [source(methods=["GET"], event_id="header:X-Id")]
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=sources)
+    assert (await deliver(app, b"", headers={}, method=method)).status == 401
+    assert ran == []
+    headers = {**signed(b""), "x-id": "1"}
+    assert (await deliver(app, b"", headers=headers, method=method)).status == 200
+    assert ran == [method]
 
 
 async def test_no_start_for_others():
