@@ -14,7 +14,7 @@ from ..policy import Policy
 from ..source import Source
 from .exchange import Exchange
 from .responder import respond
-from .scopes import BodyOnce, scope_of
+from .scopes import BodyOnce, root_path_of, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
 from .unheard import Unheard
 from .unserved import warn_of_unserved
@@ -81,12 +81,15 @@ class WebhookDedup:
             )
         self.app = app
         self.dedup = dedup
+        self._root_path = root_path_of(app)
         self._outer_app: Any = None
         self._warns_of_late_start = True
         dedup.bind(self._perform)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if self._root_path:
+                scope = {**scope, "root_path": self._root_path}
             route = self.dedup.routes.find(scope)
             if route is None:
                 return await self.app(scope, receive, send)

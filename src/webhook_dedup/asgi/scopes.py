@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from itertools import chain
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ __all__ = [
     "delivery_of",
     "event_of",
     "read_body",
+    "root_path_of",
     "scope_of",
     "with_event",
 ]
@@ -150,6 +152,20 @@ def scope_of(delivery: Delivery, event: Event, app: Any, state: dict[str, Any]) 
 def with_event(scope: Scope, event: Event) -> Scope:
     """Return a copy of a live request's scope that knows its event."""
     return {**scope, _EVENT: event}
+
+
+def root_path_of(app: Any) -> str:
+    """Return the ``root_path`` that an app gives its requests by itself, whatever they came with.
+
+    FastAPI does. What stands before it must find paths as its router will, or a request that is
+    spelled with the ``root_path`` goes by.
+    """
+    fastapi = sys.modules.get("fastapi")
+    while app is not None and fastapi is not None:
+        if isinstance(app, fastapi.FastAPI):
+            return str(app.root_path)
+        app = getattr(app, "__dict__", {}).get("app")  # of a middleware in between
+    return ""
 
 
 class BodyOnce:
