@@ -14,7 +14,7 @@ from ..policy import Policy
 from ..source import Source
 from .exchange import Exchange
 from .responder import respond
-from .scopes import BodyOnce, root_path_of, scope_of
+from .scopes import BodyOnce, accepted, root_path_of, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
 from .unheard import Unheard
 from .unserved import warn_of_unserved
@@ -91,7 +91,8 @@ class WebhookDedup:
             if self._root_path:
                 scope = {**scope, "root_path": self._root_path}
             route = self.dedup.routes.find(scope)
-            if route is None:
+            # A second middleware would take the first one's run for a copy, and keep it out.
+            if route is None or accepted(scope, route.source.name):
                 return await self.app(scope, receive, send)
             self._outer_app = scope.get("app", self._outer_app)
             if self._warns_of_late_start and not self.dedup.running:

@@ -15,6 +15,7 @@ from .types import Message, Receive, Scope
 __all__ = [
     "BodyOnce",
     "ClientLeft",
+    "accepted",
     "delivery_of",
     "event_of",
     "read_body",
@@ -53,6 +54,12 @@ def event_of(request: _HasScope) -> Event:
             f"this request was not accepted by WebhookDedup: no source matches its path {path!r}"
         )
     return event
+
+
+def accepted(scope: Scope, source: str) -> bool:
+    """Whether a request is the run of an event that this source has accepted before."""
+    event: Event | None = scope.get(_EVENT)
+    return event is not None and event.source == source
 
 
 async def read_body(receive: Receive, headers: Any, limit: int) -> bytes:
