@@ -212,6 +212,16 @@ async def test_mounted_and_built_at_once(tmp_path, warnings):
     assert not any("not built" in text for text in warnings())
 
 
+def test_one_dedup_for_two_apps(warnings):
+    """A Dedup runs its deliveries in one app; who gives it to two is told which."""
+    dedup = Dedup(MemoryStore(), sources=[source(), source(name="other", path="/other")])
+    WebhookDedup(Handler(), dedup=dedup)
+    assert warnings() == []
+    WebhookDedup(Handler(), dedup=dedup)
+    [told] = warnings()
+    assert "give each app a Dedup of its own" in told
+
+
 async def test_started_late(warnings):
     """Below another app and not entered, it starts with the first requests and warns once."""
     outer, middleware, _, handler = below()

@@ -84,6 +84,11 @@ class WebhookDedup:
         self._root_path = root_path_of(app)
         self._outer_app: Any = None
         self._warns_of_late_start = True
+        if dedup.bound:
+            logger.warning(
+                "this Dedup was given to another WebhookDedup before, whose deliveries run in the "
+                "app of this one from now on; give each app a Dedup of its own"
+            )
         dedup.bind(self._perform)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
