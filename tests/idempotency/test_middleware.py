@@ -69,6 +69,21 @@ async def test_credentials_make_the_caller():
     assert len(shop.runs) == 4
 
 
+async def test_cookies_in_pieces():
+    """The cookies of a caller may come piece by piece over HTTP/2, and whole in the retry."""
+    shop = Shop()
+    key = (b"idempotency-key", b"k1")
+    replies = [
+        await deliver(shop.app, ORDER, path="/orders", headers=[key, *cookies])
+        for cookies in (
+            [(b"cookie", b"a=1"), (b"cookie", b"b=2")],
+            [(b"cookie", b"a=1; b=2")],
+            [(b"cookie", b"a=1"), (b"cookie", b"b=3")],
+        )
+    ]
+    assert [replayed(reply) for reply in replies] == [False, True, False]
+
+
 @pytest.mark.parametrize("header", ["authorization", "cookie"])
 async def test_blank_credentials_tell_nobody_apart(header):
     """An empty header does not make one caller of all who send it."""
