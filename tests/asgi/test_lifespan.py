@@ -274,6 +274,28 @@ async def test_state_of_the_lifespan():
     assert found == [("a pool", "of the server")]
 
 
+async def test_state_of_an_outer_lifespan():
+    """Below another app handlers find the state that was given to the Dedup."""
+    found = []
+    dedup = Dedup(MemoryStore(), sources=[source()])
+
+    @asynccontextmanager
+    async def lifespan(_):
+        dedup.state = {"pool": "a pool"}
+        async with dedup:
+            yield dedup.state
+
+    async def hook(request: Request):
+        found.append(request.state.pool)
+        return Response()
+
+    sub = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    outer = Starlette(routes=[Mount("/sub", WebhookDedup(sub, dedup=dedup))], lifespan=lifespan)
+    async with living(outer) as state:
+        await deliver(outer, path="/sub/hooks", state=dict(state))
+    assert found == ["a pool"]
+
+
 @pytest.mark.parametrize("url", ["memory://", "bloom://", "sqlite"])
 def test_started_again(url, tmp_path):
     """One app may live several times, each in an event loop of its own."""
