@@ -114,7 +114,9 @@ class Once:
         """Identify the call and run the function, or answer for it."""
         policy = self._policy or dedup.policy
         request = endpoint.request_among(args, kwargs)
-        status_of = _no_status if request is None else endpoint.status_of
+        status_of: Callable[[Any], int | None] = _no_status
+        if request is not None:
+            status_of = functools.partial(endpoint.status_of, args, kwargs)
         began = False
 
         async def work() -> Any:

@@ -32,10 +32,20 @@ def request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return None
 
 
-def status_of(response: Any) -> int | None:
-    """Return the status of what an endpoint returned, if it is a response."""
-    status = getattr(response, "status_code", None)
-    return status if isinstance(status, int) else None
+def status_of(args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any) -> int | None:
+    """Return the status of what an endpoint returned, if it is a response.
+
+    What is none gets the status that the endpoint wrote into the response among its arguments, one
+    that FastAPI made for that, if it did.
+    """
+    from starlette.responses import Response  # noqa: PLC0415 - only endpoints need Starlette
+
+    given = [value for value in (*args, *kwargs.values()) if isinstance(value, Response)]
+    for response in (returned, *given):
+        status = getattr(response, "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
 def answer(reason: WebhookDedupError) -> Response:

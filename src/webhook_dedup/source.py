@@ -71,7 +71,8 @@ class Source:
         verify_token: What the sender shows when it does so.
         guards: Checks that may skip or defer an event; see :mod:`webhook_dedup.guards`.
         ack: When the sender gets its 200, in place of the preset's default.
-        methods: HTTP methods that carry deliveries; others pass through to the app.
+        methods: HTTP methods that carry deliveries; others pass through to the app. With ``GET``
+            goes ``HEAD``, which routers take to the same handler.
         policy: How events are treated, in place of the policy given to the middleware.
 
     Raises:
@@ -108,7 +109,7 @@ class Source:
         self.shape = shape_of(path)
         self.ack: Ack = preset.ack if ack is None else ack
         check_choice(self.ack, Ack, "ack")
-        self.methods = methods_of(methods, f"source {self.name!r}")
+        self.methods = _with_head(methods_of(methods, f"source {self.name!r}"))
         check_policy(policy)
         self.policy = policy
         self._scheme = scheme = signature or preset.scheme
@@ -243,6 +244,10 @@ class Source:
                 "a JMESPath into the JSON body such as 'id', or a function"
             )
         return expression
+
+
+def _with_head(methods: frozenset[str]) -> frozenset[str]:
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _place(expression: Expression) -> str:

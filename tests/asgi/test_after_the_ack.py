@@ -358,6 +358,25 @@ async def test_no_response(ack):
     assert "without a response" in records.of(Kind.FAILED)[0].detail
 
 
+async def test_half_a_response(ack):
+    """An app that returns in the middle of its response has not handled the event."""
+    runs = []
+
+    async def app(scope, receive, send):
+        runs.append(1)
+        if len(runs) > 1:
+            return await Handler()(scope, receive, send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        return None
+
+    async with mounted(_with_lifespan(app), ack) as (middleware, records):
+        await deliver(middleware)
+        await settled(middleware)
+    assert len(runs) == 2
+    assert "without a complete response" in records.of(Kind.FAILED)[0].detail
+
+
 async def test_base_http_middleware_inside(ack):
     """A BaseHTTPMiddleware below sees request and response as usual."""
     seen = []

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from pydantic import BaseModel
+from starlette.middleware.gzip import GZipMiddleware
 
 from webhook_dedup import Dedup, WebhookDedup
 from webhook_dedup.fastapi import EventDep
@@ -218,6 +219,24 @@ def test_below_another_app():
         "received",
         "skipped",
     ]
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("path", ["/hooks", "/api/hooks"])
+async def test_wrapped_app_that_has_a_root_path(path, between):
+    """Around a FastAPI app paths are found below its root_path, as its router finds them."""
+    app, ran = FastAPI(), []
+    app.root_path = "/api"  # the argument for it warns in newer versions
+
+    @app.post("/hooks")
+    async def hook(event: EventDep):
+        ran.append(event.id)
+
+    inner = GZipMiddleware(app) if between else app
+    middleware = WebhookDedup(inner, store=MemoryStore(), sources=[source()])
+    assert (await deliver(middleware, headers={}, path=path)).status == 401
+    assert (await deliver(middleware, path=path)).status == 200
+    assert ran == ["evt_1"]
 
 
 def test_dependency_without_an_event():

@@ -213,6 +213,16 @@ async def test_mounted_and_built_at_once(tmp_path, warnings):
     assert not any("not built" in text for text in warnings())
 
 
+def test_one_dedup_for_two_apps(warnings):
+    """A Dedup runs its deliveries in one app; who gives it to two is told which."""
+    dedup = Dedup(MemoryStore(), sources=[source(), source(name="other", path="/other")])
+    WebhookDedup(Handler(), dedup=dedup)
+    assert warnings() == []
+    WebhookDedup(Handler(), dedup=dedup)
+    [told] = warnings()
+    assert "give each app a Dedup of its own" in told
+
+
 async def test_started_late(warnings):
     """Below another app and not entered, it starts with the first requests and warns once."""
     outer, middleware, _, handler = below()
@@ -291,6 +301,28 @@ async def test_state_of_the_lifespan():
     async with living(app, {"outer": "of the server"}):
         await deliver(app)
     assert found == [("a pool", "of the server")]
+
+
+async def test_state_of_an_outer_lifespan():
+    """Below another app handlers find the state that was given to the Dedup."""
+    found = []
+    dedup = Dedup(MemoryStore(), sources=[source()])
+
+    @asynccontextmanager
+    async def lifespan(_):
+        dedup.state = {"pool": "a pool"}
+        async with dedup:
+            yield dedup.state
+
+    async def hook(request: Request):
+        found.append(request.state.pool)
+        return Response()
+
+    sub = Starlette(routes=[Route("/hooks", hook, methods=["POST"])])
+    outer = Starlette(routes=[Mount("/sub", WebhookDedup(sub, dedup=dedup))], lifespan=lifespan)
+    async with living(outer) as state:
+        await deliver(outer, path="/sub/hooks", state=dict(state))
+    assert found == ["a pool"]
 
 
 @pytest.mark.parametrize("url", ["memory://", "bloom://", "sqlite"])

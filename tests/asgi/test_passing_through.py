@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.routing import Route as StarletteRoute
 
 from webhook_dedup import ConfigError, WebhookDedup, event_of
@@ -72,6 +74,39 @@ async def test_unsigned_stays_out_however_it_is_spelled(configured, path, method
     app = Starlette(routes=[StarletteRoute(configured, Endpoint)])
     app.add_middleware(WebhookDedup, store=MemoryStore(), sources=[source(path=configured)])
     assert (await deliver(app, headers={}, path=path, method=method)).status == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_unsigned_head_stays_out_of_a_handler_of_get(method):
+    """A source whose deliveries come by GET guards HEAD: routers give both to one handler."""
+    ran = []
+
+    async def hook(request):
+        ran.append(request.method)
+        return Response("handled")
+
+    app = Starlette(routes=[StarletteRoute("/hooks", hook, methods=["GET"])])
+    sources = [source(methods=["GET"], event_id="header:X-Id")]
+    app.add_middleware(WebhookDedup, store=MemoryStore(), sources=sources)
+    assert (await deliver(app, b"", headers={}, method=method)).status == 401
+    assert ran == []
+    headers = {**signed(b""), "x-id": "1"}
+    assert (await deliver(app, b"", headers=headers, method=method)).status == 200
+    assert ran == [method]
+
+
+@pytest.mark.parametrize("ack", ["first", "claimed", "handled"])
+@pytest.mark.parametrize("below", ["", "/api"])
+async def test_the_same_source_twice(ack, below):
+    """A run on its way to the app is no delivery to a second middleware with the same source."""
+    handler, store = Handler(), MemoryStore()
+    inner = WebhookDedup(handler, store=store, sources=[source(ack=ack)])
+    routes = [Mount(below, app=inner)]
+    sources = [source(ack=ack, path=f"{below}/hooks")]
+    async with mounted(Starlette(routes=routes), store=store, sources=sources) as (app, _):
+        for _ in range(2):
+            assert (await deliver(app, path=f"{below}/hooks")).status == 200
+    assert len(handler.runs) == 1
 
 
 async def test_no_start_for_others():

@@ -142,6 +142,23 @@ async def test_retry_after_of_the_handler_is_told():
     assert (await endpoint.post()).headers["retry-after"] == "7"
 
 
+@pytest.mark.parametrize(("status", "runs"), [(None, 1), (202, 1), (429, 2), (503, 2)])
+async def test_status_written_into_the_response_of_fastapi(status, runs):
+    """What an endpoint writes into the ``Response`` that FastAPI gives it is its status."""
+    app, ran = FastAPI(), []
+
+    @app.post("/hook")
+    @deduplicate(MemoryStore(), event_id="id")
+    async def hook(request: FastAPIRequest, response: Response) -> dict[str, str]:
+        ran.append(await request.json())
+        response.status_code = status
+        return {}
+
+    assert (await post(app, b'{"id": 1}')).status_code == (status or 200)
+    await post(app, b'{"id": 1}')
+    assert len(ran) == runs
+
+
 @pytest.mark.parametrize("status", [200, 201, 204])
 async def test_success_of_any_kind_is_remembered(status):
     """Every 2xx is done."""

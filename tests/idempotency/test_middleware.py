@@ -69,6 +69,21 @@ async def test_credentials_make_the_caller():
     assert len(shop.runs) == 4
 
 
+async def test_cookies_in_pieces():
+    """The cookies of a caller may come piece by piece over HTTP/2, and whole in the retry."""
+    shop = Shop()
+    key = (b"idempotency-key", b"k1")
+    replies = [
+        await deliver(shop.app, ORDER, path="/orders", headers=[key, *cookies])
+        for cookies in (
+            [(b"cookie", b"a=1"), (b"cookie", b"b=2")],
+            [(b"cookie", b"a=1; b=2")],
+            [(b"cookie", b"a=1"), (b"cookie", b"b=3")],
+        )
+    ]
+    assert [replayed(reply) for reply in replies] == [False, True, False]
+
+
 @pytest.mark.parametrize("header", ["authorization", "cookie"])
 async def test_blank_credentials_tell_nobody_apart(header):
     """An empty header does not make one caller of all who send it."""
@@ -184,6 +199,16 @@ async def test_no_spelling_evades_the_key(written):
     shop = Shop(required=True, paths=["/orders"])
     assert (await shop.order(None, **written)).status == 400
     assert shop.runs == []
+
+
+@pytest.mark.parametrize("path", ["/orders", "/api/orders"])
+async def test_root_path_of_a_fastapi_app_evades_no_key(path):
+    """Around a FastAPI app paths are found below its root_path, as its router finds them."""
+    app = FastAPI()
+    app.root_path = "/api"  # the argument for it warns in newer versions
+    app.post("/orders")(an_async_caller)
+    guarded = IdempotencyMiddleware(app, store="memory://", paths=["/orders"], required=True)
+    assert is_problem(await deliver(guarded, ORDER, headers=ADA, path=path), 400, "key_missing")
 
 
 async def test_one_method_in_two_spellings():

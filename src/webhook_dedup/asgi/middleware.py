@@ -14,7 +14,7 @@ from ..policy import Policy
 from ..source import Source
 from .exchange import Exchange
 from .responder import respond
-from .scopes import BodyOnce, scope_of
+from .scopes import BodyOnce, accepted, root_path_of, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
 from .unheard import Unheard
 from .unserved import warn_of_unserved
@@ -81,14 +81,23 @@ class WebhookDedup:
             )
         self.app = app
         self.dedup = dedup
+        self._root_path = root_path_of(app)
         self._outer_app: Any = None
         self._warns_of_late_start = True
+        if dedup.bound:
+            logger.warning(
+                "this Dedup was given to another WebhookDedup before, whose deliveries run in the "
+                "app of this one from now on; give each app a Dedup of its own"
+            )
         dedup.bind(self._perform)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if self._root_path:
+                scope = {**scope, "root_path": self._root_path}
             route = self.dedup.routes.find(scope)
-            if route is None:
+            # A second middleware would take the first one's run for a copy, and keep it out.
+            if route is None or accepted(scope, route.source.name):
                 return await self.app(scope, receive, send)
             self._outer_app = scope.get("app", self._outer_app)
             if self._warns_of_late_start and not self.dedup.running:

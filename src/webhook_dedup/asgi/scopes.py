@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from itertools import chain
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ from .types import Message, Receive, Scope
 __all__ = [
     "BodyOnce",
     "ClientLeft",
+    "accepted",
     "delivery_of",
     "event_of",
     "read_body",
+    "root_path_of",
     "scope_of",
     "with_event",
 ]
@@ -51,6 +54,12 @@ def event_of(request: _HasScope) -> Event:
             f"this request was not accepted by WebhookDedup: no source matches its path {path!r}"
         )
     return event
+
+
+def accepted(scope: Scope, source: str) -> bool:
+    """Whether a request is the run of an event that this source has accepted before."""
+    event: Event | None = scope.get(_EVENT)
+    return event is not None and event.source == source
 
 
 async def read_body(receive: Receive, headers: Any, limit: int) -> bytes:
@@ -150,6 +159,20 @@ def scope_of(delivery: Delivery, event: Event, app: Any, state: dict[str, Any]) 
 def with_event(scope: Scope, event: Event) -> Scope:
     """Return a copy of a live request's scope that knows its event."""
     return {**scope, _EVENT: event}
+
+
+def root_path_of(app: Any) -> str:
+    """Return the ``root_path`` that an app gives its requests by itself, whatever they came with.
+
+    FastAPI does. What stands before it must find paths as its router will, or a request that is
+    spelled with the ``root_path`` goes by.
+    """
+    fastapi = sys.modules.get("fastapi")
+    while app is not None and fastapi is not None:
+        if isinstance(app, fastapi.FastAPI):
+            return str(app.root_path)
+        app = getattr(app, "__dict__", {}).get("app")  # of a middleware in between
+    return ""
 
 
 class BodyOnce:

@@ -18,10 +18,12 @@ class Unheard:
 
     Attributes:
         status: ``None`` until the response has begun.
+        complete: Whether its last message has come.
     """
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.complete = False
         self._said: bytearray | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -29,17 +31,21 @@ class Unheard:
             self.status = message["status"]
             if not succeeded(self.status) and _is_text(message):
                 self._said = bytearray()
-        elif self._said is not None and len(self._said) < _MOST_BYTES:
-            self._said += message.get("body", b"")[:_MOST_BYTES]
+        elif message["type"] == "http.response.body":
+            self.complete = self.complete or not message.get("more_body", False)
+            if self._said is not None and len(self._said) < _MOST_BYTES:
+                self._said += message.get("body", b"")[:_MOST_BYTES]
 
     def outcome(self) -> int:
         """Return the status; of an answer that is no success with the beginning of its text.
 
         Raises:
-            RuntimeError: There was no response.
+            RuntimeError: There was no response, or only the beginning of one.
         """
         if self.status is None:
             raise RuntimeError("the app returned without a response")
+        if not self.complete:
+            raise RuntimeError("the app returned without a complete response")
         if not self._said:
             return self.status
         line = " ".join(self._said.decode(errors="replace").split())

@@ -22,7 +22,6 @@ LONGEST_KEY = 255
 _QUOTED = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"\s*(?:;[\x20-\x7e]*)?')
 _BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")  # visible, without " , ;
 _BOUNDARY = re.compile(rb'boundary="?([^";]+)"?', re.IGNORECASE)
-_CREDENTIALS = (b"authorization", b"cookie")
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -85,12 +84,16 @@ def _bad_key(why: str) -> RejectedDelivery:
 
 
 def credentials(scope: Scope) -> str | None:
-    """Tell callers apart by what they authenticate with: Authorization and Cookie, digested."""
-    shown = sorted(
-        name.lower() + b"\0" + value
-        for name, value in scope["headers"]
-        if name.lower() in _CREDENTIALS and value.strip()
-    )
+    """Tell callers apart by what they authenticate with: Authorization and Cookie, digested.
+
+    HTTP/2 may bring one Cookie header in pieces (RFC 9113 section 8.2.3), which some servers pass
+    on, and a retry over HTTP/1.1 brings it whole.
+    """
+    named = [(name.lower(), value) for name, value in scope["headers"] if value.strip()]
+    shown = sorted(b"authorization\0" + value for name, value in named if name == b"authorization")
+    cookies = [value for name, value in named if name == b"cookie"]
+    if cookies:
+        shown.append(b"cookie\0" + b"; ".join(cookies))
     return blake2b(b"\0\0".join(shown), digest_size=16).hexdigest() if shown else None
 
 

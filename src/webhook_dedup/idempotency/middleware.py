@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from ..asgi.scopes import root_path_of
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..contracts import Store, need
 from ..dedup import Dedup
@@ -114,6 +115,7 @@ class IdempotencyMiddleware:
         need(dedup.store, Remembers.RESULT | Remembers.FINGERPRINT, "IdempotencyMiddleware")
         check_count(max_body, "max_body")
         self.app = app
+        self._root_path = root_path_of(app)
         roots = ["/"] if paths is None else roots_of(paths)
         self._methods = methods_of(methods, "IdempotencyMiddleware")
         self._guarded = everywhere(True) if paths is None else below(roots)
@@ -136,6 +138,8 @@ class IdempotencyMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._root_path and scope["type"] == "http":
+            scope = {**scope, "root_path": self._root_path}
         if scope["type"] != "http" or not self._guards(scope):
             return await self.app(scope, receive, send)
         return await Exchange(self._rules, self.app, scope, receive, send).answer()
