@@ -33,6 +33,13 @@ def test_figures_for_machines(postgres_url):
 def test_a_store_that_is_away():
     """A store that cannot be reached is named in one sentence."""
     done = run_bench("--store", "redis://127.0.0.1:1")
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "cannot be reached" in done.stderr
+
+
+def test_what_is_no_store():
+    """A URL that names no store is wrong usage."""
+    done = run_bench("--store", "mysql://localhost")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -42,19 +42,19 @@ def test_postgres(postgres_url):
 
 
 @pytest.mark.parametrize(
-    ("url", "remedy"),
+    ("url", "remedy", "code"),
     [
-        ("mysql://localhost", "sqlite:///webhooks.db"),
-        ("redis", "redis://"),
-        ("bloom://?capacity=0", "capacity"),
-        ("sqlite:///no/such/folder/x.db", "directory"),
-        ("redis://127.0.0.1:1", "cannot be reached"),
+        ("mysql://localhost", "sqlite:///webhooks.db", 2),
+        ("redis", "redis://", 2),
+        ("bloom://?capacity=0", "capacity", 2),
+        ("sqlite:///no/such/folder/x.db", "directory", 2),
+        ("redis://127.0.0.1:1", "cannot be reached", 1),
     ],
 )
-def test_wrong_store(url, remedy):
+def test_wrong_store(url, remedy, code):
     """A store that cannot work ends the demo with one sentence, not with a traceback."""
     done = run_demo("--store", url)
-    assert done.returncode == 1
+    assert done.returncode == code
     assert remedy in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -67,6 +67,14 @@ def test_a_port_that_is_taken():
     assert done.returncode == 1
     assert f"port {port} cannot be served" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_collector_that_is_no_url():
+    """It is refused before anything is sent."""
+    done = run_demo("--otlp", "localhost:4318")
+    assert done.returncode == 2
+    assert "http://" in done.stderr
+    assert not done.stdout
 
 
 def test_a_collector_that_is_away():

@@ -118,3 +118,13 @@ async def test_the_doctor_shows_that_it_is_at_work(tmp_path):
     _, answer, seen = terminal("doctor", "--store", url)
     assert "dead letters" in answer
     assert "examining the store" in seen
+
+
+def test_help_breaks_lines_where_the_terminal_ends():
+    """Not where the source does: sentences are not cut into short lines in between."""
+    command = [sys.executable, "-m", "webhook_dedup", "work", "--help"]
+    env = {**os.environ, "COLUMNS": "80"}
+    told = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert "any     \n number of workers on any machine may share" in told

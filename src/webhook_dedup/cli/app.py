@@ -24,6 +24,7 @@ __all__ = ["app"]
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Webhook handlers that run once.",
 )
 app.command()(bench)

@@ -19,7 +19,7 @@ from ..bench.operations import claiming, completing, living, opened
 from ..bench.race import Verdict, race, race_processes
 from ..contracts import Store
 from ..errors import WebhookDedupError
-from .output import AsJson, print_json, print_table
+from .output import AsJson, give_up, print_json, print_table
 from .places import is_within_process
 
 __all__ = ["bench"]
@@ -63,7 +63,7 @@ def bench(
         try:
             lines, verdicts = asyncio.run(_measure(urls, tasks or [1, 64], seconds, rounds))
         except WebhookDedupError as exc:
-            raise SystemExit(f"bench: {exc}") from exc
+            give_up("bench", exc)
     _tell(lines, verdicts, as_json=as_json)
     raise typer.Exit(1 if any(each.missed or each.skipped for each in verdicts.values()) else 0)
 

@@ -25,6 +25,7 @@ from ..errors import ConfigError, SchemaError, WebhookDedupError
 __all__ = [
     "AsJson",
     "duration",
+    "give_up",
     "obey",
     "print_json",
     "print_table",
@@ -61,6 +62,11 @@ def obey(work: Coroutine[Any, Any, int]) -> NoReturn:
     except WebhookDedupError as exc:
         _fail(str(exc), _REFUSED)
     raise typer.Exit(code)
+
+
+def give_up(name: str, error: WebhookDedupError) -> NoReturn:
+    """End the command of this name with one sentence."""
+    _fail(f"{name}: {error}", _MISUSED if isinstance(error, ConfigError) else _REFUSED)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -123,7 +123,8 @@ def _handled(story: Story, claim: Claim) -> str:
     ended = story.last(Kind.SUCCEEDED)
     discarded = story.last(Kind.SKIPPED)
     until = instant(time.time() + claim.remaining)
-    by = f" by delivery {_row(claim.holder)}" if claim.holder else ""
+    row = _row(claim.holder)
+    by = f" by delivery {row}" if row else ""
     if ended is None and discarded is not None and discarded.reason == "discarded":
         return f"its handler discarded it ({discarded.detail}); copies are skipped until {until}."
     when = f" {instant(ended.at)}" if ended else ""
@@ -150,8 +151,7 @@ def _runner(story: Story, claim: Claim) -> str:
 
 def _buried(item: Item) -> str:
     error = item.history[-1].error if item.history else "no reason told"
-    attempts = "an attempt" if item.attempts == 1 else f"{item.attempts} attempts"
-    return f"it is a dead letter after {attempts} ({error})."
+    return f"it is a dead letter after {_attempts(item.attempts)} ({error})."
 
 
 def _waiting(story: Story, item: Item) -> str:
@@ -161,7 +161,7 @@ def _waiting(story: Story, item: Item) -> str:
         if retried is not None and retried.delay is not None:
             soon = f"; the next is due {instant(retried.at + retried.delay)}"
         return (
-            f"it waits to run again: {len(item.history)} attempts failed, the last with "
+            f"it waits to run again: {_attempts(len(item.history))} failed, the last with "
             f"{item.history[-1].error}{soon}."
         )
     deferred = story.last(Kind.DEFERRED)
@@ -191,6 +191,10 @@ def _copies(story: Story) -> str:
 
 def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+def _attempts(number: int) -> str:
+    return "one attempt" if number == 1 else f"{number} attempts"
 
 
 def line_of(entry: Entry) -> str:
@@ -270,7 +274,7 @@ def _of_item(item: Item) -> str:
     state = "a dead letter" if item.dead else "waiting"
     return (
         f"the inbox has it as item {item.id}, {state}, received "
-        f"{instant(item.delivery.received_at)}, {item.attempts} attempts begun"
+        f"{instant(item.delivery.received_at)}, {_attempts(item.attempts)} begun"
     )
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from ...errors import WebhookDedupError
 from ...observe.log import JsonFormatter
+from ..output import give_up
 from .serving import run
 from .steps import Step, steps
 from .watching import linger, watching
@@ -48,7 +49,7 @@ def demo(
                 if address:
                     linger(address)
     except WebhookDedupError as exc:
-        raise SystemExit(f"demo: {exc}") from exc
+        give_up("demo", exc)
     wrong = [step.label for step in taken if not step.as_expected]
     for label in wrong:
         typer.echo(f"FAILED: {label}: other answers or runs than expected", err=True)

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import typer
 
 from ...contracts import Observer
-from ...errors import ConfigError
+from ...errors import ConfigError, WebhookDedupError
 
 __all__ = ["linger", "watching"]
 
@@ -26,7 +26,8 @@ def watching(metrics_port: int | None, otlp: str) -> Iterator[tuple[list[Observe
     """Open the observers that were asked for; yield them and where the metrics are scraped.
 
     Raises:
-        ConfigError: The port is taken, or something is not installed.
+        ConfigError: The collector's URL is none, or something is not installed.
+        WebhookDedupError: The port is taken.
     """
     observers: list[Observer] = []
     address = ""
@@ -57,7 +58,7 @@ def _scraped(port: int) -> Iterator[tuple[Observer, str]]:
     try:
         server, thread = start_http_server(port, "127.0.0.1", registry)
     except OSError as exc:
-        raise ConfigError(f"port {port} cannot be served: {exc.strerror}") from exc
+        raise WebhookDedupError(f"port {port} cannot be served: {exc.strerror}") from exc
     try:
         yield observer, f"http://127.0.0.1:{server.server_port}/metrics"
     finally:
@@ -68,6 +69,8 @@ def _scraped(port: int) -> Iterator[tuple[Observer, str]]:
 
 @contextmanager
 def _exported(url: str) -> Iterator[Observer]:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"--otlp {url!a} must begin with http:// or https://")
     try:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415
             OTLPMetricExporter,
