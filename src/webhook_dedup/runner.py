@@ -21,6 +21,7 @@ from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
 from .siblings import Siblings
+from .strangers import FIRST_WAIT, Strangers
 from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
 
@@ -31,7 +32,6 @@ logger = logging.getLogger("webhook_dedup")
 POLL = 1.0
 TAKE_AT_ONCE = 64
 LAST_WORDS = 1.0
-UNKNOWN_SOURCE_WAIT = 60.0
 ONE_AT_A_TIME = "runs of it were cut off, and such events are run one at a time"
 
 
@@ -73,6 +73,7 @@ class Runner:
         self._context = contextvars.copy_context()
         self._lease = policy.lease
         self._suspects = Suspects(policy.lease, policy.max_in_flight)
+        self._strangers = Strangers()
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._ending = False
         self._tools = Tools(
@@ -255,10 +256,11 @@ class Runner:
 
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
-        if not item.deferred:
+        wait = self._strangers.wait(item.id)
+        if wait == FIRST_WAIT:
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
         with contextlib.suppress(StoreError):
-            await self._inbox.inbox.defer(item, UNKNOWN_SOURCE_WAIT)
+            await self._inbox.inbox.renew([item], wait)
 
     async def _set_aside(self, item: Item, why: str) -> None:
         """Bury an item whose event cannot be told. If that fails it will come due again."""

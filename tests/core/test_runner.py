@@ -842,6 +842,27 @@ async def test_item_whose_source_is_unknown_waits_and_the_rest_go_on(caplog):
 
 
 @in_virtual_time
+async def test_item_of_another_app_is_soon_given_back_to_it():
+    """An app that got by chance what is another one's does not keep it, and asks ever less."""
+    met: list[str] = []
+
+    def jobs(item: Any) -> Any:
+        met.append(item.id)
+        raise ConfigError("source 'gone' is not configured")
+
+    async with virtual(Work(), jobs=jobs) as made:
+        await made.inbox.put([made.item(an_event("foreign"))], 0.0)
+        await asyncio.sleep(0.5)
+        assert len(met) == 1
+        assert await made.inbox.next_due() <= 1.0
+        [left] = await made.inbox.find(Sought())
+        assert not left.deferred  # or its own app would record no deferral of it
+
+        await asyncio.sleep(300)
+        assert 3 < len(met) < 15
+
+
+@in_virtual_time
 async def test_unreadable_item_that_cannot_be_buried_now_is_buried_later():
     """An inbox that is away for the burial does not stop the loop or lose the item."""
 

@@ -1,0 +1,31 @@
+"""Items whose source this process does not know: they are left to those who do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+__all__ = ["FIRST_WAIT", "Strangers"]
+
+FIRST_WAIT = 1.0
+LONGEST_WAIT = 60.0
+KEPT = 10_000
+
+
+class Strangers:
+    """Knows for how long an item is left: twice as long each time it is met again.
+
+    The app that it belongs to asks for it when it comes due, as this one does. What this one got by
+    chance must not be kept from there for long, and what nobody asks for must not be met all the
+    time.
+    """
+
+    def __init__(self) -> None:
+        self._waits: OrderedDict[str, float] = OrderedDict()  # by item, the last one met last
+
+    def wait(self, item_id: str) -> float:
+        """Note that an item was met, and return for how many seconds it is left now."""
+        wait = min(2 * self._waits.pop(item_id, FIRST_WAIT / 2), LONGEST_WAIT)
+        self._waits[item_id] = wait
+        if len(self._waits) > KEPT:
+            self._waits.popitem(last=False)
+        return wait
