@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SESSION_COOKIE = "webhook_dedup_session"
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 _SHORTEST_TOKEN = 16
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -213,7 +213,7 @@ def bearer_of(request: Request) -> str | None:
 def warn_of_attempt(request: Request) -> None:
     """Log that somebody tried a token that opens nothing."""
     client = request.client.host if request.client else "an unknown address"
-    _logger.warning("the dashboard was tried with a wrong token from %a", client)
+    logger.warning("the dashboard was tried with a wrong token from %a", client)
 
 
 def is_loopback(host: str) -> bool:

@@ -12,7 +12,7 @@ from ..contracts import OperableInbox, Sought
 
 __all__ = ["Backlog", "BacklogWatch", "look"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def _answer(inbox: OperableInbox) -> Backlog | None:
     try:
         return await look(inbox)
     except Exception as exc:  # noqa: BLE001 - asked again; the inbox tells of its troubles
-        _logger.debug("the backlog cannot be told: %s", exc)
+        logger.debug("the backlog cannot be told: %s", exc)
         return None
 
 

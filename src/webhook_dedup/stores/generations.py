@@ -22,7 +22,7 @@ except ImportError as exc:
 
 __all__ = ["Generation", "Generations"]
 
-_log = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 _WINDOWS_PER_TTL = 8
 _SHARE = 1 / 8
@@ -195,7 +195,7 @@ class Generations:
         if self._warned or len(self) <= self._capacity * (1 + 1 / _WINDOWS_PER_TTL):
             return
         self._warned = True
-        _log.warning(
+        logger.warning(
             "the bloom store holds more keys than its capacity of %d; nothing is forgotten and the "
             "error rate holds, but each claim costs more: give it a larger capacity",
             self._capacity,

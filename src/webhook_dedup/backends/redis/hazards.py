@@ -12,13 +12,13 @@ from .wire import Client, Wire
 
 __all__ = ["evicts", "facts", "warn_of_hanging", "warn_of_hazards"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 
 def warn_of_hanging(client: Client, where: str) -> None:
     """Log a WARNING if a client puts up with a server that never answers."""
     if waits_for_ever(client):
-        _logger.warning(
+        logger.warning(
             "the client of %s has no time-out: calls hang when the server falls silent; "
             "build it with socket_timeout=5",
             where,
@@ -29,7 +29,7 @@ async def warn_of_hazards(client: Client, wire: Wire, where: str) -> None:
     """Log a WARNING for each hazard to claims, with what to set instead."""
     warn_of_hanging(client, where)
     for policy in {server["maxmemory_policy"] for server in await facts(wire) if evicts(server)}:
-        _logger.warning(
+        logger.warning(
             "%s evicts keys when it is full (maxmemory-policy %s): an evicted claim makes its "
             "event run twice; set maxmemory-policy noeviction",
             where,

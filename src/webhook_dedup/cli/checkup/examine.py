@@ -18,7 +18,7 @@ from .finding import Finding, Level, counted
 
 __all__ = ["examined", "examined_inbox"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 _UNREADABLE = ("inbox tables", "inbox reached")
 _LET_IT_START = "start the app once: it makes its tables"
 _LET_IT_BE_REACHED = "is the server running, and does the URL name it?"
@@ -151,13 +151,13 @@ def _warnings() -> Iterator[list[str]]:
             told.append(record.getMessage())
 
     handler = _Take(logging.WARNING)
-    propagates, _logger.propagate = _logger.propagate, False
-    _logger.addHandler(handler)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
     try:
         yield told
     finally:
-        _logger.removeHandler(handler)
-        _logger.propagate = propagates
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 async def _server(store: Store) -> list[Finding]:

@@ -11,14 +11,14 @@ from ...errors import StoreError, StoreUnavailable
 
 __all__ = ["is_durable"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 
 async def is_durable(wire: Wire, where: str) -> bool:
     """Say whether the server outlives a crash without loss; log a WARNING with what to set."""
     remedies = await _remedies(wire)
     if remedies:
-        _logger.warning(
+        logger.warning(
             "%s is no durable inbox: deliveries that were acknowledged are lost when it crashes; "
             "set %s",
             where,

@@ -39,7 +39,7 @@ from .table import ROOM, Table, base_of
 
 __all__ = ["RedisInbox"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 _TAKEN_AT_ONCE = 1000
 
@@ -204,7 +204,7 @@ class RedisInbox:
         nonce = uuid.uuid4().hex
         dealt, rows, foreign = await self._table.call(TAKE, limit, microseconds(lease), nonce, ROOM)
         for item_id in foreign:
-            _logger.error("%s", self._table.foreign(item_id))
+            logger.error("%s", self._table.foreign(item_id))
         taken = []
         for row in rows:
             try:
@@ -215,7 +215,7 @@ class RedisInbox:
 
     async def _set_aside(self, row: Sequence[Any], reason: str) -> None:
         item_id, token, *_ = row
-        _logger.error("%s: item %a is set aside: %s", self._where, decoded(item_id), reason)
+        logger.error("%s: item %a is set aside: %s", self._where, decoded(item_id), reason)
         with suppress(StoreUnavailable):  # then it comes due again
             await self._table.run(BURY, [(item_id, token, _line(note(reason)))])
 

@@ -10,7 +10,7 @@ from ...errors import ConfigError
 
 __all__ = ["is_durable"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 _FULL = 2  # https://www.sqlite.org/pragma.html#pragma_synchronous
 
@@ -23,7 +23,7 @@ async def is_durable(connection: AsyncConnection, name: str) -> bool:
     """
     remedy = await (_of_sqlite if name == "sqlite" else _of_postgres)(connection)
     if remedy:
-        _logger.warning(
+        logger.warning(
             "%s is no durable inbox: deliveries that were acknowledged are lost when its machine "
             "crashes; set %s",
             name,

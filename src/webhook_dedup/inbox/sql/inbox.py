@@ -31,7 +31,7 @@ __all__ = ["SqlInbox"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 _TABLE = "webhook_dedup_inbox"
 _TIMEOUT = 10.0
@@ -249,7 +249,7 @@ class SqlInbox:
         return total
 
     async def _set_aside(self, item: Item, reason: str) -> None:
-        _logger.error("%s: item %a is set aside: %s", self.name, item.id, reason)
+        logger.error("%s: item %a is set aside: %s", self.name, item.id, reason)
         with suppress(StoreError):  # then it comes due again
             await self.bury(item, note(reason))
 

@@ -16,7 +16,7 @@ from .page import Page
 
 __all__ = ["Scribe"]
 
-_logger = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 _AT_ONCE = 4  # pages in one call of the ledger
 _ROOM_BYTES = 32 * 1024 * 1024
@@ -116,7 +116,7 @@ class Scribe:
             self._pages.clear()
             self._paged = self._bytes = 0
             self._drop(left)
-            _logger.warning("the history ends without %d records: its store is away", left)
+            logger.warning("the history ends without %d records: its store is away", left)
 
     async def _write_all(self) -> None:
         # Only what is there now: what comes meanwhile is collected into the next batch.
@@ -152,14 +152,14 @@ class Scribe:
 
     def _drop(self, number: int) -> None:
         if self.dropped == self._told_dropped:
-            _logger.warning("the history is full and drops records until its store keeps up")
+            logger.warning("the history is full and drops records until its store keeps up")
         self.dropped += number
 
     def _tell_away(self, exc: Exception) -> None:
         if not self._away:
             self._away = True
             unforeseen = None if isinstance(exc, WebhookDedupError) else exc
-            _logger.warning(
+            logger.warning(
                 "the history cannot be written; events go on without it: %s",
                 exc,
                 exc_info=unforeseen,
@@ -168,6 +168,6 @@ class Scribe:
     def _tell_back(self) -> None:
         lost = self.dropped - self._told_dropped
         if self._away or lost:
-            _logger.warning("the history is written again; %d records were dropped", lost)
+            logger.warning("the history is written again; %d records were dropped", lost)
         self._away = False
         self._told_dropped = self.dropped

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 __all__ = ["Sweeper"]
 
-_log = logging.getLogger("webhook_dedup")
+logger = logging.getLogger("webhook_dedup")
 
 
 class Sweeper:
@@ -42,7 +42,7 @@ class Sweeper:
             await asyncio.sleep(self._every * random.uniform(0.75, 1.25))  # noqa: S311  # no secret
             try:
                 await self._sweep()
-            except Exception:  # noqa: BLE001  # expired rows are tidied up later; claims go on
-                _log.warning("sweeping expired claims failed; trying again later", exc_info=True)
+            except Exception:  # expired rows are tidied up later; claims go on
+                logger.warning("sweeping expired claims failed; trying again later", exc_info=True)
             if self._task is not asyncio.current_task():
                 return  # stopped, and what it called swallowed the cancellation
