@@ -244,7 +244,7 @@ def test_compressed_json():
         (gzip.compress(b'{"id": "evt_1"}', mtime=0)[:-4], "before its time"),
         (gzip.compress(bytes(17 * 1024 * 1024), mtime=0), "more than 16,777,216 bytes"),
         (gzip.compress(b"{", mtime=0), "at line 1"),
-        (gzip.compress(b'{"id": "evt_1"}', mtime=0) + gzip.compress(b" "), "more follows"),
+        (gzip.compress(b'{"id": "evt_1"}', mtime=0) + gzip.compress(b" ", mtime=0), "more follows"),
         (b"", "empty"),
     ],
 )
