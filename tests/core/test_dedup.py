@@ -153,22 +153,28 @@ async def test_concurrent_starts_are_one():
     assert store.starts == 1
 
 
-async def test_cancelled_starter_does_not_start_it_twice():
-    """Who leaves while the store connects neither stops the start nor causes another."""
-    store = StartStore()
+async def start_given_up(store: StartStore) -> Dedup:
+    """A dedup whose store is connecting still, while he who began it has left."""
     store.gate = asyncio.Event()
     dedup = Dedup(store)
     leaver = asyncio.ensure_future(dedup.start())
     await eventually(lambda: store.starts)
     leaver.cancel()
     await asyncio.wait([leaver])
+    assert leaver.cancelled()
+    return dedup
+
+
+async def test_cancelled_starter_does_not_start_it_twice():
+    """Who leaves while the store connects neither stops the start nor causes another."""
+    store = StartStore()
+    dedup = await start_given_up(store)
     stayer = asyncio.ensure_future(dedup.start())
     await asyncio.sleep(0)
     store.gate.set()
     await stayer
     await dedup.stop()
 
-    assert leaver.cancelled()
     assert store.starts == 1
 
 
@@ -268,12 +274,7 @@ async def test_start_during_a_stop_keeps_memory_and_observers():
 async def test_stop_during_a_start_waits_for_it():
     """What is told to stop does not run, though its start was given up before it had ended."""
     store = StartStore()
-    store.gate = asyncio.Event()
-    dedup = Dedup(store)
-    leaver = asyncio.ensure_future(dedup.start())
-    await eventually(lambda: store.starts)
-    leaver.cancel()
-    await asyncio.wait([leaver])
+    dedup = await start_given_up(store)
     stopping = asyncio.ensure_future(dedup.stop())
     await asyncio.sleep(0)
     store.gate.set()
