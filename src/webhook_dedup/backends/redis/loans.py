@@ -97,6 +97,7 @@ def renew_pool(client: Redis) -> None:
     """Leave the connections of a client to an event loop of the past, if it was made here."""
     if client in _OURS:
         pool = cast(Any, client.connection_pool)  # redis-py leaves it without types
+        # Redis-py has no public word for what a pool has made.
         made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
         _OF_PARENTS.extend(filter(_is_of_open_loop, made))
         pool.reset()
