@@ -252,8 +252,12 @@ async def test_commands_that_a_tracer_wraps_are_seen(redis_url, monkeypatch):
 
 @pytest.mark.parametrize(
     "asked",
-    [lambda store, _: claim(store, a_key()), lambda store, held: store.renew([held], 60.0)],
-    ids=["claim", "renew"],
+    [
+        lambda store, _: claim(store, a_key()),
+        lambda store, held: store.renew([held], 60.0),
+        lambda store, held: store.complete([Settlement(held, 60.0)]),
+    ],
+    ids=["claim", "renew", "complete"],
 )
 async def test_a_demoted_primary_is_left(redis_binary, asked):
     """A user's client that asks sentinels asks them again when its primary refuses to write.
