@@ -846,7 +846,7 @@ def test_sync_works_after_a_fork():
         def handle(event):
             return event
 
-        print(handle.sync("parent"))
+        print(handle.sync("parent"), flush=True)  # or the child has it to print, too
         child = os.fork()
         if child == 0:
             print(handle.sync("child"), flush=True)
