@@ -11,8 +11,8 @@ from typing import Any
 
 from . import endpoint
 from .consumed import BodyGone, read
+from .debts import UNCONFIRMED
 from .dedup import Dedup
-from .engine import Run, call
 from .errors import (
     AlreadyDone,
     ConfigError,
@@ -30,7 +30,8 @@ from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
 from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
-from .settling import UNCONFIRMED
+from .running import Run
+from .threads import call
 from .verdict import Verdict, judge
 
 __all__ = ["Once", "by_expression", "by_key"]

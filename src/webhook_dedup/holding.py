@@ -12,12 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .batch import events_of
-from .engine import Engine, Run
+from .engine import Engine
 from .errors import LeaseLost, StoreUnavailable
 from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
+from .running import Run
 
 __all__ = ["Holding", "Job", "Standing", "stand"]
 
@@ -253,7 +254,7 @@ class Holding:
         completion = self._early.get(claim.token)
         if completion is None:
             completing = self._engine.complete(event, claim, self._job.ttl)
-            completion = self._early[claim.token] = self._engine.start(completing)
+            completion = self._early[claim.token] = self._engine.settler.start(completing)
         completed = await asyncio.shield(completion)
         if completed is None:
             raise StoreUnavailable(f"item {event.id!a} could not be marked done before shutdown")
@@ -272,7 +273,8 @@ class Holding:
         """
         if len(work) == 1 and asyncio.iscoroutine(work[0]):
             return [await work[0]]
-        under_way = [self._engine.start(one) if asyncio.iscoroutine(one) else one for one in work]
+        start = self._engine.settler.start
+        under_way = [start(one) if asyncio.iscoroutine(one) else one for one in work]
         if under_way:
             await asyncio.wait(under_way)
         return [one.result() for one in under_way]

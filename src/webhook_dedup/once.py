@@ -13,13 +13,13 @@ from uuid import UUID
 
 from .contracts import Store
 from .dedup import Dedup
-from .engine import call
 from .errand import Errand, event_for
 from .errors import LeaseLost
 from .keys import digest
 from .model import Claim
 from .policy import DAY, Duration, seconds
 from .portal import call_in_portal, shared
+from .threads import call
 
 __all__ = ["First", "once"]
 

@@ -1,113 +1,173 @@
-"""Completions that their stores have not confirmed yet, up to the end of the process."""
+"""Settles claims with their store, whatever becomes of those who ask for it."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import functools
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from time import monotonic
-from typing import Any
-from weakref import WeakSet
+from typing import Any, TypeVar
 
-from msgspec import Struct
+from .coalesce import Coalescer
+from .debts import SLACK, Debtor, Owed
+from .errors import StoreError
+from .model import Claim, Event, Settlement
+from .observe.record import Kind
+from .observe.recorder import Recorder
 
-from .model import Event, Settlement
-from .residence import Residence
+__all__ = ["Settler"]
 
-__all__ = ["UNCONFIRMED", "Debtor", "Later", "Owed"]
+S = TypeVar("S")
 
-Later = Callable[[bool | None], object]
-"""Told what became of a completion after its caller has gone; see :meth:`Engine.complete`."""
-
-UNCONFIRMED = "its work is done, the store has not confirmed that yet and is asked again"
-SLACK = 1.0
-
-
-class Owed(Struct, eq=False):
-    """A completion that is to be confirmed.
-
-    Attributes:
-        event: What the claim is for.
-        settlement: What the store is asked for.
-        until: Monotonic time up to which its lease may hold, so that nobody else can run the event;
-            0 if the end of a process is not held up for it.
-        later: Told the answer once the caller has gone.
-        answer: What the store said, for a caller that waits for some seconds only.
-        left: Whether the caller has gone.
-    """
-
-    event: Event
-    settlement: Settlement
-    until: float
-    later: Later | None
-    answer: asyncio.Future[bool | None] | None = None
-    left: bool = False
-
-    def leave(self) -> None:
-        """Wait no longer: from now on what is said is told to ``later``."""
-        self.left = True
-        if self.answer is not None and self.answer.done():
-            self._tell(self.answer.result())
-
-    def end(self, told: bool | None) -> None:
-        """Hand on what the store said, ``None`` if it never did. The first answer counts."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(told)
-            if self.left:
-                self._tell(told)
-
-    def _tell(self, told: bool | None) -> None:
-        if self.later is not None:
-            self.later(told)
+FIRST_WAIT = 0.05
+LONGEST_WAIT = 5.0
+LAST_WAIT = 1.0  # while a process that ends is held up
 
 
-class Debtor:
-    """An engine that owes completions.
-
-    Where its loop runs in a background thread, which nobody drains, the end of the process is held
-    up for them.
+class Settler:
+    """Completes and releases claims. A caller that is cancelled stops no settlement.
 
     Args:
-        settle_up: Waits until nothing is owed, or need not be waited for any more.
+        store: Where the claims were made.
+        record: Takes a record of each store failure that a settlement meets.
     """
 
-    def __init__(self, settle_up: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._settle_up = settle_up
-        self._home = Residence()
-        self._until = 0.0
+    def __init__(self, store: Coalescer, record: Recorder) -> None:
+        self._store = store
+        self._record = record
+        self._settling: set[asyncio.Task[Any]] = set()
+        self._owed: set[Owed] = set()
+        self._debtor = Debtor(self._settle_up)
+        self._draining = asyncio.Event()
+        self._over = False
+        self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
 
-    def owe(self, until: float) -> None:
-        """Hold up the end of the process, at most until then."""
-        self._until = max(self._until, until)
-        _debtors.add(self)
-        _wait_at_exit()
+    async def complete(self, event: Event, settlement: Settlement) -> bool | None:
+        """Ask for a completion for as long as it takes; see :meth:`Engine.complete`."""
+        try:
+            return await self._ask(event, settlement)
+        except asyncio.CancelledError:
+            self._take_over(self.complete(event, settlement))
+            raise
 
-    def wait(self) -> None:
-        """Let the engine settle up, from another thread."""
-        left = self._until - monotonic()
-        if left > 0 and self._home.alive:  # a loop that has ended was drained
-            settling = asyncio.run_coroutine_threadsafe(self._settle_up(), self._home.loop)
-            with contextlib.suppress(Exception):
-                settling.result(left + 2 * SLACK)
+    async def complete_within(self, patience: float, owed: Owed) -> bool | None:
+        """Wait for a completion for some seconds; it goes on, whatever becomes of the caller."""
+        answer: asyncio.Future[bool | None] = self._loop.create_future()
+        owed.answer = answer
+        if owed.until:
+            self._owed.add(owed)
+        self.start(self._pay(owed))
+        try:
+            done, _ = await asyncio.wait([answer], timeout=patience)
+        except asyncio.CancelledError:
+            self._leave(owed)
+            raise
+        if not done:
+            self._leave(owed)
+            return None
+        return answer.result()
 
+    async def release(self, event: Event, claim: Claim) -> bool | None:
+        """Ask for a release, once; see :meth:`Engine.release`."""
+        try:
+            return await self._store.release(claim)
+        except asyncio.CancelledError:
+            self._take_over(self.release(event, claim))
+            raise
+        except Exception as exc:  # noqa: BLE001 - the lease ends what the store cannot
+            self._tell(event, exc)
+            return None
 
-_debtors: WeakSet[Debtor] = WeakSet()
+    def start(self, settling: Coroutine[Any, Any, S]) -> asyncio.Task[S]:
+        """Begin a settlement in a task of its own, which draining waits for.
 
+        A turn of the runner awaits its settlements in place, since draining waits for the turn;
+        whatever else settles goes through here.
+        """
+        task = asyncio.create_task(settling)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return task
 
-@functools.cache
-def _wait_at_exit() -> None:
-    """See to it that the process waits before its pools of threads are shut down.
+    async def see_through(self, settling: Coroutine[Any, Any, S]) -> S:
+        """Await a settlement that goes on when the caller is cancelled meanwhile."""
+        return await asyncio.shield(self.start(settling))
 
-    Stores need those to look up names and to connect, and for them ``atexit`` comes too late.
-    """
-    register: Any = getattr(threading, "_register_atexit", atexit.register)
-    with contextlib.suppress(RuntimeError):  # the process is ending already
-        register(_wait_for_debtors)
+    async def drain(self, timeout: float) -> None:
+        """Wait for what is under way; see :meth:`Engine.drain`."""
+        self._draining.set()
+        ending = [*self._settling, asyncio.ensure_future(self._store.drain())]
+        _, late = await asyncio.wait(ending, timeout=timeout)
+        self._over = True
+        for task in late:
+            task.cancel()
+        for owed in list(self._owed):
+            self._give_up(owed)
 
+    async def _settle_up(self) -> None:
+        """Wait for completions for as long as their leases may hold."""
+        if self._owed:
+            longest = max(owed.until for owed in self._owed) - monotonic()
+            await self.drain(max(0.0, longest) + SLACK)
 
-def _wait_for_debtors() -> None:
-    for debtor in list(_debtors):
-        debtor.wait()
+    def _leave(self, owed: Owed) -> None:
+        owed.leave()
+        if owed in self._owed:
+            self._debtor.owe(owed.until)
+
+    async def _pay(self, owed: Owed) -> None:
+        try:
+            told = await self._ask(owed.event, owed.settlement, owed.until)
+        except asyncio.CancelledError:
+            self._take_over(self._pay(owed), owed)
+            raise
+        if told is None:
+            self._give_up(owed)
+        self._owed.discard(owed)
+        owed.end(told)
+
+    async def _ask(self, event: Event, settlement: Settlement, until: float = 0.0) -> bool | None:
+        """Ask until the store answers; when draining, until a monotonic time."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self._store.complete(settlement)
+            except Exception as exc:  # noqa: BLE001 - whatever fails, the handler has succeeded
+                self._tell(event, exc)
+            if not self._draining.is_set():
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._draining.wait(), wait)
+            else:
+                left = until - monotonic()
+                if left <= 0:
+                    return None
+                await asyncio.sleep(min(wait, left, LAST_WAIT))
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    def _give_up(self, owed: Owed) -> None:
+        """Record that the store has not confirmed a completion, and will not be asked again."""
+        if owed in self._owed:
+            self._owed.discard(owed)
+            detail = (
+                "its work is done, but the store did not take that before the end of this process; "
+                "it may be done again"
+            )
+            self._record.about(Kind.STORE_ERROR, owed.event, detail=detail, warning=True)
+        owed.end(None)
+
+    def _take_over(self, settling: Coroutine[Any, Any, S], owed: Owed | None = None) -> None:
+        """Go on with the settlement of a caller that was cancelled: every verb may be repeated.
+
+        What is in a task of ours is not gone on with, unless its lease may hold: ``asyncio.run``
+        cancels every task of a loop that ends, before this library is told to drain.
+        """
+        ours = asyncio.current_task() in self._settling
+        if self._over or (ours and owed not in self._owed):
+            settling.close()
+        else:
+            self.start(settling)
+
+    def _tell(self, event: Event, exc: Exception) -> None:
+        unforeseen = None if isinstance(exc, StoreError) else exc
+        detail = f"{self._store.store.name}: {exc}"
+        self._record.about(Kind.STORE_ERROR, event, detail=detail, error=unforeseen)

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from .coalesce import InboxCoalescer
-from .engine import Engine, Run
+from .engine import Engine
 from .errors import LeaseLost, StoreError, StoreUnavailable
 from .holding import Holding, Job, Standing, stand
 from .inbox.history import note
@@ -19,6 +19,7 @@ from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
+from .running import Run
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
 

@@ -256,7 +256,7 @@ async def test_start_during_a_stop_keeps_memory_and_observers():
     dedup = Dedup("memory://", observers=[life])
     await dedup.start()
     gate = asyncio.Event()
-    dedup.engine.start(gate.wait())
+    dedup.engine.settler.start(gate.wait())
     stopping = asyncio.ensure_future(dedup.stop())
     await asyncio.sleep(0)
     await dedup.start()

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from webhook_dedup.coalesce import Coalescer
-from webhook_dedup.engine import Engine, call
+from webhook_dedup.engine import Engine
 from webhook_dedup.errors import LeaseLost, SchemaError, StoreUnavailable
 from webhook_dedup.model import Claim, Outcome
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.observe.recorder import Recorder
-from webhook_dedup.threads import THREADS
+from webhook_dedup.threads import THREADS, call
 
 from .kit import CueStore, Records, a_bid, an_event, eventually, turns
 from .virtual import LoopClock, in_virtual_time, now

@@ -10,11 +10,22 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-from webhook_dedup import calls, dedup, engine, holding, lease, settling, siblings, suspects, turn
+from webhook_dedup import (
+    calls,
+    debts,
+    dedup,
+    engine,
+    holding,
+    lease,
+    settling,
+    siblings,
+    suspects,
+    turn,
+)
 
 __all__ = ["LoopClock", "in_virtual_time", "now"]
 
-_READERS_OF_TIME = (calls, dedup, engine, holding, lease, settling, siblings, suspects, turn)
+_READERS_OF_TIME = (calls, debts, dedup, engine, holding, lease, settling, siblings, suspects, turn)
 
 
 _TICK = 1e-9

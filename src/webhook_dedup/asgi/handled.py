@@ -8,13 +8,13 @@ from time import monotonic
 from typing import Any
 
 from ..batch import events_of
-from ..engine import Run
+from ..debts import UNCONFIRMED
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
-from ..settling import UNCONFIRMED
+from ..running import Run
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
 from .held import Held, without_files
@@ -178,7 +178,7 @@ class _Handling:
             await self._holding.release()
             self._record(kind, **fields)
 
-        await self._dedup.engine.see_through(give_back())
+        await self._dedup.engine.settler.see_through(give_back())
 
     async def _end_unfinished(self, run: Run) -> None:
         """Settle a run that failed, even if its response was complete, and answer for it."""

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..contracts import Forgetful, Store
-from ..engine import Run
 from ..errors import ConfigError, Locked, MissingPower, OverBudget
 from ..model import Claim, Event
 from ..observe.record import Kind, Reason
 from ..policy import SETTLE_PATIENCE, Duration, seconds
+from ..running import Run
 from ..threads import call
 from ..verdict import Ending, judge
 from .passage import Passage

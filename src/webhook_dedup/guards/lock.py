@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Literal
 
-from ..engine import Run
 from ..errors import ConfigError, Locked, Skipped
 from ..model import Claim
 from ..observe.record import Reason
 from ..policy import Duration, check_choice, seconds
+from ..running import Run
 from .passage import Passage
 from .subject import Subject, Subjects
 

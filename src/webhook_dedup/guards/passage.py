@@ -15,7 +15,8 @@ from ..observe.recorder import Recorder
 from ..threads import outlast
 
 if TYPE_CHECKING:
-    from ..engine import Engine, Run
+    from ..engine import Engine
+    from ..running import Run
 
 __all__ = ["Guard", "Guards", "Passage"]
 

@@ -10,12 +10,12 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from ..contracts import Store, need
 from ..decorated import Decorated, decorated, scope_of
 from ..dedup import Dedup
-from ..engine import call
 from ..errand import Errand, key_text
 from ..errors import AlreadyDone, ConfigError
 from ..keys import joined
 from ..model import Event, Key, Remembers, fingerprint_of
 from ..policy import DEFAULT_TTL, Duration, seconds
+from ..threads import call
 from .results import Results
 from .waiting import claim_or_wait
 

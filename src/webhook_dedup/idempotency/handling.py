@@ -112,5 +112,5 @@ class Handling:
             why = Retry("the app returned without a complete response")
         elif why is None:
             why, fields = Retry(f"the app answered {status}"), {"status": status}
-        await self._errand.dedup.engine.see_through(settle(self._claim, why, **fields))
+        await self._errand.dedup.engine.settler.see_through(settle(self._claim, why, **fields))
         return error

@@ -1,0 +1,113 @@
+"""Completions that their stores have not confirmed yet, up to the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+from msgspec import Struct
+
+from .model import Event, Settlement
+from .residence import Residence
+
+__all__ = ["UNCONFIRMED", "Debtor", "Later", "Owed"]
+
+Later = Callable[[bool | None], object]
+"""Told what became of a completion after its caller has gone; see :meth:`Engine.complete`."""
+
+UNCONFIRMED = "its work is done, the store has not confirmed that yet and is asked again"
+SLACK = 1.0
+
+
+class Owed(Struct, eq=False):
+    """A completion that is to be confirmed.
+
+    Attributes:
+        event: What the claim is for.
+        settlement: What the store is asked for.
+        until: Monotonic time up to which its lease may hold, so that nobody else can run the event;
+            0 if the end of a process is not held up for it.
+        later: Told the answer once the caller has gone.
+        answer: What the store said, for a caller that waits for some seconds only.
+        left: Whether the caller has gone.
+    """
+
+    event: Event
+    settlement: Settlement
+    until: float
+    later: Later | None
+    answer: asyncio.Future[bool | None] | None = None
+    left: bool = False
+
+    def leave(self) -> None:
+        """Wait no longer: from now on what is said is told to ``later``."""
+        self.left = True
+        if self.answer is not None and self.answer.done():
+            self._tell(self.answer.result())
+
+    def end(self, told: bool | None) -> None:
+        """Hand on what the store said, ``None`` if it never did. The first answer counts."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(told)
+            if self.left:
+                self._tell(told)
+
+    def _tell(self, told: bool | None) -> None:
+        if self.later is not None:
+            self.later(told)
+
+
+class Debtor:
+    """One who owes completions.
+
+    Where its loop runs in a background thread, which nobody drains, the end of the process is held
+    up for them.
+
+    Args:
+        settle_up: Waits until nothing is owed, or need not be waited for any more.
+    """
+
+    def __init__(self, settle_up: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._settle_up = settle_up
+        self._home = Residence()
+        self._until = 0.0
+
+    def owe(self, until: float) -> None:
+        """Hold up the end of the process, at most until then."""
+        self._until = max(self._until, until)
+        _debtors.add(self)
+        _wait_at_exit()
+
+    def wait(self) -> None:
+        """Let them be settled, from another thread."""
+        left = self._until - monotonic()
+        if left > 0 and self._home.alive:  # a loop that has ended was drained
+            settling = asyncio.run_coroutine_threadsafe(self._settle_up(), self._home.loop)
+            with contextlib.suppress(Exception):
+                settling.result(left + 2 * SLACK)
+
+
+_debtors: WeakSet[Debtor] = WeakSet()
+
+
+@functools.cache
+def _wait_at_exit() -> None:
+    """See to it that the process waits before its pools of threads are shut down.
+
+    Stores need those to look up names and to connect, and for them ``atexit`` comes too late.
+    """
+    register: Any = getattr(threading, "_register_atexit", atexit.register)
+    with contextlib.suppress(RuntimeError):  # the process is ending already
+        register(_wait_for_debtors)
+
+
+def _wait_for_debtors() -> None:
+    for debtor in list(_debtors):
+        debtor.wait()
