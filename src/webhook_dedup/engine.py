@@ -156,14 +156,13 @@ class Engine:
                 alarm.cancel()
         duration = monotonic() - began
         lost = tuple([one.thing for one in held if one.lost])
-        cancelled = False
-        if error is not None and lost:
+        if error is None:
+            return Run(value, None, duration, lost=lost)
+        if lost:
             error = LeaseLost("the claim ran out while its handler was running")
-        elif error is not None and cut.late:
+        elif cut.late:
             error = HandlerTimeout("the handler took longer than its handler_timeout")
-        else:
-            cancelled = isinstance(error, asyncio.CancelledError)
-        return Run(value, error, duration, cancelled, lost)
+        return Run(None, error, duration, isinstance(error, asyncio.CancelledError), lost)
 
     def complete(
         self,
