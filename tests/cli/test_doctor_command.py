@@ -169,6 +169,14 @@ async def test_ttl_against_the_horizon(file_url, provider, ttl, level, says):
     assert says in each["text"]
 
 
+@pytest.mark.parametrize("url", ["bloom://?capacity=0", "bloom://?capacities=5", "bloom://x"])
+async def test_in_process_store_that_no_app_could_open(url):
+    """What lives in the app's process is built as the app would, and its mistakes are told."""
+    done = await command("doctor", url=url)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "bloom://?capacity=1000000" in done.stderr or "from 1 to" in done.stderr
+
+
 @pytest.mark.parametrize("scheme", ["memory", "bloom"])
 async def test_many_workers_on_memory(scheme, monkeypatch):
     """8: each process of several has a memory of its own."""

@@ -29,6 +29,13 @@ async def test_all_of_them_for_machines():
     assert stripe["checked"] == "2026-11-22"
 
 
+async def test_help_tells_what_machines_get():
+    """Whoever reads it knows that it is no array, and how to read durations."""
+    text = " ".join((await command("providers", "--help")).stdout.replace("│", "").split())
+    assert "a JSON object a line, of each provider or of NAME" in text
+    assert "durations are seconds, and 0 where nothing is known" in text
+
+
 async def test_one_in_detail():
     """One provider is told in full, with its notes and with what is not certain."""
     done = await command("providers", "slack")

@@ -79,6 +79,25 @@ async def test_for_people(history, url):
     assert "ValueError: no [bold]markup[/]" in lines[3]
 
 
+async def test_for_whom_and_of_what(history, url):
+    """A line names the type of its event and the tenant it came for."""
+    await keep(history, (Kind.STARTED, {"event_type": "push", "tenant": "ac me", "attempt": 1}))
+    line = (await command("tail", "--no-follow", url=url)).stdout
+    assert line.endswith(" started     shop evt_0  event_type=push  tenant=ac me  attempt=1\n")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+async def test_nothing_fits(history, url, more):
+    """That nothing fits is said, beside what machines read; and which reasons there are."""
+    await keep(history, *SOME)
+    done = await command("tail", "--no-follow", "--kind", "buried", *more, url=url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "nothing fits among what is recorded so far\n"
+    done = await command("tail", "--no-follow", "--reason", "dupli", *more, url=url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "'dupli' is none of the usual reasons, which are duplicate, in_flight," in done.stderr
+
+
 async def test_live(history, url):
     """What happens while it runs is shown at once, each entry one time; Ctrl-C ends it well."""
     await keep(history, *SOME)

@@ -371,3 +371,17 @@ async def test_looking_deletes_nothing(url, asking):
     assert len(await history.find()) == 1
     await history.aclose()
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("more", [[], ["--source", "shop"], ["--json"]])
+async def test_a_table_that_is_not_there(url, more):
+    """A wrong name of the table is told; an event that lies elsewhere is not called unknown."""
+    await kept(url, record(Kind.SUCCEEDED))
+    wrong = f"{url}?table=other_claims"
+    done = await command("why", "evt_1", *more, url=wrong)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "table other_claims is absent; is this the store the app uses?\n"
+    done = await command("why", "evt_1", *more, "--inbox", wrong, url=url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("table other_inbox is absent")

@@ -189,14 +189,15 @@ def test_worker_says_what_it_works_on(crew, url):
     [
         ("without", "no WebhookDedup started"),
         ("below", "no WebhookDedup started"),
-        ("absent", "absent"),
+        ("absent", "the app did not start"),
+        ("failing", "the app did not start"),
     ],
 )
 def test_app_without_work_is_refused(tmp_path, app, hint):
     """A worker that could never run anything says why, and does not stay."""
     crew = Crew(f"sqlite:///{tmp_path}/webhooks.db", tmp_path)
     with crew.worker(f"tests.cli.work_app:{app}") as worker:
-        assert worker.wait(20) != 0
+        assert worker.wait(20) == 1
     assert hint in crew.log()
 
 

@@ -62,3 +62,12 @@ app = Starlette(
 )
 below = Starlette(routes=[Mount("/below", app)])
 without = Starlette()
+
+
+@asynccontextmanager
+async def _fails(_):
+    raise RuntimeError("this app cannot start")
+    yield
+
+
+failing = Starlette(lifespan=_fails)

@@ -136,6 +136,18 @@ async def test_never_open_to_others_without_a_token(tmp_path, host):
     assert len(done.stderr.splitlines()) == 1
 
 
+async def test_a_port_that_is_taken(tmp_path):
+    """A place that cannot be listened at is told, with the exit code of what is refused."""
+    url = f"sqlite:///{tmp_path}/webhooks.db"
+    async with Desk(url) as desk:
+        await desk.deliver()
+    async with served(url) as (browser, _):
+        port = str(browser.base_url.port)
+        done = await command("dashboard", "--port", port, url=url)
+    assert done.exit_code == 1
+    assert f"the pages cannot be served at 127.0.0.1:{port}" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "url", "said"),
     [

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from ..errors import ConfigError, MissingExtra
+from ..errors import ConfigError, MissingExtra, WebhookDedupError
 from ..observe.history import History
 from .output import obey, say
 from .places import InboxUrl, Places, StoreUrl, inbox_of, opened_store
@@ -102,7 +102,11 @@ class _Server(uvicorn.Server):
     """A server that says where it is."""
 
     async def startup(self, *args: object, **options: object) -> None:
-        await super().startup(*args, **options)  # type: ignore[arg-type]  # passed on as they come
+        try:
+            await super().startup(*args, **options)  # type: ignore[arg-type]  # passed on as they come
+        except SystemExit as exc:  # with a code of uvicorn's own, which has logged the cause
+            at = f"{self.config.host}:{self.config.port}"
+            raise WebhookDedupError(f"the pages cannot be served at {at}; see above") from exc
         for server in self.servers:
             for socket in server.sockets:
                 address, port = socket.getsockname()[:2]

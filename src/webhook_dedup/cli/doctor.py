@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..contracts import Store
 from ..errors import ConfigError
 from ..policy import DAY
 from ..providers import find_preset
 from ..routes import TTL_MARGIN, ttl_for
+from ..stores import open_store
 from .checkup import Finding, Level, counted, examined, examined_inbox
 from .output import AsJson, duration, obey, print_json, shown
 from .places import InboxUrl, Places, StoreUrl, is_within_process
@@ -78,7 +80,7 @@ async def _doctor(places: Places, order: _Order, *, strict: bool, as_json: bool)
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     findings = [each for name in order.providers for each in _memory_of(name, order.ttl)]
     if is_within_process(places.store):
-        scheme = places.store.partition("://")[0]
+        scheme = (await _checked_store(places.store)).name
         findings += _within_a_process(scheme, order.workers, inbox_too=not places.inbox)
     else:
         with busy("examining the store"):
@@ -94,6 +96,13 @@ async def _doctor(places: Places, order: _Order, *, strict: bool, as_json: bool)
     else:
         _print(findings)
     return int(worst is Level.FAILURE or (strict and worst is Level.WARNING))
+
+
+async def _checked_store(url: str) -> Store:
+    """Build a store that lives in its process, as an app would, and let it go again."""
+    store = open_store(url)
+    await store.aclose()
+    return store
 
 
 def _memory_of(name: str, ttl: float | None) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import typer
 
 from ..providers import PRESETS, Preset, find_preset
 from ..providers.described import expression_text, handshake_text, scheme_text, span_text
-from .output import AsJson, obey, print_json, print_table, say
+from .output import obey, print_json, print_table, say
 
 __all__ = ["complete_provider", "providers"]
 
@@ -32,9 +32,17 @@ _Name = Annotated[
 
 def providers(
     name: _Name = "",
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="For machines: a JSON object a line, of each provider or of NAME."
+        ),
+    ] = False,
 ) -> None:
-    """List the providers: their ids, signatures, handshakes and retries."""
+    """List the providers: their ids, signatures, handshakes and retries.
+
+    With --json durations are seconds, and 0 where nothing is known.
+    """
     obey(_providers(name, as_json=as_json))
 
 

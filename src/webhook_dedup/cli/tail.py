@@ -16,7 +16,7 @@ from ..desk.moments import instant
 from ..errors import StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields
-from ..observe.record import Kind
+from ..observe.record import Kind, Reason
 from .output import AsJson, obey, print_json, say, shown
 from .places import StoreUrl, opened_history, opened_store
 
@@ -37,7 +37,18 @@ _COLOURS = {
     Kind.RECOVERED: "green",
     Kind.RECEIVED: "cyan",
 }
-_TOLD = ("reason", "original", "status", "attempt", "duration", "age", "delay", "detail")
+_TOLD = (
+    "event_type",
+    "tenant",
+    "reason",
+    "original",
+    "status",
+    "attempt",
+    "duration",
+    "age",
+    "delay",
+    "detail",
+)
 _NONE_KEPT = "no history is kept beside this store"
 _REMEDY = "give the app observers=[History(…)] of webhook_dedup.observe.history"
 _SECONDS = ("duration", "age", "delay")
@@ -88,6 +99,8 @@ async def _tail(url: str, chosen: _Filter, last: int, every: float | None, *, as
         if not newest:
             say(f"{_NONE_KEPT}, or nothing is recorded yet; {_REMEDY}", err=True)
         earlier = await _earlier(history, chosen, last)
+        if newest and last and not earlier:
+            say(_nothing_fits(chosen), err=True)
         for entry in reversed(earlier):
             show(entry)
         sys.stdout.flush()
@@ -109,6 +122,20 @@ async def _earlier(history: History, chosen: _Filter, last: int) -> list[Entry]:
             source=chosen.source, kind=chosen.kind, reason=chosen.reason, limit=last
         )
     ]
+
+
+def _nothing_fits(chosen: _Filter) -> str:
+    """Say that nothing was shown; name the usual reasons to who may have misspelt one.
+
+    Guards and rejections have reasons of their own, so that one that is not known is not refused.
+    """
+    usual = [reason.value for reason in Reason]
+    if chosen.reason is None or chosen.reason in usual:
+        return "nothing fits among what is recorded so far"
+    return (
+        f"nothing fits among what is recorded so far; {chosen.reason!a} is none of the usual "
+        f"reasons, which are {', '.join(usual)}"
+    )
 
 
 def facts(entry: Entry) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..desk.stories import stories_of
+from ..contracts import Inspector, Sought
+from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story, told_of
 from .items import summary
 from .named import RequestLine, request_line
@@ -42,6 +43,7 @@ async def _why(
 ) -> int:
     request = request and request_line(request)
     async with opened_rooms(places) as rooms:
+        await _check_tables(rooms, inbox_named=bool(places.inbox))
         stories = await stories_of(rooms, event_id, source, tenant, request)
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
@@ -52,6 +54,20 @@ async def _why(
         if rooms.history is None:
             _print_no_history()
     return 0 if any(story.known for story in stories) else 1
+
+
+async def _check_tables(rooms: Rooms, *, inbox_named: bool) -> None:
+    """Refuse tables that are not there, which would know of no event.
+
+    Only an app without sources has no inbox, and for that none is named.
+
+    Raises:
+        SchemaError: A table is not there.
+    """
+    if isinstance(rooms.store, Inspector):
+        await rooms.store.look([])
+    if inbox_named:
+        await rooms.inbox.find(Sought(), limit=1)
 
 
 def _facts(story: Story) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from .output import say
 
 __all__ = ["work"]
 
-_REFUSED, _STARTUP_FAILED = 1, 3
+_REFUSED = 1
+_UVICORN_REFUSES = 3
+_NOT_STARTED = "the app did not start; see the log above"
 
 
 class _Workshop(uvicorn.Server):
@@ -37,7 +39,7 @@ class _Workshop(uvicorn.Server):
             return  # a signal came meanwhile
         working = [dedup for dedup in self._worker.dedups if dedup.routes.by_name]
         if self.should_exit:
-            self.fault = "the app did not start; see the log above"
+            self.fault = _NOT_STARTED
         elif not working:
             self.fault = (
                 "no WebhookDedup started with the lifespan of this app; add the middleware to the "
@@ -92,9 +94,14 @@ def work(
     worker = Worker(poll)
     AT_WORK.set(worker)
     workshop = _Workshop(uvicorn.Config(app, lifespan="on", factory=factory), worker)
-    workshop.run(sockets=[])
+    try:
+        workshop.run(sockets=[])
+    except SystemExit as exc:
+        if exc.code != _UVICORN_REFUSES:
+            raise
+        workshop.fault = _NOT_STARTED
     if workshop.fault:
         say(workshop.fault, err=True)
-        raise typer.Exit(_REFUSED if workshop.started else _STARTUP_FAILED)
+        raise typer.Exit(_REFUSED)
     if getattr(workshop.lifespan, "shutdown_failed", False):
         raise typer.Exit(_REFUSED)  # the app's log says why
