@@ -273,6 +273,19 @@ async def test_fingerprint(store_url, fresh_key):
         await create("a", {"n": 2, "m": 2}, object())
 
 
+@pytest.mark.parametrize("first", [None, "x", 0], ids=str)
+async def test_null_is_a_fingerprint(store_url, fresh_key, first):
+    """Null is a JSON value like any other: what was left out first must be left out again."""
+
+    @idempotent(store_url, key=by_id, scope=fresh_key, fingerprint=lambda _, note: note)
+    async def create(client_id, note):
+        return note
+
+    assert [await create("a", first), await create("a", first)] == [first, first]
+    with pytest.raises(IdempotencyMismatch):
+        await create("a", "y" if first is None else None)
+
+
 async def test_reused_key_is_recorded_as_a_warning():
     """A caller that gives one key to two requests is a fault for a person to look at."""
     records = Records()

@@ -96,7 +96,8 @@ def idempotent(
 
         async def answer(dedup: Dedup, args: Any, kwargs: Any) -> Any:
             results.check()
-            event = _event(name, key(*args, **kwargs), fingerprint and fingerprint(*args, **kwargs))
+            compared = None if fingerprint is None else _digest(fingerprint(*args, **kwargs))
+            event = _event(name, key(*args, **kwargs), compared)
             errand = Errand(dedup, event, *lasting)
             claim, sent = await claim_or_wait(errand, waits)
             if claim.fresh:
@@ -124,17 +125,16 @@ def _check(store: Dedup | Store | str, key: object, fingerprint: object) -> None
         need(dedup.store, Remembers.FINGERPRINT, "@idempotent(fingerprint=…)")
 
 
-def _event(scope: str, key: object, compared: object) -> Event:
+def _event(scope: str, key: object, fingerprint: bytes | None) -> Event:
     if isinstance(key, tuple):
         text = joined([key_text(part, scope) for part in key])
     else:
         text = key_text(key, scope)
-    digest = None if compared is None else fingerprint_of(_canonical(compared))
-    return Event(key=Key(scope, text), source=scope, id=text, fingerprint=digest)
+    return Event(key=Key(scope, text), source=scope, id=text, fingerprint=fingerprint)
 
 
-def _canonical(value: object) -> bytes:
+def _digest(compared: object) -> bytes:
     try:
-        return json.dumps(value, sort_keys=True).encode()
+        return fingerprint_of(json.dumps(compared, sort_keys=True).encode())
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"fingerprint=… must return JSON values: {exc}") from exc
