@@ -36,7 +36,7 @@ from ...errors import ConfigError
 from ...keys import digest as digest_of
 from .direct import Columns
 
-__all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "dialect_of"]
+__all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "advisory_lock", "dialect_of"]
 
 T = TypeVar("T")
 
@@ -173,12 +173,11 @@ class Postgres:
 
     @asynccontextmanager
     async def exclusively(self, engine: AsyncEngine, name: str) -> AsyncIterator[AsyncConnection]:
-        lock = int.from_bytes(digest_of(name)[:8], "big", signed=True)
         async with engine.connect() as connection:
             # A stricter level would read from before the lock was granted.
             await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
-                await connection.execute(select(func.pg_advisory_xact_lock(lock)))
+                await connection.execute(advisory_lock(name))
                 yield connection
 
 
@@ -262,6 +261,12 @@ def dialect_of(engine: AsyncEngine) -> Dialect:
         _check_version(getattr(engine.dialect.dbapi, "sqlite_version_info", _RETURNING_SINCE))
         return Sqlite()
     raise ConfigError(f"{name} is not supported: use sqlite:///file.db or postgresql://…")
+
+
+def advisory_lock(name: str) -> Select[Any]:
+    """Return what makes Postgres keep out others who lock this name, until the transaction ends."""
+    number = int.from_bytes(digest_of(name)[:8], "big", signed=True)
+    return select(func.pg_advisory_xact_lock(number))
 
 
 def _check_version(version: tuple[int, ...]) -> None:
