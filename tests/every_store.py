@@ -11,7 +11,7 @@ from .binaries import redis_binaries
 from .conftest import GIVEN_REDIS
 from .servers import RedisServer
 
-__all__ = ["a_redis", "fresh_key", "lasting_url", "store_url"]
+__all__ = ["a_redis", "empty_url", "fresh_key", "lasting_url", "store_url"]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,13 @@ def store_url(request, tmp_path) -> str:
 def lasting_url(request, tmp_path) -> str:
     """A store of each kind that outlives the processes which use it."""
     return _url_of(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def empty_url(request, tmp_path) -> str:
+    """An empty store of each kind that outlives the processes which use it."""
+    prefix = f"?prefix=test-{uuid.uuid4().hex}:" if request.param == "redis" else ""
+    return f"{_url_of(request, tmp_path)}{prefix}"
 
 
 def _url_of(request, tmp_path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -43,8 +43,14 @@ class Coalescer:
         """Renew a batch as it is: renewals come batched from the lease keeper."""
         return await self.store.renew(claims, lease)
 
+    def give_back(self, claim: Claim) -> None:
+        """Release a claim that nobody wants any more, in the background."""
+        task = asyncio.create_task(self._let_go(claim))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     async def drain(self) -> None:
-        """Wait for calls under way and for releases of abandoned claims."""
+        """Wait for calls under way and for claims that are given back."""
         await self.claim.idle()  # first, as its orphans are released in the background
         while self._background:
             await asyncio.wait(self._background)
@@ -56,16 +62,11 @@ class Coalescer:
         if claim is None:  # never answered: perhaps granted
             claim = Claim(bid.key, bid.token, Outcome.FRESH)
         if claim.fresh:
-            self._spawn(self._give_back(claim))
+            self.give_back(claim)
 
-    async def _give_back(self, claim: Claim) -> None:
+    async def _let_go(self, claim: Claim) -> None:
         with contextlib.suppress(StoreError):  # the lease ends what the store cannot
             await self.release(claim)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
 
 _Silent: TypeAlias = Lane[Item, None] | Direct[Item, None]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
 from .coalesce import Coalescer
 from .debts import Later, Owed
-from .errors import HandlerTimeout, LeaseLost, StoreError
+from .errors import HandlerTimeout, LeaseLost
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.recorder import Recorder
@@ -61,16 +60,12 @@ class Engine:
             raise
 
     def _give_back(self, asked: Iterable[asyncio.Future[Claim]]) -> None:
-        """Release what was granted and is not wanted any more, in the background."""
+        """Release what was granted and is not wanted any more."""
         for task in asked:
             # One that is not done yet was just cancelled, and the coalescer gives back its claim.
             answered = task.done() and not task.cancelled() and task.exception() is None
             if answered and task.result().fresh:
-                self.settler.start(self._let_go(task.result()))
-
-    async def _let_go(self, claim: Claim) -> None:
-        with contextlib.suppress(StoreError):  # the lease ends what the store cannot
-            await self.store.release(claim)
+                self.store.give_back(task.result())
 
     def hold(
         self, claim: Claim, lease: float, on_lost: Callable[[], object], *, sent: float

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,8 +14,9 @@ from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
 from .holding import Job, Standing
+from .inbox.history import note
 from .lease import LeaseKeeper
-from .model import Attempt, Item
+from .model import Item
 from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
@@ -265,8 +265,7 @@ class Runner:
     async def _set_aside(self, item: Item, why: str) -> None:
         """Bury an item whose event cannot be told. If that fails it will come due again."""
         try:
-            attempt = Attempt(time.time(), "", 0.0, why)
-            buried = await self._inbox.inbox.bury(item, attempt)
+            buried = await self._inbox.inbox.bury(item, note(why))
         except StoreError as exc:
             logger.warning("inbox item %s could not be set aside: %s", item.id, exc)
             return

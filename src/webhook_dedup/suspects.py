@@ -76,13 +76,11 @@ class Suspects:
         return left
 
     def _taken(self) -> bool:
-        return self._running is not None and not self._is_over(self._running[1])
-
-    def _is_over(self, ended: asyncio.Future[None]) -> bool:
-        return ended.done() or self._until <= monotonic()
+        running = self._running
+        return running is not None and not running[1].done() and monotonic() < self._until
 
     def _pass_by(self) -> None:
-        """Say it where another is run beside the one that had the place."""
+        """Free the place, with a warning if the one that had it still runs."""
         if self._running is not None and not self._running[1].done():
             logger.warning(
                 "inbox item %s, whose runs were cut off before, still runs after %g s; the next "

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
-from .backends.sql.dialects import Dialect, dialect_of
+from .backends.sql.dialects import Dialect, advisory_lock, dialect_of
 from .backends.sql.faults import Fault, fault_of
 from .errand import key_text
 from .errors import AlreadyDone, ConfigError, SchemaError
@@ -33,7 +33,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
-    func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -290,8 +289,7 @@ def _purge(connection: Connection, limit: int, name: str) -> int:
 
 def _create(connection: Connection, name: str) -> None:
     if connection.dialect.name == "postgresql":  # where two that make it at once collide
-        lock = int.from_bytes(digest(name)[:8], "big", signed=True)
-        connection.execute(select(func.pg_advisory_xact_lock(lock)))
+        connection.execute(advisory_lock(name))
     _table(name).create(connection, checkfirst=True)
 
 

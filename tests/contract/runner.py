@@ -4,9 +4,10 @@ from math import isinf
 
 import pytest
 
+from tests.clocked import Clocked
 from webhook_dedup.testing import FakeClock, StoreContract
 
-__all__ = ["RULES", "Clocked", "failure_in", "failure_of", "rules_of"]
+__all__ = ["RULES", "failure_in", "failure_of", "rules_of"]
 
 
 def rules_of(contract):
@@ -17,20 +18,10 @@ def rules_of(contract):
 RULES = rules_of(StoreContract)
 
 
-class Clocked:
-    """Moves time for what was made on its clock."""
-
+class ClockedContract(Clocked, StoreContract):
     def __init__(self):
         self.clock = FakeClock()
 
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
-
-
-class ClockedContract(Clocked, StoreContract):
     async def unexpiring(self, store):
         return [key for key, entry in store._entries.items() if isinf(entry.expires_at)]
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
-from tests.every_store import a_redis
+from tests import every_store
 
 from .kit import Desk
 
-__all__ = ["a_redis", "desk", "url"]
-
-
-@pytest.fixture(params=["sqlite", "postgres", "redis"])
-def url(request, tmp_path):
-    """The URL of an empty store, of every durable kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/webhooks.db"
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"{request.getfixturevalue('a_redis')}?prefix=test-{uuid.uuid4().hex}:"
+a_redis = every_store.a_redis
+url = every_store.empty_url
 
 
 @pytest.fixture

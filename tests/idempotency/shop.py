@@ -49,6 +49,13 @@ class Shop:
             headers["idempotency-key"] = key
         return await deliver(self.app, body, headers=headers, **{"path": "/orders", **options})
 
+    async def begun(self) -> asyncio.Task[Reply]:
+        """Send an order that has come in and waits at the gate."""
+        self.gate.clear()
+        order = asyncio.create_task(self.order())
+        await self.inside.wait()
+        return order
+
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         body = b""
         more = True

@@ -185,9 +185,7 @@ async def retried_error() -> None:
 @row("2.6", "concurrent request: SHOULD respond with a resource conflict error")
 async def concurrent() -> None:
     shop = Shop()
-    shop.gate.clear()
-    first = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    first = await shop.begun()
     assert (await shop.order()).status == 409
     shop.gate.set()
     assert (await first).status == 201
@@ -210,9 +208,7 @@ async def mismatch() -> None:
 @row("2.7", "key reused while the first request is processed: 422 as well")
 async def mismatch_in_flight() -> None:
     shop = Shop()
-    shop.gate.clear()
-    first = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    first = await shop.begun()
     assert is_problem(await shop.order(body=OTHER), 422, "key_reused")
     shop.gate.set()
     await first
@@ -221,9 +217,7 @@ async def mismatch_in_flight() -> None:
 @row("2.7", "still processed: SHOULD reply 409 with a link to documentation")
 async def outstanding() -> None:
     shop = Shop()
-    shop.gate.clear()
-    first = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    first = await shop.begun()
     reply = await shop.order()
     assert is_problem(reply, 409, "in_progress")
     assert 1 <= int(reply.headers["retry-after"]) <= 5
@@ -234,9 +228,7 @@ async def outstanding() -> None:
 @row("2.7", "clients MUST correct a request before a retry, with the exception of 409")
 async def corrected() -> None:
     shop = Shop()
-    shop.gate.clear()
-    first = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    first = await shop.begun()
     assert (await shop.order()).status == 409
     shop.gate.set()
     await first

@@ -236,9 +236,7 @@ async def test_statuses_of_your_own():
         replay_status={201: 200},
     )
     assert is_problem(await shop.order(None), 428, "key_missing")
-    shop.gate.clear()
-    first = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    first = await shop.begun()
     assert is_problem(await shop.order(), 423, "in_progress")
     shop.gate.set()
     assert [(await first).status, (await shop.order()).status] == [201, 200]
@@ -501,9 +499,7 @@ async def test_a_key_lost_before_it_is_settled():
     store = CueStore()
     shop = Shop(store)
     shop.chunks = []
-    shop.gate.clear()
-    task = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    task = await shop.begun()
     [entry] = store._entries.values()
     entry.token = "of another request"
     shop.gate.set()
@@ -600,9 +596,7 @@ async def test_a_client_that_leaves_a_large_response():
 async def test_cancellation_frees_the_key():
     """A request that its server cancels is not handled, and its retry is."""
     shop = Shop()
-    shop.gate.clear()
-    task = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    task = await shop.begun()
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
@@ -645,9 +639,7 @@ async def test_lost_lease():
     """A handler whose claim is lost is cancelled, and the client asked to come again."""
     store = CueStore()
     shop = Shop(store, lease=0.3)
-    shop.gate.clear()
-    task = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    task = await shop.begun()
     await store.forget(store.calls[0][1][0])
     assert is_problem(await task, 503, "store_unavailable")
 
@@ -667,9 +659,7 @@ async def test_long_requests_keep_their_key():
 async def test_bounded_wait():
     """A request that has waited its time is told to come again."""
     shop = Shop(wait=0.1)
-    shop.gate.clear()
-    task = asyncio.ensure_future(shop.order())
-    await shop.inside.wait()
+    task = await shop.begun()
     assert is_problem(await shop.order(), 409, "in_progress")
     shop.gate.set()
     await task

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.clocked import Clocked
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.inbox.memory import MemoryInbox
@@ -12,19 +13,13 @@ from webhook_dedup.testing.inbox_rules.case import an_attempt, an_item
 LEASE = 30.0
 
 
-class TestMemoryInbox(InboxContract):
+class TestMemoryInbox(Clocked, InboxContract):
     @pytest.fixture
     async def inbox(self):
         self.clock = FakeClock()
         inbox = MemoryInbox(clock=self.clock)
         yield inbox
         await inbox.aclose()
-
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
 
 
 class TestMemoryInboxOnTheSystemClock(InboxContract):

@@ -1,33 +1,20 @@
 """The Redis inbox keeps the contract on every server, client and topology."""
 
-import uuid
-
 import fakeredis
 import pytest
 import redis
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode
 
-from tests.binaries import redis_binaries
-from tests.conftest import redis_choices
+from tests import redis_support
+from tests.redis_support import newest_binary, newest_redis
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError
 from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.testing import InboxContract
 from webhook_dedup.testing.inbox_rules.case import a_grave, an_item, put
 
-newest_redis = pytest.mark.parametrize(
-    "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"
-)
-newest_binary = pytest.mark.parametrize(
-    "redis_binary", redis_binaries()[-1:], indirect=True, ids=lambda b: b.series, scope="session"
-)
-
-
-@pytest.fixture
-def prefix():
-    """A prefix of the test's own, so that its inbox is empty."""
-    return f"test-{uuid.uuid4().hex}:"
+prefix = redis_support.prefix
 
 
 class RedisContract(InboxContract):

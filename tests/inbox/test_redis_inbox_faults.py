@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import uuid
 
 import pytest
 import redis.asyncio as aioredis
 from msgspec.structs import replace
 
+from tests import redis_support
 from tests.proxy import Proxy
 from tests.redis_groups import RedisCluster
 from tests.servers import RedisServer
@@ -30,18 +30,14 @@ from webhook_dedup.testing.inbox_rules.case import (
     take_one,
 )
 
+prefix = redis_support.prefix
+
 HANG = 20.0
 """Seconds after which a call that should have failed counts as hanging."""
 LONG = 600.0
 SHORT = 0.5
 SYNCS = ("--appendonly", "yes", "--appendfsync", "always")
 EVICTS = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru")
-
-
-@pytest.fixture
-def prefix():
-    """A prefix of the test's own, so that its inbox is empty."""
-    return f"test-{uuid.uuid4().hex}:"
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The SQL inbox keeps the inbox contract on both of its databases."""
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.inbox.sql_support import TABLE, meddle
+from tests.stores.sql_support import snapshot_engine
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.testing import InboxContract
 from webhook_dedup.testing.inbox_rules.concurrency import ConcurrencyRules
@@ -38,17 +38,9 @@ class TestPostgres(SqlContract):
 
 
 class TestRepeatableReadEngine(ConcurrencyRules):
-    """An engine whose every transaction, a single statement's too, sees one snapshot."""
-
     @pytest.fixture
     async def inbox(self, postgres_url):
-        settings = {"default_transaction_isolation": "repeatable read"}
-        engine = create_async_engine(
-            postgres_url.replace("postgresql:", "postgresql+asyncpg:"),
-            isolation_level="REPEATABLE READ",
-            connect_args={"server_settings": settings},
-        )
-        inbox = SqlInbox(engine)
-        yield inbox
-        await inbox.aclose()
-        await engine.dispose()
+        async with snapshot_engine(postgres_url) as engine:
+            inbox = SqlInbox(engine)
+            yield inbox
+            await inbox.aclose()

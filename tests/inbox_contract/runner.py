@@ -2,9 +2,10 @@
 
 from inspect import signature
 
-from webhook_dedup.testing import InboxContract
+from tests.clocked import Clocked
+from webhook_dedup.testing import FakeClock, InboxContract
 
-from ..contract.runner import Clocked, failure_in, rules_of
+from ..contract.runner import failure_in, rules_of
 
 __all__ = ["RULES", "failure_of"]
 
@@ -12,6 +13,9 @@ RULES = rules_of(InboxContract)
 
 
 class ClockedContract(Clocked, InboxContract):
+    def __init__(self):
+        self.clock = FakeClock()
+
     async def spoil(self, inbox, item_id):
         inbox.spoilt.add(item_id)
         return True

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
-from tests.every_store import a_redis
+from tests import every_store
 from tests.observe.collector import collecting
 
-__all__ = ["a_redis", "collector", "place"]
-
-
-@pytest.fixture(params=["sqlite", "postgres", "redis"])
-def place(request, tmp_path):
-    """The URL of an empty place."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/history.db"
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_url")
-    return f"{request.getfixturevalue('a_redis')}?prefix=test-{uuid.uuid4().hex}:"
+a_redis = every_store.a_redis
+place = every_store.empty_url
 
 
 @pytest.fixture

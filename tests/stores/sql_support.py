@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from webhook_dedup.model import Bid, Claim, Outcome, new_token
 from webhook_dedup.stores.sql import SqlStore
@@ -37,6 +38,20 @@ async def opened(url, **options):
         yield store
     finally:
         await store.aclose()
+
+
+@asynccontextmanager
+async def snapshot_engine(postgres_url):
+    """An engine whose every transaction, a single statement's too, sees one snapshot."""
+    engine = create_async_engine(
+        postgres_url.replace("postgresql:", "postgresql+asyncpg:"),
+        isolation_level="REPEATABLE READ",
+        connect_args={"server_settings": {"default_transaction_isolation": "repeatable read"}},
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 @contextmanager

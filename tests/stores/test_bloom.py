@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.clocked import Clocked
 from webhook_dedup.contracts import Startable
 from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
@@ -19,16 +20,8 @@ from webhook_dedup.testing import FakeClock, StoreContract
 TTL = 3600.0
 
 
-class Clocked(StoreContract):
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
-
-
-class TestBloomStore(Clocked):
-    ttl_slack = Clocked.ttl / 4
+class TestBloomStore(Clocked, StoreContract):
+    ttl_slack = StoreContract.ttl / 4
 
     @pytest.fixture
     async def store(self):
@@ -38,7 +31,7 @@ class TestBloomStore(Clocked):
         await store.aclose()
 
 
-class TestConfirmedBloomStore(Clocked):
+class TestConfirmedBloomStore(Clocked, StoreContract):
     @pytest.fixture
     async def store(self):
         self.clock = FakeClock()
@@ -63,7 +56,7 @@ class EverythingFound:
         pass
 
 
-class TestConfirmedFalsePositives(Clocked):
+class TestConfirmedFalsePositives(Clocked, StoreContract):
     """With ``confirm=`` the whole contract holds even if the filter is wrong about every key."""
 
     @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.clocked import Clocked
 from webhook_dedup.clock import SystemClock
 from webhook_dedup.model import Bid, Outcome, Settlement
 from webhook_dedup.stores.memory import MemoryStore
@@ -11,19 +12,13 @@ LEASE = 30.0
 TTL = 3600.0
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(Clocked, StoreContract):
     @pytest.fixture
     async def store(self):
         self.clock = FakeClock()
         store = MemoryStore(clock=self.clock)
         yield store
         await store.aclose()
-
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
 
 
 class TestMemoryStoreOnTheSystemClock(StoreContract):

@@ -1,32 +1,19 @@
 """The Redis store keeps the contract on every server, client and topology."""
 
-import uuid
-
 import fakeredis
 import pytest
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
-from tests.binaries import redis_binaries
-from tests.conftest import redis_choices
+from tests import redis_support
+from tests.redis_support import newest_binary, newest_redis
 from webhook_dedup.model import Outcome
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing import StoreContract
 from webhook_dedup.testing.store_rules.case import a_key, claim, complete
 
-newest_redis = pytest.mark.parametrize(
-    "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"
-)
-newest_binary = pytest.mark.parametrize(
-    "redis_binary", redis_binaries()[-1:], indirect=True, ids=lambda b: b.series, scope="session"
-)
-
-
-@pytest.fixture
-def prefix():
-    """A prefix of the test's own, so that looking for what it left sees nothing else."""
-    return f"test-{uuid.uuid4().hex}:"
+prefix = redis_support.prefix
 
 
 class RedisContract(StoreContract):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.clocked import Clocked
 from webhook_dedup.contracts import Startable
 from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
@@ -15,15 +16,7 @@ from webhook_dedup.testing import FakeClock, StoreContract
 TTL = 3600.0
 
 
-class Clocked(StoreContract):
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
-
-
-class TestSeenCacheOnMemory(Clocked):
+class TestSeenCacheOnMemory(Clocked, StoreContract):
     @pytest.fixture
     async def store(self):
         self.clock = FakeClock()
@@ -32,7 +25,7 @@ class TestSeenCacheOnMemory(Clocked):
         await store.aclose()
 
 
-class TestTinySeenCache(Clocked):
+class TestTinySeenCache(Clocked, StoreContract):
     """The contract holds as well while nearly every entry has just been dropped."""
 
     @pytest.fixture
@@ -43,8 +36,8 @@ class TestTinySeenCache(Clocked):
         await store.aclose()
 
 
-class TestSeenCacheOnBloom(Clocked):
-    ttl_slack = Clocked.ttl / 4
+class TestSeenCacheOnBloom(Clocked, StoreContract):
+    ttl_slack = StoreContract.ttl / 4
 
     @pytest.fixture
     async def store(self):

@@ -2,9 +2,8 @@
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.stores.sql_support import TABLE
+from tests.stores.sql_support import TABLE, snapshot_engine
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing import StoreContract
 from webhook_dedup.testing.store_rules.concurrency import ConcurrencyRules
@@ -41,17 +40,9 @@ class TestPostgres(SqlContract):
 
 
 class TestRepeatableReadEngine(ConcurrencyRules):
-    """An engine whose every transaction, a single statement's too, sees one snapshot."""
-
     @pytest.fixture
     async def store(self, postgres_url):
-        settings = {"default_transaction_isolation": "repeatable read"}
-        engine = create_async_engine(
-            postgres_url.replace("postgresql:", "postgresql+asyncpg:"),
-            isolation_level="REPEATABLE READ",
-            connect_args={"server_settings": settings},
-        )
-        store = SqlStore(engine)
-        yield store
-        await store.aclose()
-        await engine.dispose()
+        async with snapshot_engine(postgres_url) as engine:
+            store = SqlStore(engine)
+            yield store
+            await store.aclose()

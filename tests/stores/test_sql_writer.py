@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.stores.sql_support import bids, driver_of, opened, outcomes, rows_of
-from webhook_dedup.backends.sql.writer import _laid_out
+from webhook_dedup.backends.sql.layout import laid_out
 from webhook_dedup.errors import StoreError, StoreUnavailable
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
@@ -162,10 +162,10 @@ def test_batches_of_every_size_share_a_few_statements(store):
     read = store._database._connections._driver._texts.of(store._statements.read)
     columns = store._database.dialect.columns
     inserts = {
-        _laid_out(*claim, columns({name: [None] * size for name in claim[1]}))[0]
+        laid_out(*claim, columns({name: [None] * size for name in claim[1]}))[0]
         for size in range(1, 500)
     }
     reads = {
-        _laid_out(*read, {"digests": [bytes(16)] * size, "limit": 1})[0] for size in range(1, 500)
+        laid_out(*read, {"digests": [bytes(16)] * size, "limit": 1})[0] for size in range(1, 500)
     }
     assert max(len(inserts), len(reads)) <= FEW

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.asgi.kit import Handler, deliver, mounted, settled
+from tests.clocked import Clocked
 from webhook_dedup import ConfigError, StoreUnavailable
 from webhook_dedup.contracts import Forgetful, Inspector
 from webhook_dedup.model import Bid, Settlement
@@ -10,19 +11,13 @@ from webhook_dedup.stores import MemoryStore
 from webhook_dedup.testing import FailingStore, FakeClock, StoreContract
 
 
-class TestFailingStore(StoreContract):
+class TestFailingStore(Clocked, StoreContract):
     """Untold to fail it is a store like any other."""
 
     @pytest.fixture
     def store(self):
         self.clock = FakeClock()
         return FailingStore(MemoryStore(clock=self.clock))
-
-    async def elapse(self, seconds):
-        self.clock.advance(seconds)
-
-    def now(self):
-        return self.clock.time()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim
+from .claims import facts_of
 from .diary import note, write
 from .named import RequestLine, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
@@ -65,10 +66,7 @@ async def _show(url: str, subject: Subject, request: str, *, as_json: bool) -> i
 
 def _facts(claim: Claim) -> dict[str, Any]:
     return {
-        "state": "done" if claim.done else "held",
-        "holder": claim.holder,
-        "first_seen": claim.first_seen,
-        "remaining": claim.remaining,
+        **facts_of(claim),
         "result_bytes": None if claim.result is None else len(claim.result),
     }
 

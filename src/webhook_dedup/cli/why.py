@@ -10,6 +10,7 @@ import typer
 from ..contracts import Inspector, Sought
 from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story, told_of
+from .claims import facts_of
 from .items import summary
 from .named import RequestLine, request_line
 from .output import AsJson, obey, print_json, remind_of_tenant, say
@@ -72,20 +73,12 @@ async def _check_tables(rooms: Rooms, *, inbox_named: bool) -> None:
 
 def _facts(story: Story) -> dict[str, Any]:
     verdict, words = told_of(story)
-    claim = story.claim
     return {
         "source": story.source,
         "tenant": story.tenant,
         "verdict": verdict,
         "summary": words,
-        "claim": None
-        if claim is None
-        else {
-            "state": "done" if claim.done else "held",
-            "holder": claim.holder,
-            "remaining": claim.remaining,
-            "first_seen": claim.first_seen,
-        },
+        "claim": None if story.claim is None else facts_of(story.claim),
         "inbox": [summary(item) for item in story.items],
         "history": [facts(entry) for entry in story.entries],
     }

@@ -169,19 +169,14 @@ def _same(found: object, value: object) -> bool:
     return found == value and isinstance(found, bool) == isinstance(value, bool)
 
 
-def _prefix(value: Any, where: str) -> Test:
-    text = _text(value, where)
-    return lambda found: isinstance(found, str) and found.startswith(text)
+def _by_text(passes: Callable[[str, str], bool]) -> Callable[[Any, str], Test]:
+    """Make an operator that tests text against text."""
 
+    def operator(value: Any, where: str) -> Test:
+        text = _text(value, where)
+        return lambda found: isinstance(found, str) and passes(found, text)
 
-def _suffix(value: Any, where: str) -> Test:
-    text = _text(value, where)
-    return lambda found: isinstance(found, str) and found.endswith(text)
-
-
-def _domain(value: Any, where: str) -> Test:
-    text = _text(value, where)
-    return lambda found: isinstance(found, str) and within(found, text)
+    return operator
 
 
 def _regex(value: Any, where: str) -> Test:
@@ -205,8 +200,8 @@ _QUANTIFIERS = {"any": any, "all": all}
 _OPERATORS: dict[str, Callable[[Any, str], Test]] = {
     "equals": _equals,
     "in": _in,
-    "prefix": _prefix,
-    "suffix": _suffix,
-    "domain": _domain,
+    "prefix": _by_text(str.startswith),
+    "suffix": _by_text(str.endswith),
+    "domain": _by_text(within),
     "regex": _regex,
 }

@@ -32,11 +32,14 @@ __all__ = ["check_client", "close_client", "describe", "open_client", "room_for"
 _RETRIED = (DriverConnectionError, ReadOnlyError)
 
 
-def open_client(address: Address, *, timeout: float, connections: int, **options: Any) -> Client:
-    """Build a client; it connects with its first command.
+def open_client(
+    url: str, prefix: str | None = None, *, timeout: float, connections: int, **options: Any
+) -> tuple[Client, str]:
+    """Build a client, which connects with its first command; return it and its keys' prefix.
 
     Args:
-        address: Where it connects to. A ``timeout`` in its query goes before the argument.
+        url: Where it connects to. A ``prefix`` or ``timeout`` in it goes before the argument.
+        prefix: What every key begins with.
         timeout: Seconds to wait for a connection or an answer.
         connections: How many there may be.
         options: As redis-py has them.
@@ -44,6 +47,14 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
     Raises:
         ConfigError: The URL or an option cannot work.
     """
+    address = Address.parse(url)
+    prefix = address.query.pop("prefix", "webhook_dedup:" if prefix is None else prefix)
+    return _client_at(address, timeout, connections, options), prefix
+
+
+def _client_at(
+    address: Address, timeout: float, connections: int, options: dict[str, Any]
+) -> Client:
     builders: dict[str, Callable[[Address, dict[str, Any]], Client]] = {
         "": _standalone,
         "sentinel": _by_sentinel,

@@ -36,7 +36,7 @@ from ...errors import ConfigError
 from ...keys import digest as digest_of
 from .direct import Columns
 
-__all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "dialect_of"]
+__all__ = ["Asked", "Dialect", "Insert", "Pairs", "Rows", "advisory_lock", "dialect_of"]
 
 T = TypeVar("T")
 
@@ -59,16 +59,16 @@ class Dialect(Protocol):
     """Whether a statement may be abandoned on the client while it waits."""
 
     def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
-        """Insert the rows asked; ``values`` makes table columns of what is asked.
+        """Insert rows of the columns in ``asked``, the first of which identifies a row.
 
-        What is asked first is what a row is known by.
+        ``values`` makes columns of the table of them.
         """
 
     def columns(self, columns: Mapping[str, list[Any]], **common: Any) -> Mapping[str, Any]:
         """Return the parameters of :meth:`insert`, and what is the same for every row."""
 
     def rows(self, rows: Rows) -> Mapping[str, Any]:
-        """Do as :meth:`columns` for rows that are not laid out as such."""
+        """Return what :meth:`columns` does, of rows instead of columns."""
 
     def among(self, table: Table) -> ColumnElement[bool]:
         """Match the digests of the parameter ``digests``."""
@@ -101,7 +101,7 @@ class Dialect(Protocol):
         """Return where a text contains a part, from 1; 0 where it does not."""
 
     def raw(self, column: Column[Any]) -> ColumnElement[Any]:
-        """Return what is stored in a column of text or bytes, as nothing that could fail."""
+        """Return what is stored in a column of text or bytes, in a form that can always be read."""
 
     def exclusively(self, engine: AsyncEngine, name: str) -> AbstractAsyncContextManager[Any]:
         """Open a transaction that no other process is in at the same time under this name."""
@@ -173,12 +173,11 @@ class Postgres:
 
     @asynccontextmanager
     async def exclusively(self, engine: AsyncEngine, name: str) -> AsyncIterator[AsyncConnection]:
-        lock = int.from_bytes(digest_of(name)[:8], "big", signed=True)
         async with engine.connect() as connection:
             # A stricter level would read from before the lock was granted.
             await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
-                await connection.execute(select(func.pg_advisory_xact_lock(lock)))
+                await connection.execute(advisory_lock(name))
                 yield connection
 
 
@@ -262,6 +261,12 @@ def dialect_of(engine: AsyncEngine) -> Dialect:
         _check_version(getattr(engine.dialect.dbapi, "sqlite_version_info", _RETURNING_SINCE))
         return Sqlite()
     raise ConfigError(f"{name} is not supported: use sqlite:///file.db or postgresql://…")
+
+
+def advisory_lock(name: str) -> Select[Any]:
+    """Return what makes Postgres keep out others who lock this name, until the transaction ends."""
+    number = int.from_bytes(digest_of(name)[:8], "big", signed=True)
+    return select(func.pg_advisory_xact_lock(number))
 
 
 def _check_version(version: tuple[int, ...]) -> None:

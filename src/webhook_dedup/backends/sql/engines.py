@@ -15,9 +15,9 @@ from ...errors import ConfigError, MissingExtra
 from .direct import OURS
 from .faults import is_of_a_replica
 from .files import keep_to_file
+from .layout import TEXTS_KEPT
 from .loops import keep_to_loops
 from .poolers import set_up_asyncpg, set_up_psycopg
-from .writer import TEXTS_KEPT
 
 __all__ = ["Opened", "check_file", "open_engine"]
 

@@ -8,12 +8,9 @@ one commit, for all of it.
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from itertools import chain
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,20 +19,17 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import StoreUnavailable
-from .direct import Ask, Columns, Texts, silent
+from .direct import Ask, Texts, silent
 from .faults import Fault, fault_of
+from .layout import Sql, laid_out
 
-__all__ = ["TEXTS_KEPT", "Writer"]
+__all__ = ["Writer"]
 
 T = TypeVar("T")
-_Sql = tuple[str, Sequence[Any]]
 
-TEXTS_KEPT = 512
-"""How many statements a connection should keep: each in all its sizes."""
-_NOTHING: _Sql = ("SELECT 1", ())
+_NOTHING: Sql = ("SELECT 1", ())
 _AT_ONCE = 64  # other processes wait for the file meanwhile
 _WAITED_IN_VAIN = {Fault.CONFLICT, Fault.AWAY}  # for the file's lock, or the one connection
-_EXPANDED = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
 
 class Writer:
@@ -68,12 +62,12 @@ class Writer:
 
     async def rows(self, statement: Executable, parameters: Any) -> Sequence[Any]:
         text, names, constants = self._texts.of(statement)
-        sql = _laid_out(text, names, constants, parameters)
+        sql = laid_out(text, names, constants, parameters)
         return await self._queues.here().ask(self._engine, sql, _fetched)
 
     async def count(self, statement: Executable, parameters: Any) -> int:
         text, names, constants = self._texts.of(statement)
-        sql = _laid_out(silent(text), names, constants, parameters)
+        sql = laid_out(silent(text), names, constants, parameters)
         return await self._queues.here().ask(self._engine, sql, _counted)
 
 
@@ -83,7 +77,7 @@ class _Job(Generic[T]):
     __slots__ = ("answer", "future", "sql")
 
     def __init__(
-        self, sql: _Sql, answer: Callable[[sqlite3.Cursor], T], future: asyncio.Future[T]
+        self, sql: Sql, answer: Callable[[sqlite3.Cursor], T], future: asyncio.Future[T]
     ) -> None:
         self.sql = sql
         self.answer = answer
@@ -108,7 +102,7 @@ class _Queue:
     async def ask(
         self,
         engine: AsyncEngine,
-        sql: _Sql,
+        sql: Sql,
         answer: Callable[[sqlite3.Cursor], T],
     ) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -212,70 +206,3 @@ def _fetched(cursor: sqlite3.Cursor) -> list[Any]:
 
 def _counted(cursor: sqlite3.Cursor) -> int:
     return cursor.rowcount
-
-
-def _laid_out(
-    text: str, names: Sequence[str], constants: Mapping[str, Any], parameters: Any
-) -> _Sql:
-    """Make a statement whose text is one of few: to compile one costs more than its rows.
-
-    What is missing to one of a few sizes is made up of repetitions, which change nothing.
-    """
-    if not isinstance(parameters, Columns):
-        return _expanded(text, names, {**constants, **parameters})
-    rows = _filled(list(zip(*map(parameters.__getitem__, names), strict=True)))
-    return _multiplied(text, len(rows)), list(chain.from_iterable(rows))
-
-
-@lru_cache(maxsize=TEXTS_KEPT)
-def _multiplied(text: str, rows: int) -> str:
-    """Give an insert of one row so many."""
-    head, _, rest = text.partition(" VALUES ")
-    values, _, tail = rest.partition(" ON CONFLICT ")
-    return f"{head} VALUES {', '.join([values] * rows)} ON CONFLICT {tail}"
-
-
-def _expanded(text: str, names: Sequence[str], given: Mapping[str, Any]) -> _Sql:
-    """Give each list its place holders; lay out the parameters in their order."""
-    lists = {name: _filled(given[name]) for name in _lists(text)}
-    values: list[Any] = []
-    for name in names:
-        if name not in lists:
-            values.append(given[name])
-        elif _is_pairs(lists[name]):
-            values += chain.from_iterable(lists[name])
-        else:
-            values += lists[name]
-    shapes = [(name, len(given), _is_pairs(given)) for name, given in lists.items()]
-    return _with_places(text, tuple(shapes)), values
-
-
-@lru_cache(maxsize=TEXTS_KEPT)
-def _lists(text: str) -> frozenset[str]:
-    return frozenset(_EXPANDED.findall(text))
-
-
-def _filled(values: list[T]) -> list[T]:
-    return values + values[-1:] * (_size(len(values)) - len(values))
-
-
-def _size(number: int) -> int:
-    """Return the next power of two, or three quarters of it where that is enough."""
-    power = 1 << max(0, number - 1).bit_length()
-    return power * 3 // 4 if number <= power * 3 // 4 else power
-
-
-@lru_cache(maxsize=TEXTS_KEPT)
-def _with_places(text: str, shapes: tuple[tuple[str, int, bool], ...]) -> str:
-    places = {name: _places(number, pairs) for name, number, pairs in shapes}
-    return _EXPANDED.sub(lambda match: places[match[1]], text)
-
-
-def _places(number: int, pairs: bool) -> str:
-    if pairs:
-        return "VALUES " + ", ".join(["(?, ?)"] * number)
-    return ", ".join("?" * number) or "NULL"
-
-
-def _is_pairs(values: Sequence[Any]) -> bool:
-    return bool(values) and isinstance(values[0], tuple)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
-from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
 from ...backends.redis.hazards import warn_of_hanging
 from ...backends.redis.start import Start
@@ -99,9 +98,9 @@ class RedisInbox:
         Raises:
             ConfigError: The URL or an option cannot work.
         """
-        address = Address.parse(url)
-        prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
-        client = open_client(address, timeout=timeout, connections=connections, **options)
+        client, prefix = open_client(
+            url, prefix, timeout=timeout, connections=connections, **options
+        )
         inbox = cls(client, prefix=prefix, connections=connections)
         inbox._owned = True
         return inbox

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...contracts import Sought
+from .page_scripts import PAGE, SIZE
 from .rows import decoded, encoded, last_error
-from .scripts import PAGE, SIZE
 from .table import Table
 
 __all__ = ["Pages"]

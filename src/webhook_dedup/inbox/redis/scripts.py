@@ -23,8 +23,8 @@ __all__ = [
     "DEFER",
     "DONE",
     "FOREIGN",
+    "HEAD",
     "NEXT_DUE",
-    "PAGE",
     "PURGE",
     "PUT",
     "RENEW",
@@ -32,7 +32,6 @@ __all__ = [
     "RETRY",
     "ROWS",
     "SHELVE",
-    "SIZE",
     "TAKE",
     "YES",
 ]
@@ -43,7 +42,7 @@ YES = ord("+")
 FOREIGN = ord("?")
 """A verb's answer for a key that holds something this library did not write."""
 
-_HEAD = """\
+HEAD = """\
 local FOREIGN, NO, YES = '?', '-', '+'
 local base = KEYS[1]
 local due, dead, received = base .. 'due', base .. 'dead', base .. 'received'
@@ -324,66 +323,9 @@ end
 return rows
 """
 
-_AGES = """
--- The times of arrival between two ages in seconds, '' for no bound.
-local function arrivals(older, younger)
-  local latest = older ~= '' and now / 1000000 - tonumber(older)
-  local earliest = younger ~= '' and now / 1000000 - tonumber(younger)
-  return earliest, latest
-end
-"""
-
-# ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known.
-# Answers the score and, of each id: id, score, state, source, event id, last history entry; of an
-# id without a row the first two and why.
-_PAGE = """
-local index = base .. ARGV[1]
-local earliest, latest = arrivals(ARGV[2], ARGV[3])
-local limit, after, score = tonumber(ARGV[4]), ARGV[5], ARGV[6]
-
-local function first()
-  local rank = after ~= '' and redis.call('ZRANK', index, after)
-  if rank then return rank + 1 end
-  if score == '' then score = after ~= '' and redis.call('ZSCORE', received, after) end
-  return score and redis.call('ZCOUNT', index, '-inf', '(' .. score) or 0
-end
-
-local function last_entry(id)
-  local history = redis.call('HGET', item(id), 'history')
-  return history and string.match(history, '[^\\n]*$')
-end
-
-local from = first()
-if earliest then
-  local young = redis.call('ZCOUNT', index, '-inf', '(' .. string.format('%.6f', earliest))
-  from = math.max(from, young)
-end
-local ids = redis.call('ZRANGE', index, from, from + limit - 1, 'WITHSCORES')
-local page = {}
-for i = 1, #ids, 2 do
-  local id = ids[i]
-  if latest and tonumber(ids[i + 1]) > latest then break end
-  local row, no = read(id)
-  if row then
-    local names = redis.call('HMGET', item(id), 'source', 'event_id')
-    page[#page + 1] = {id, ids[i + 1], row.dead, names[1], names[2], last_entry(id)}
-  else
-    page[#page + 1] = {id, ids[i + 1], no}
-  end
-end
-return {score or '', page}
-"""
-
-# ARGV: index, older, younger.
-_SIZE = """
-local earliest, latest = arrivals(ARGV[2], ARGV[3])
-local function bound(time, none) return time and string.format('%.6f', time) or none end
-return redis.call('ZCOUNT', base .. ARGV[1], bound(earliest, '-inf'), bound(latest, '+inf'))
-"""
-
 
 def _verb(name: str, *parts: str) -> Script:
-    return Script(name, "".join((_HEAD, *parts, _LOOP)))
+    return Script(name, "".join((HEAD, *parts, _LOOP)))
 
 
 PUT = _verb("put", _PUT)
@@ -396,8 +338,6 @@ BURY = _verb("bury", _THOUGH_FULL, _ENDS, _BURY)
 SHELVE = _verb("shelve", _THOUGH_FULL, _ENDS, _SHELVE)
 REQUEUE = _verb("requeue", _THOUGH_FULL, _HOLDS, _REMOVAL, _REQUEUE)
 PURGE = _verb("purge", _REMOVAL, _PURGE)
-NEXT_DUE = Script("next_due", _HEAD + _NEXT_DUE)
-TAKE = Script("take", _HEAD + _THOUGH_FULL + _HOLDS + _WHOLE + _TAKE)
-ROWS = Script("rows", _HEAD + _WHOLE + _ROWS)
-PAGE = Script("page", _HEAD + _AGES + _PAGE)
-SIZE = Script("size", _HEAD + _AGES + _SIZE)
+NEXT_DUE = Script("next_due", HEAD + _NEXT_DUE)
+TAKE = Script("take", HEAD + _THOUGH_FULL + _HOLDS + _WHOLE + _TAKE)
+ROWS = Script("rows", HEAD + _WHOLE + _ROWS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
 from ...backends.redis.wire import Client, Wire
 from ...contracts import Sharing
@@ -45,9 +44,7 @@ class RedisLedger:
     @classmethod
     def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003  # no tables
         """Open a ledger with a client of its own."""
-        address = Address.parse(url)
-        prefix = address.query.pop("prefix", "webhook_dedup:")
-        client = open_client(address, timeout=_TIMEOUT, connections=_CONNECTIONS)
+        client, prefix = open_client(url, timeout=_TIMEOUT, connections=_CONNECTIONS)
         ledger = cls(client, prefix=prefix)
         ledger._owned = True
         return ledger

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..parsed import Parsed
-from .digests import any_match, digest_looks, hmac_digest, is_digest
+from .digests import any_match, hmac_digest
 from .hmacs import HmacSignature
 from .keys import hex_key
 from .reading import json_body, utf8
-from .refusals import malformed, mismatch, missing
+from .refusals import check_digest, malformed, mismatch, missing
 
 __all__ = ["AdyenSignature"]
 
@@ -89,8 +89,7 @@ def _candidate(item: dict[str, Any]) -> bytes:
     if sent is None:
         raise missing("an item has no additionalData.hmacSignature")
     candidate = sent.encode("ascii", "replace") if isinstance(sent, str) else b""
-    if not is_digest(candidate, "sha256", "base64"):
-        raise malformed(f"hmacSignature must be {digest_looks('sha256', 'base64')}")
+    check_digest(candidate, "hmacSignature", "sha256", "base64")
     return candidate
 
 

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from ...errors import RejectedDelivery
 from ..parsed import Parsed
-from .digests import any_match, digest_looks, hmac_digest, is_digest, is_one_of
+from .digests import any_match, hmac_digest, is_one_of
 from .keys import exact_key
 from .options import check_tolerance
 from .reading import form_fields, is_unix_time, json_body, utf8
-from .refusals import check_time, malformed, mismatch, missing
+from .refusals import check_digest, check_time, malformed, mismatch, missing
 
 __all__ = ["GraphClientState", "MailgunSignature"]
 
@@ -48,8 +48,7 @@ class MailgunSignature:
         stamp, token, candidate = _proof(message)
         if not is_unix_time(stamp):
             raise malformed("timestamp in the body must be a unix time")
-        if not is_digest(candidate, "sha256", "hex"):
-            raise malformed(f"signature in the body must be {digest_looks('sha256', 'hex')}")
+        check_digest(candidate, "signature in the body", "sha256", "hex")
         if not any_match([candidate], (_digest(secret, stamp, token) for secret in secrets)):
             raise mismatch("signature in the body", "what it covers")
         check_time(int(stamp), now, self.tolerance)

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal, get_args
 
 from ...errors import ConfigError
 from ..parsed import Parsed
-from .digests import any_match, digest_looks, hmac_digest, is_digest
+from .digests import any_match, hmac_digest
 from .keys import exact_key
 from .options import check_tolerance
 from .reading import public_url, signature_header
-from .refusals import check_time, malformed, mismatch, missing
+from .refusals import check_digest, check_time, malformed, mismatch, missing
 
 __all__ = ["HubSpotSignature", "HubSpotVersion"]
 
@@ -84,8 +84,7 @@ class HubSpotSignature:
     def _verify_v3(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:
         candidate = signature_header(message, _HEADER)
         stamp = signature_header(message, _TIME_HEADER)
-        if not is_digest(candidate, "sha256", "base64"):
-            raise malformed(f"{_HEADER} must be {digest_looks('sha256', 'base64')}")
+        check_digest(candidate, _HEADER, "sha256", "base64")
         if not _MILLISECONDS.fullmatch(stamp):
             raise malformed(f"{_TIME_HEADER} must be a unix time in milliseconds")
         urls = dict.fromkeys((public_url(message), _decoded(public_url(message))))
@@ -99,8 +98,7 @@ class HubSpotSignature:
         version = signature_header(message, _VERSION_HEADER).decode("latin-1")
         if version not in self.versions or version not in _OLD_DIGESTS:
             raise missing(f"the delivery has no signature of {' or '.join(self.versions)}")
-        if not is_digest(candidate, "sha256", "hex"):
-            raise malformed(f"{_OLD_HEADER} must be {digest_looks('sha256', 'hex')}")
+        check_digest(candidate, _OLD_HEADER, "sha256", "hex")
         digest = _OLD_DIGESTS[version]
         if not any_match([candidate], [digest(message, secret) for secret in secrets]):
             raise mismatch(_OLD_HEADER)

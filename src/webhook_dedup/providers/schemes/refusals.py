@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ...errors import SignatureError
+from .digests import digest_looks, is_digest
 
-__all__ = ["check_time", "malformed", "mismatch", "missing"]
+__all__ = ["check_digest", "check_time", "malformed", "mismatch", "missing"]
 
 
 def missing(detail: str) -> SignatureError:
@@ -21,6 +22,12 @@ def mismatch(what: str, covered: str = "the body") -> SignatureError:
     """Return the refusal of a signature over ``covered`` that none of our secrets made."""
     detail = f"{what} does not match {covered} under any of the configured secrets"
     return SignatureError("signature_mismatch", detail)
+
+
+def check_digest(sent: bytes, name: str, algorithm: str, encoding: str) -> None:
+    """Refuse what could be no encoded digest; ``name`` is where it stands."""
+    if not is_digest(sent, algorithm, encoding):
+        raise malformed(f"{name} must be {digest_looks(algorithm, encoding)}")
 
 
 def check_time(signed_at: float, now: float, tolerance: float | None) -> None:

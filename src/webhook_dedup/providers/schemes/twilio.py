@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from ..forms import Form
 from ..parsed import Parsed
-from .digests import any_match, digest_looks, hmac_digest, is_digest
+from .digests import any_match, hmac_digest
 from .keys import exact_key
 from .reading import form_fields, is_urlencoded, public_url, signature_header
-from .refusals import malformed, mismatch
+from .refusals import check_digest, malformed, mismatch
 
 __all__ = ["TwilioSignature"]
 
@@ -48,8 +48,7 @@ class TwilioSignature:
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)
-        if not is_digest(candidate, "sha1", "base64"):
-            raise malformed(f"{self.header} must be {digest_looks('sha1', 'base64')}")
+        check_digest(candidate, self.header, "sha1", "base64")
         fields = _fields(message)
         texts = [url + fields for url in _spellings(public_url(message))]
         expected = (_digest(secret, text) for secret in secrets for text in texts)

@@ -12,14 +12,12 @@ from .digests import (
     Algorithm,
     EncodingName,
     any_match,
-    digest_looks,
     hmac_digest,
-    is_digest,
 )
 from .keys import exact_key
 from .options import check_header_name
 from .reading import form_fields, is_urlencoded, public_url, signature_header
-from .refusals import malformed, mismatch
+from .refusals import check_digest, malformed, mismatch
 
 __all__ = ["MandrillSignature", "UrlHmac"]
 
@@ -50,8 +48,7 @@ class UrlHmac:
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)
-        if not is_digest(candidate, self.algorithm, self.encoding):
-            raise malformed(f"{self.header} must be {digest_looks(self.algorithm, self.encoding)}")
+        check_digest(candidate, self.header, self.algorithm, self.encoding)
         if not any_match([candidate], [self._digest(message, secret) for secret in secrets]):
             raise mismatch(self.header, "URL and body")
 
@@ -79,8 +76,7 @@ class MandrillSignature:
 
     def verify(self, message: Parsed, secrets: Sequence[bytes], now: float) -> None:  # noqa: ARG002 - no time is signed
         candidate = signature_header(message, self.header)
-        if not is_digest(candidate, "sha1", "base64"):
-            raise malformed(f"{self.header} must be {digest_looks('sha1', 'base64')}")
+        check_digest(candidate, self.header, "sha1", "base64")
         signed = _url_and_fields(message)
         if not any_match([candidate], (_digest(secret, signed) for secret in secrets)):
             raise mismatch(self.header, "URL and body")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from ...backends.redis.address import Address
 from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
 from ...backends.redis.faults import OldServer, WrongType
 from ...backends.redis.hazards import warn_of_hazards
@@ -87,9 +86,9 @@ class RedisStore:
         Raises:
             ConfigError: The URL or an option cannot work.
         """
-        address = Address.parse(url)
-        prefix = address.query.pop("prefix", prefix if prefix is not None else "webhook_dedup:")
-        client = open_client(address, timeout=timeout, connections=connections, **options)
+        client, prefix = open_client(
+            url, prefix, timeout=timeout, connections=connections, **options
+        )
         store = cls(client, prefix=prefix, connections=connections)
         store._owned = True
         return store

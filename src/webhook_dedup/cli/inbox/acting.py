@@ -1,0 +1,109 @@
+"""Acts on items of the inbox: those that are named, or those that a filter finds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import typer
+
+from ...contracts import OperableInbox, Sought
+from ...desk.deeds import Deed, Subject, one_by_one, subject_of_item
+from ...desk.stories import Rooms
+from ...errors import ConfigError
+from ..diary import note, write
+from ..output import print_json, say
+from ..places import Places, opened_rooms
+from ..progress import bar
+from .looking import walk
+
+__all__ = ["Order", "carry_out"]
+
+_AT_ONCE = 500
+
+_Act = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person wants done, and to which items.
+
+    Attributes:
+        deed: What it is.
+        ids: The items, or none where a filter says which.
+        sought: The filter.
+        state: Which state the filter means if it names none.
+        yes: Do not ask.
+        as_json: Answer in JSON.
+    """
+
+    deed: Deed
+    ids: Sequence[str]
+    sought: Sought
+    state: Literal["waiting", "dead"]
+    yes: bool
+    as_json: bool
+
+
+async def carry_out(places: Places, order: Order, act: _Act) -> int:
+    """Act on the items a person named, or on those the filter finds and he agrees to.
+
+    They are collected first: the items counted are those acted on, and what comes meanwhile, or
+    comes back from the action itself, is left alone.
+    """
+    if bool(order.ids) == (order.sought != Sought()):
+        raise ConfigError("name either ids or a filter such as --source or --state")
+    async with opened_rooms(places.outliving) as rooms:
+        found = await (_named(rooms, order.ids) if order.ids else _found(rooms.inbox, order))
+        if found and not order.ids and not _agreed(order, len(found)):
+            return 1
+        done = 0
+        with bar(order.deed.name, len(found)) as advance:
+            for start in range(0, len(found), _AT_ONCE):
+                part = found[start : start + _AT_ONCE]
+                done += await _act_on(rooms, part, order.deed, act)
+                advance(len(part))
+    if order.as_json:
+        print_json({"action": order.deed.name, "matched": len(found), "done": done})
+    else:
+        say(f"{order.deed.name}: {done} of {len(found)}" if found else "nothing found")
+    return 0 if done else 1
+
+
+async def _act_on(rooms: Rooms, part: Sequence[Subject], deed: Deed, act: _Act) -> int:
+    if rooms.history is None:
+        return await act(rooms.inbox, [each.delivery_id for each in part])
+    done = await one_by_one(rooms.inbox, part, act, partial(note, rooms.history, deed))
+    await write(rooms.history)
+    return done
+
+
+async def _named(rooms: Rooms, ids: Sequence[str]) -> list[Subject]:
+    """Return the items of these ids, with all that a history keeps of what is done to them."""
+    if rooms.history is None:
+        return [*map(Subject, ids)]
+    items = [(item_id, await rooms.inbox.get(item_id)) for item_id in ids]
+    return [subject_of_item(item) if item else Subject(item_id) for item_id, item in items]
+
+
+async def _found(inbox: OperableInbox, order: Order) -> list[Subject]:
+    sought = replace(order.sought, state=order.sought.state or order.state)
+    found: dict[str, Subject] = {}
+    with bar("look", await inbox.count(sought)) as advance:
+        async for item in walk(inbox, sought):
+            found[item.id] = subject_of_item(item)
+            advance(1)
+    return [*found.values()]
+
+
+def _agreed(order: Order, number: int) -> bool:
+    if order.yes:
+        return True
+    question = f"{order.deed.name} {number} item{'' if number == 1 else 's'}"
+    if not sys.stdin.isatty():
+        say(f"{question}? Nobody is there to ask: pass --yes", err=True)
+        return False
+    return typer.confirm(f"{question}?", err=True)

@@ -1,0 +1,68 @@
+"""What people look for, as Lua scripts over the keys that :mod:`.scripts` describes."""
+
+from __future__ import annotations
+
+from ...backends.redis.script import Script
+from .scripts import HEAD
+
+__all__ = ["PAGE", "SIZE"]
+
+_AGES = """
+-- The times of arrival between two ages in seconds, '' for no bound.
+local function arrivals(older, younger)
+  local latest = older ~= '' and now / 1000000 - tonumber(older)
+  local earliest = younger ~= '' and now / 1000000 - tonumber(younger)
+  return earliest, latest
+end
+"""
+
+# ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known.
+# Answers the score and, of each id: id, score, state, source, event id, last history entry; of an
+# id without a row the first two and why.
+_PAGE = """
+local index = base .. ARGV[1]
+local earliest, latest = arrivals(ARGV[2], ARGV[3])
+local limit, after, score = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+
+local function first()
+  local rank = after ~= '' and redis.call('ZRANK', index, after)
+  if rank then return rank + 1 end
+  if score == '' then score = after ~= '' and redis.call('ZSCORE', received, after) end
+  return score and redis.call('ZCOUNT', index, '-inf', '(' .. score) or 0
+end
+
+local function last_entry(id)
+  local history = redis.call('HGET', item(id), 'history')
+  return history and string.match(history, '[^\\n]*$')
+end
+
+local from = first()
+if earliest then
+  local young = redis.call('ZCOUNT', index, '-inf', '(' .. string.format('%.6f', earliest))
+  from = math.max(from, young)
+end
+local ids = redis.call('ZRANGE', index, from, from + limit - 1, 'WITHSCORES')
+local page = {}
+for i = 1, #ids, 2 do
+  local id = ids[i]
+  if latest and tonumber(ids[i + 1]) > latest then break end
+  local row, no = read(id)
+  if row then
+    local names = redis.call('HMGET', item(id), 'source', 'event_id')
+    page[#page + 1] = {id, ids[i + 1], row.dead, names[1], names[2], last_entry(id)}
+  else
+    page[#page + 1] = {id, ids[i + 1], no}
+  end
+end
+return {score or '', page}
+"""
+
+# ARGV: index, older, younger.
+_SIZE = """
+local earliest, latest = arrivals(ARGV[2], ARGV[3])
+local function bound(time, none) return time and string.format('%.6f', time) or none end
+return redis.call('ZCOUNT', base .. ARGV[1], bound(earliest, '-inf'), bound(latest, '+inf'))
+"""
+
+PAGE = Script("page", HEAD + _AGES + _PAGE)
+SIZE = Script("size", HEAD + _AGES + _SIZE)
