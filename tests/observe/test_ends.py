@@ -1,15 +1,19 @@
 """Whatever ends a run or a delivery, its gauge goes back to zero and its spans end."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from tests.asgi.kit import Handler, Records, deliver, living, policy, settled, source
-from webhook_dedup import AlreadyDone, Discard, WebhookDedup
+from tests.asgi.kit import Handler, Records, deliver, living, policy, settled, source, until
+from webhook_dedup import AlreadyDone, Discard, StoreUnavailable, WebhookDedup
 from webhook_dedup.guards import Check
+from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.observe.otel import OtelObserver
 from webhook_dedup.observe.prometheus import PrometheusObserver
 from webhook_dedup.observe.record import Kind
@@ -25,11 +29,19 @@ class Watched:
     def __init__(self):
         self.records = Records()
         self.registry = CollectorRegistry()
-        self._spans = OtelObserver(tracer_provider=TracerProvider())
+        exporter, tracers = InMemorySpanExporter(), TracerProvider()
+        tracers.add_span_processor(SimpleSpanProcessor(exporter))
+        self.finished = exporter.get_finished_spans
+        self._spans = OtelObserver(tracer_provider=tracers)
         self.all = [self.records, self._spans, PrometheusObserver(self.registry)]
 
     def figure(self, name):
         return self.registry.get_sample_value(f"webhook_dedup_{name}", {"source": "shop"}) or 0
+
+    def outcomes(self):
+        """What the spans of deliveries that have ended say of them."""
+        ended = [span for span in self.finished() if span.name == "webhook shop"]
+        return [span.attributes["webhook_dedup.outcome"] for span in ended]
 
     def check(self):
         """Compare what runs, by the metrics and the spans, with what is recorded."""
@@ -85,3 +97,59 @@ async def test_a_run_that_finds_its_work_done(ack):
         await settled(app)
         assert [record.reason for record in told.records.of(Kind.SKIPPED)] == ["already_done"]
         assert len(told.records.of(Kind.SUCCEEDED)) == 1
+
+
+async def asked(app, body=b'{"id": "evt_1"}'):
+    """Deliver in a task of its own, as every server does."""
+    return await asyncio.create_task(deliver(app, body))
+
+
+async def test_a_delivery_for_workers(tmp_path):
+    """What a server only accepts has ended for it when it is answered."""
+    dedup = {"store": f"sqlite:///{tmp_path}/webhooks.db", "work": False}
+    async with watched(Handler(), "first", dedup=dedup) as (app, told):
+        for _ in range(3):
+            assert (await asked(app)).status == 200
+        await until(lambda: told.outcomes() == ["received"] * 3)
+        assert {span.name for span in told.finished()} == {"webhook shop", "webhook claim"}
+
+
+async def test_a_delivery_that_finds_no_room(tmp_path):
+    """One that is left in the inbox ends with its request, and begins anew when it is run."""
+    busy = policy(max_in_flight=1)
+    dedup = {"store": f"sqlite:///{tmp_path}/webhooks.db", "policy": busy}
+    handler = Handler()
+    handler.gate.clear()
+    async with watched(handler, "first", dedup=dedup) as (app, told):
+        first = asyncio.create_task(deliver(app))
+        await handler.inside.wait()
+        await asked(app, b'{"id": "evt_2"}')
+        await until(lambda: told.outcomes() == ["received"])
+        handler.gate.set()
+        await first
+        await until(lambda: len(told.records.of(Kind.SUCCEEDED)) == 2)
+        assert told.outcomes() == ["received", "succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("ack", ACKS)
+async def test_a_delivery_without_events(ack):
+    """One that brings nothing has nothing to wait for."""
+    async with watched(Handler(), ack, items="@") as (app, told):
+        await asked(app, b"[]")
+        await until(lambda: told.outcomes() == ["received"])
+
+
+class Away(MemoryInbox):
+    async def put(self, items, lease):
+        raise StoreUnavailable("told to be away")
+
+
+@pytest.mark.parametrize("ack", ["first", "claimed"])
+async def test_a_delivery_that_is_refused(ack):
+    """A rejection names the event that was refused, and ends its spans."""
+    async with watched(Handler(), ack, dedup={"inbox": Away()}) as (app, told):
+        assert (await deliver(app)).status == 503
+        [arrival], [refusal] = told.records.of(Kind.RECEIVED), told.records.of(Kind.REJECTED)
+        assert (refusal.event_id, refusal.reason) == ("evt_1", "inbox_unavailable")
+        assert refusal.delivery_id == arrival.delivery_id
+        assert told.outcomes() == ["rejected"]
