@@ -141,7 +141,7 @@ class Holding:
         standing: What its events' bids were answered with.
     """
 
-    __slots__ = ("_early", "_engine", "_job", "_record", "_standing", "_told", "event")
+    __slots__ = ("_early", "_engine", "_job", "_last", "_record", "_standing", "_told", "event")
 
     def __init__(self, engine: Engine, record: Recorder, job: Job, standing: Standing) -> None:
         self._engine = engine
@@ -151,6 +151,7 @@ class Holding:
         # By token. Only items are settled early, so that an event without any has no dictionary.
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
         self._told = _NOTHING
+        self._last: Event | None = None
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
@@ -222,6 +223,8 @@ class Holding:
 
     async def release(self, lost: Sequence[Claim] = ()) -> None:
         """Give back what is neither settled nor lost."""
+        if self._last is not None:
+            self._tell_early(self._last)
         gone = {claim.token for claim in lost}
         left = [
             self._engine.release(event, claim)
@@ -260,9 +263,16 @@ class Holding:
             raise StoreUnavailable(f"item {event.id!a} could not be marked done before shutdown")
         if not completed:
             raise LeaseLost(f"another holder has item {event.id!a} now")
-        if claim.key not in self._told:
+        if claim.key in self._told:
+            return
+        if len(self._told) + 1 == len(self._standing.to_run):
+            self._last = event  # told with the end of the run, of which nothing else would tell
+        else:
             self._told |= {claim.key}
-            self._record.about(Kind.SUCCEEDED, event, detail="settled by its handler")
+            self._tell_early(event)
+
+    def _tell_early(self, event: Event) -> None:
+        self._record.about(Kind.SUCCEEDED, event, detail="settled by its handler")
 
     async def _all(
         self, work: Sequence[Coroutine[Any, Any, Any] | asyncio.Future[Any]]

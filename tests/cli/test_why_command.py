@@ -11,7 +11,15 @@ from msgspec.structs import replace
 from tests.asgi.kit import Handler, Records, deliver, living, policy, source, until
 from tests.cli.operating import app_inbox, command, item
 from tests.observe.aging import age
-from webhook_dedup import Dedup, Discard, IdempotencyMiddleware, Retries, WebhookDedup, open_store
+from webhook_dedup import (
+    Dedup,
+    Discard,
+    IdempotencyMiddleware,
+    Retries,
+    StoreUnavailable,
+    WebhookDedup,
+    open_store,
+)
 from webhook_dedup.model import Bid, Key
 from webhook_dedup.observe.history import History
 from webhook_dedup.observe.record import Kind, Record
@@ -385,3 +393,21 @@ async def test_a_table_that_is_not_there(url, more):
     done = await command("why", "evt_1", *more, "--inbox", wrong, url=url)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("table other_inbox is absent")
+
+
+async def test_refused(file_url):
+    """An event that could not be recorded was refused, and its sender is waited for."""
+    async with served(file_url, Handler()) as (app, records):
+        inbox = app.dedup.inbox
+        put, inbox.put = inbox.put, _is_away
+        assert (await deliver(app)).status == 503
+        inbox.put = put
+        assert records.kinds == ["received", "store_error", "rejected"]
+    story, words = await told(file_url)
+    assert story["verdict"] == "rejected"
+    assert "it was refused" in words
+    assert "(the delivery could not be recorded); it runs when its sender sends it again" in words
+
+
+async def _is_away(*_):
+    raise StoreUnavailable("told to be away")

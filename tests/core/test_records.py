@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.handlers
+import pickle
+import queue
 from typing import Any
 
 import pytest
@@ -60,6 +63,29 @@ def a_skip(event_id: str = "evt_1", **options: Any) -> Record:
     claim = Claim("k", "t", Outcome.DUPLICATE, first_seen=1_700_000_000.0, done=True)
     event = an_event(event_id, type="order.paid", **options)
     return skip(Kind.SKIPPED, event, claim)
+
+
+def _by_queue(record: logging.LogRecord) -> logging.LogRecord:
+    return logging.handlers.QueueHandler(queue.SimpleQueue()).prepare(record)
+
+
+def _by_socket(record: logging.LogRecord) -> logging.LogRecord:
+    packed = logging.handlers.SocketHandler("localhost", 1).makePickle(record)
+    return logging.makeLogRecord(pickle.loads(packed[4:]))
+
+
+@pytest.mark.parametrize("passed_on", [_by_queue, _by_socket])
+def test_a_line_that_another_thread_or_process_formats_keeps_its_traceback(passed_on):
+    """Handlers that pass lines on take the exception out of them, and leave its text."""
+    kept: list[logging.LogRecord] = []
+    keeping = logging.Handler()
+    keeping.emit = kept.append  # type: ignore[method-assign]  # all it is there for
+    error = ValueError("what went\nwrong")
+    failed = about(Kind.FAILED, an_event("evt_1"), error=error, detail="a\nb")
+    LogObserver(_private(keeping)).record(failed)
+    line = json.loads(JsonFormatter().format(passed_on(kept[0])))
+    assert (line["kind"], line["detail"]) == ("failed", "a\nb")
+    assert line["traceback"] == "ValueError: what went\nwrong"
 
 
 def test_skip_is_one_line_with_everything_a_person_asks_for(log):

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.asgi.kit import deliver, until
+from tests.cli.operating import command
 from webhook_dedup import Discard, Policy, Source
 from webhook_dedup.contracts import Sought
 from webhook_dedup.model import Bid, Key
@@ -518,3 +519,13 @@ async def test_a_batch_under_a_filter(tmp_path):
         async with desk.browser(VIEWER) as browser:
             page = text_of(await browser.get("deliveries?text=batch"))
     assert re.search(r"handled shop batch:\w+", page)
+
+
+async def test_the_command_that_is_named_works(desk):
+    """An empty live view names a command; written as it says, it sends something."""
+    page = await desk.browser(ADMIN).get("")
+    line = html.unescape(re.search("<code>webhook-dedup ([^<]*)</code>", page.text)[1])
+    told = {"URL": "http://127.0.0.1:1/hooks", "NAME": "stripe", "SECRET": "whsec_of_tests"}
+    done = await command(*(told.get(word, word) for word in line.split()))
+    assert done.exit_code == 1, done.output
+    assert "ConnectError" in done.stdout

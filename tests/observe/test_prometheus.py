@@ -149,6 +149,24 @@ def test_one_observer_a_registry(registry):
         PrometheusObserver(registry)
 
 
+async def test_calls_of_one_id_at_once(registry):
+    """Several may run at once, as of callers that chose the same key; each is counted by itself."""
+    observer = PrometheusObserver(registry)
+
+    def figure(name):
+        return registry.get_sample_value(f"webhook_dedup_{name}", {"source": "idempotency"})
+
+    for tenant in ("one", "two", "three"):
+        observer.record(Record(Kind.STARTED, "idempotency", event_id="1", tenant=tenant))
+    assert figure("in_flight") == 3
+    for left, tenant in enumerate(("three", "one", "two"), 1):
+        ended = Record(Kind.SUCCEEDED, "idempotency", event_id="1", tenant=tenant, duration=left)
+        observer.record(ended)
+        assert figure("in_flight") == 3 - left
+    assert (figure("handler_seconds_count"), figure("handler_seconds_sum")) == (3, 6)
+    assert not observer._runs._begun
+
+
 def test_a_bounded_memory_of_runs(registry, monkeypatch):
     """Runs whose end nobody tells do not pile up."""
     monkeypatch.setattr("webhook_dedup.observe.measures._MOST_OPEN", 3)

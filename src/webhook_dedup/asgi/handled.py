@@ -186,7 +186,10 @@ class _Handling:
         settled = run.error is not None and verdict.done
         reason, detail = verdict.reason, verdict.detail
         if settled:
-            await self._complete(None, verdict.kind, reason=reason, detail=detail)
+            duration = run.duration
+            await self._complete(
+                None, verdict.kind, reason=reason, detail=detail, duration=duration
+            )
         else:
             kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED
             detail = detail or "the app returned without a complete response"

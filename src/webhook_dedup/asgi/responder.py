@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from ..batch import events_of, without_repeats
 from ..dedup import Dedup
@@ -42,20 +43,23 @@ async def respond(exchange: Exchange) -> asyncio.Future[None] | None:
         The end of what runs after the answer, if anything does.
     """
     source = exchange.route.source
+    event: Event | None = None
     try:
         if exchange.scope["method"].upper() in source.methods:
             admitted = await _admitted(exchange)
             if admitted is None:
                 return None
-            return await _BY_ACK[source.ack](exchange, *admitted)
+            delivery, event = admitted
+            return await _BY_ACK[source.ack](exchange, delivery, event)
         passes = await passes_through(exchange)
     except RejectedDelivery as rejection:
-        _record_rejected(exchange, rejection.code, rejection.detail, rejection.status)
+        told = {"detail": rejection.detail, "status": rejection.status}
+        _record_rejected(exchange, event, reason=rejection.code, **told)
         await refuse(exchange.send, rejection)
         return None
     except ClientLeft:
         detail = "the client hung up before its body was complete"
-        _record_rejected(exchange, "client_left", detail, None)
+        _record_rejected(exchange, event, reason="client_left", detail=detail)
         return None
     if passes:
         await exchange.app(exchange.scope, exchange.receive, exchange.send)
@@ -126,9 +130,13 @@ def _identify(exchange: Exchange, delivery: Delivery, parsed: Parsed) -> Event |
     return sifted
 
 
-def _record_rejected(exchange: Exchange, code: str, detail: str, status: int | None) -> None:
-    name = exchange.route.source.name
-    exchange.dedup.record(Record(Kind.REJECTED, name, reason=code, detail=detail, status=status))
+def _record_rejected(exchange: Exchange, event: Event | None, **fields: Any) -> None:
+    """Record a rejection, with the event if that is known and verified by then."""
+    record = exchange.dedup.record
+    if event is None:
+        record(Record(Kind.REJECTED, exchange.route.source.name, **fields))
+    else:
+        record.about(Kind.REJECTED, event, **fields)
 
 
 def _known_done(exchange: Exchange, event: Event) -> bool:

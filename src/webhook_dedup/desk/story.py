@@ -114,6 +114,17 @@ def _from_history(story: Story) -> tuple[str, str]:
             f"a run began {instant(started.at)} and nobody told of its end; neither the store nor "
             "the inbox has it any more."
         )
+    return _refused(story)
+
+
+def _refused(story: Story) -> tuple[str, str]:
+    """Judge an event of which no run is told, nor why there was none."""
+    rejected = story.last(Kind.REJECTED)
+    if rejected is not None:
+        return "rejected", (
+            f"it was refused {instant(rejected.at)} ({rejected.detail}); it runs when its sender "
+            "sends it again."
+        )
     if story.entries:
         return "unfinished", "it arrived, and nobody told of a run."
     return "unknown", "nothing is known of it."
@@ -218,6 +229,7 @@ def _request(entry: Entry) -> str:
 _WORDS = {
     Kind.SUCCEEDED: "handled",
     Kind.FAILED: "failed",
+    Kind.REJECTED: "refused",
     Kind.SKIPPED: "a copy was skipped",
     Kind.DEFERRED: "put off",
     Kind.RETRIED: "to be run again",

@@ -93,7 +93,15 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
         }
         told = getattr(record, "webhook_dedup", None)
-        line.update(told if isinstance(told, dict) else {"message": record.getMessage()})
+        message, trace = record.getMessage(), record.exc_text
+        if isinstance(told, dict):
+            line.update(told)
+            # A QueueHandler puts it behind the message, and a line of this library is a single one.
+            trace = trace or message.partition("\n")[2]
+        else:
+            line["message"] = message
         if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = self.formatException(record.exc_info)
+            trace = self.formatException(record.exc_info)
+        if trace:
+            line["traceback"] = trace
         return json.dumps(line, default=str)

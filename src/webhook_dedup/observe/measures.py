@@ -69,29 +69,36 @@ class Runs:
     """Knows from the records which handlers run, and for how long they ran."""
 
     def __init__(self) -> None:
-        self._begun: dict[tuple[str, str | None], float] = {}
+        self._begun: dict[tuple[str, str | None], list[float]] = {}
 
     def begin(self, record: Record) -> bool:
         """Note a run that began; ``False`` if it is known already."""
         if len(self._begun) >= _MOST_OPEN:  # ends that nobody told of
             del self._begun[next(iter(self._begun))]
-        key = _key(record)
-        known = key in self._begun
-        self._begun[key] = record.at
-        return not known
+        begun = self._begun.setdefault(_key(record), [])
+        if begun and record.delivery_id is not None:  # whose run before ended unheard
+            begun[:] = [record.at]
+            return False
+        begun.append(record.at)
+        return True
 
     def end(self, record: Record) -> float | None:
         """Return the seconds a run took if this record ends one that began."""
         if not ends_run(record):
             return None
-        began = self._begun.pop(_key(record), None)
-        if began is None:
+        key = _key(record)
+        begun = self._begun.get(key)
+        if begun is None:
             return None
+        began = begun.pop(0)
+        if not begun:
+            del self._begun[key]
         return max(0.0, record.at - began) if record.duration is None else record.duration
 
 
 def _key(record: Record) -> tuple[str, str | None]:
-    # By the delivery, because the items of a batch end under ids of their own.
+    # By the delivery, because the items of a batch end under ids of their own. Calls have none, and
+    # several of one id may run at once: those without an id, or those of several callers.
     return record.source, record.delivery_id or record.event_id
 
 

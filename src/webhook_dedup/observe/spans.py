@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from opentelemetry import context, propagate, trace
@@ -33,12 +35,14 @@ class _Open:
         claim: From its arrival until it is known whether it runs.
         handler: While the handler runs.
         outside: What was current before the handler's span was.
+        forget: Called when its request need not be watched any more.
     """
 
     delivery: Span
     claim: Span | None = None
     handler: Span | None = None
     outside: Context | None = None
+    forget: Callable[[], object] = lambda: None
 
 
 class Spans:
@@ -81,15 +85,37 @@ class Spans:
         if span.get_span_context().is_valid:
             _keep(self._arrivals, delivery_id, span.get_span_context(), _MOST_KNOWN)
             _keep(self._originals, event, original or span.get_span_context(), _MOST_KNOWN)
-        opened = _Open(span, self._child(span, "webhook claim", record))
+        claim = self._child(span, "webhook claim", record)
+        opened = _Open(span, claim, forget=self._watch_request(record.source, delivery_id))
         evicted = _keep(self._open, delivery_id, opened, _MOST_OPEN)
         if evicted is not None:
             _end_all(evicted, record)
+
+    def _watch_request(self, source: str, delivery_id: str) -> Callable[[], object]:
+        """End the spans of a delivery with its request if no record has: it waits in the inbox.
+
+        Workers run it later, or this process when there is room. Returns what ends the watch.
+        """
+        try:
+            request = asyncio.current_task()
+        except RuntimeError:  # observed from outside an event loop
+            request = None
+        if request is None:
+            return lambda: None
+
+        def over(_: asyncio.Task[Any]) -> None:
+            opened = self._open.get(delivery_id)
+            if opened is not None and opened.handler is None:
+                _end_all(self._open.pop(delivery_id), Record(Kind.RECEIVED, source))
+
+        request.add_done_callback(over)
+        return partial(request.remove_done_callback, over)
 
     def _started(self, record: Record, delivery_id: str) -> None:
         opened = self._open.get(delivery_id)
         if opened is None:
             opened = self._open[delivery_id] = self._run_again(record, delivery_id)
+        opened.forget()
         _end(opened.claim, record, outcome="fresh")
         opened.claim = None
         opened.handler = self._child(opened.delivery, "webhook handler", record)
@@ -136,6 +162,7 @@ class Spans:
 
 
 _ENDS = {
+    Kind.REJECTED,
     Kind.SUCCEEDED,
     Kind.FAILED,
     Kind.SKIPPED,
@@ -147,6 +174,7 @@ _ENDS = {
 
 
 def _end_all(opened: _Open, record: Record) -> None:
+    opened.forget()
     if opened.claim is not None:
         _end(opened.claim, record, outcome=record.original or record.reason or record.kind.value)
     if opened.handler is not None:

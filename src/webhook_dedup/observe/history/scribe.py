@@ -115,7 +115,8 @@ class Scribe:
             self._taken.clear()
             self._pages.clear()
             self._paged = self._bytes = 0
-            self._drop(left)
+            self.dropped += left
+            self._told_dropped = self.dropped
             logger.warning("the history ends without %d records: its store is away", left)
 
     async def _write_all(self) -> None:
