@@ -81,7 +81,8 @@ def deduplicate(
         policy: How events are treated; ``retries``, ``max_body`` and ``max_in_flight`` belong to
             the middleware.
         guards: Checks that may skip or defer a call; see :mod:`webhook_dedup.guards`. They look at
-            the JSON of the request, or at the function's first argument.
+            the JSON of the request, or at the function's first argument, a method's behind
+            ``self``.
 
     Raises:
         ConfigError: Not exactly one of ``key`` and ``event_id`` is given, or something does not

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -180,6 +182,67 @@ async def test_guards_of_a_function():
             await handle({"id": "3", "type": "paid", "thread": "t"})
     assert ran == ["1", "2"]
     assert reasons(records, Kind.SKIPPED) == ["filtered"]
+
+
+class Agent:
+    """Handlers of every shape, which answer with what they were given."""
+
+    async def method(self, event, dry=False):
+        return event["id"]
+
+    @classmethod
+    async def of_class(cls, event):
+        return event["id"]
+
+
+async def answered(event, dry=False):
+    return event["id"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda guard, event: guard(answered)(event),
+        lambda guard, event: guard(answered)(dry=True, event=event),
+        lambda guard, event: guard(Agent.method)(Agent(), event),
+        lambda guard, event: guard(Agent.method)(Agent(), dry=True, event=event),
+        lambda guard, event: guard(Agent.of_class.__func__)(Agent, event=event),
+        lambda guard, event: guard(Agent().method)(event=event),
+        lambda guard, event: guard(partial(answered, dry=True))(event=event),
+    ],
+)
+async def test_guards_find_the_first_argument(call):
+    """However a call brings the event, it is what guards look at, and no object of a method."""
+    guards = [SelfSent("from", addresses=["me"]), Rules(keep=PAID), OneAtATime("thread")]
+    guard = deduplicate(MemoryStore(), key=lambda *args, **named: "1", scope="agent", guards=guards)
+    assert await call(guard, {"id": "1", "type": "paid", "from": "me"}) is None
+    assert await call(guard, {"id": "1", "type": "open", "from": "you"}) is None
+    assert await call(guard, {"id": "1", "type": "paid", "from": "you"}) == "1"
+
+
+@dataclass
+class Mail:
+    sender: str = "me"
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        SelfSent("sender", addresses=["me"]),
+        Rules(skip={"field": "sender", "is": "equals", "value": "me"}),
+        OneAtATime("sender"),
+        Budget(1, 300, subject="sender"),
+    ],
+)
+async def test_guards_that_would_find_nothing(guard):
+    """An object that is no JSON is refused, or a guard would let everything pass unseen."""
+
+    @deduplicate(MemoryStore(), key=lambda mail: "1", guards=[guard])
+    async def handle(mail):
+        pytest.fail("it ran")
+
+    with pytest.raises(ConfigError, match="JMESPath, which finds nothing in a Mail"):
+        await handle(Mail())
 
 
 async def test_locked_function_call_raises():

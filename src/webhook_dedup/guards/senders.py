@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from ..model import Event
 from ..observe.record import Reason
 from ..providers.paths import compile_path
+from .data import need_json
 
 __all__ = ["SelfSent", "address_of", "within"]
 
@@ -51,7 +52,7 @@ class SelfSent:
             )
 
     def skips(self, event: Event, data: Any) -> tuple[str, str] | None:  # noqa: ARG002 - part of the contract
-        for sender in _each(self._senders(data)):
+        for sender in _each(self._senders(need_json(data, "the sender of SelfSent"))):
             if self._knows(sender):
                 return Reason.SELF_SENT.value, "the sender is the agent itself"
         return None

@@ -9,11 +9,10 @@ from typing import Any
 from ..errors import ConfigError
 from ..model import Event, Key
 from ..providers.paths import compile_path
+from .data import need_json
 from .passage import Passage
 
 __all__ = ["Subject", "Subjects"]
-
-_JSON = (dict, list, str, int, float, type(None))
 
 Subject = str | Callable[[Event, Any], object]
 """A JMESPath into the event's JSON, or a function of the event and its JSON."""
@@ -76,11 +75,7 @@ def _finder(subject: Subject | None) -> Callable[[Event, Any], object]:
     search = compile_path(subject)
 
     def find(_: Event, data: Any) -> object:
-        if not isinstance(data, _JSON):
-            raise ConfigError(
-                f"subject={subject!r} is a JMESPath, which finds nothing in a "
-                f"{type(data).__name__}; write for example subject=lambda event, data: data.thread"
-            )
-        return search(data)
+        remedy = "write for example subject=lambda event, data: data.thread"
+        return search(need_json(data, f"subject={subject!r}", remedy))
 
     return find
