@@ -164,6 +164,39 @@ def test_batches_take_no_stateful_guard():
         guarded(OneAtATime(), items="events")
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (Budget(3, 300), Budget(20, 86_400)),
+        (OneAtATime("thread"), OneAtATime("customer")),
+        (Budget(3, 300, name="replies"), Budget(20, 86_400, name="replies")),
+    ],
+    ids=["budgets", "locks", "named"],
+)
+def test_two_guards_that_would_meet_in_their_keys(pair):
+    """A lock would wait for the other for ever, and of two budgets each would count double."""
+    with pytest.raises(ConfigError, match="a name of its own"):
+        guarded(pair[0], Check(print), pair[1])
+
+
+async def test_two_budgets_and_two_locks_of_one_function():
+    """With names of their own each counts, and locks, for itself."""
+    guards = [
+        *(OneAtATime(subject, name=subject) for subject in ("thread", "customer")),
+        Budget(3, 300, subject="thread"),
+        Budget(4, 86_400, subject="thread", name="daily"),
+    ]
+
+    @deduplicate(MemoryStore(), key=lambda event: event["id"], guards=guards)
+    async def handle(event):
+        return event["id"]
+
+    for event in "123":
+        assert await handle({"id": event, "thread": "t", "customer": "t"}) == event
+    with pytest.raises(OverBudget, match="3 sends"):
+        await handle({"id": "4", "thread": "t", "customer": "t"})
+
+
 async def test_guards_of_a_function():
     """A decorated function is guarded by its first argument."""
     records, ran = Records(), []

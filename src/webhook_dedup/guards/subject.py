@@ -24,8 +24,10 @@ class Subjects:
     Args:
         what: Scope of the guard, for example ``"lock"``.
         subject: Where the subject is; ``None`` takes the event's own, which the preset knows.
-        name: Who shares the subject: events of one source or function by default. Give sources
-            that speak of the same threads one name.
+        name: Who shares the subject: events of one source or function by default.
+
+    Attributes:
+        shares: The same for those that claim the same keys for the same subjects.
 
     Raises:
         ConfigError: ``subject`` or ``name`` does not fit.
@@ -36,6 +38,7 @@ class Subjects:
             raise ConfigError(f"name of a {what} guard must not be blank; leave it out, or name it")
         self._what = what
         self._name = name
+        self.shares = (what, name)
         self._find = _finder(subject)
 
     def of(self, passage: Passage) -> str | None:
