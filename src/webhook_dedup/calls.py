@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -110,6 +111,7 @@ class Once:
         self._policy = policy
         self._find = find
         self._guards = guards
+        self._first = _first_parameter(function) if guards else (0, "")
 
     async def __call__(self, dedup: Dedup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Identify the call and run the function, or answer for it."""
@@ -128,7 +130,7 @@ class Once:
         try:
             parsed = None if request is None else await read(request)
             event = self._event(self._find(parsed, args, kwargs), parsed, policy)
-            data = _data(parsed, args) if self._guards else None
+            data = self._data(parsed, args, kwargs) if self._guards else None
             passage = Passage(event, data, dedup.engine, dedup.record, status_of)
             self._refuse_by_itself(passage)
             guarded = self._guards.around(passage, work)
@@ -146,6 +148,13 @@ class Once:
         return Record(
             Kind.REJECTED, self._name, reason=exc.code, detail=exc.detail, status=exc.status
         )
+
+    def _data(self, parsed: Parsed | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what guards look at: the JSON of a request, or a function's first argument."""
+        if parsed is not None:
+            return data_of(parsed)
+        position, name = self._first
+        return args[position] if len(args) > position else kwargs.get(name)
 
     def _refuse_by_itself(self, passage: Passage) -> None:
         skip = self._guards.skips(passage.event, passage.data)
@@ -277,11 +286,11 @@ def _body(parsed: Parsed | None, event_id: str | None, policy: Policy) -> bytes 
     return parsed.body if hashed or policy.on_mismatch == "reject" else parsed.kept_body
 
 
-def _data(parsed: Parsed | None, args: tuple[Any, ...]) -> Any:
-    """Return what guards look at: the JSON of a request, or a function's first argument."""
-    if parsed is not None:
-        return data_of(parsed)
-    return args[0] if args else None
+def _first_parameter(function: Callable[..., Any]) -> tuple[int, str]:
+    """Return where the first parameter stands, behind the object of a method, and its name."""
+    names = [*inspect.signature(function).parameters, ""]
+    position = 1 if names[0] in {"self", "cls"} else 0
+    return position, names[position]
 
 
 def _no_status(_: Any) -> None:

@@ -76,11 +76,12 @@ def scope_of(function: Callable[..., Any], given: str | None) -> str:
     """Return the scope of a function's keys: the one that was given, or its qualified name.
 
     Raises:
-        ConfigError: It has no name, as a partial or an object that is called.
+        ConfigError: It has no name, as a partial or an object that is called, or that of every
+            lambda.
     """
     name = getattr(function, "__qualname__", None)
-    if given is None and name is None:
-        kind = type(function).__qualname__
+    if given is None and (name is None or "<lambda>" in name):
+        kind = "lambda" if name else type(function).__qualname__
         raise ConfigError(f"a {kind} has no name to be remembered by; write scope='…'")
     return given or f"{function.__module__}.{name}"
 

@@ -77,11 +77,15 @@ def deduplicate(
         event_id: Where the event id is in the endpoint's request: ``"header:Name"``,
             ``"form:field"``, a JMESPath into the JSON body, or a function of the parsed request.
         scope: Who deduplicates; the function's qualified name by default. Renaming the function
-            forgets its events unless a scope is given.
+            forgets its events unless a scope is given. Functions that one factory makes, and a
+            method's objects and subclasses, have one name and skip each other's events: give each
+            a scope, or put what differs into ``key``. A script's functions are in ``__main__``, and
+            those that another program imports are not.
         policy: How events are treated; ``retries``, ``max_body`` and ``max_in_flight`` belong to
             the middleware.
         guards: Checks that may skip or defer a call; see :mod:`webhook_dedup.guards`. They look at
-            the JSON of the request, or at the function's first argument.
+            the JSON of the request, or at the function's first argument, a method's behind
+            ``self``.
 
     Raises:
         ConfigError: Not exactly one of ``key`` and ``event_id`` is given, or something does not

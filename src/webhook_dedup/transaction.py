@@ -208,7 +208,7 @@ def _check_transaction(connection: Connection) -> None:
     if commits(connection):
         raise ConfigError(
             "claim_in needs a transaction, and this connection commits each statement by itself; "
-            "leave isolation_level='AUTOCOMMIT' out"
+            "leave isolation_level='AUTOCOMMIT' out, and autocommit=True of a driver"
         )
     if connection.dialect.name == "sqlite" and not _has_begun(connection):
         raise ConfigError(
@@ -225,6 +225,8 @@ def _server_commits(connection: Connection) -> bool:
 
 def _sqlite_commits(connection: Connection) -> bool:
     driver: Any = connection.connection.driver_connection
+    if getattr(driver, "autocommit", None) is True:  # from Python 3.12 on
+        return True
     if driver.isolation_level is not None:
         return False
     if connection.in_nested_transaction():  # which SQLite takes for a transaction by itself

@@ -139,6 +139,13 @@ async def test_function_without_a_name_needs_a_scope(decorate):
     )
 
 
+@pytest.mark.parametrize("decorate", [deduplicate, idempotent])
+def test_lambda_needs_a_scope(decorate):
+    """All lambdas of a module have one name, and would pass for each other."""
+    with pytest.raises(ConfigError, match="lambda has no name"):
+        decorate(MemoryStore(), key=the_id)(lambda event: event["id"])
+
+
 async def test_concurrent_call_is_told_that_another_is_inside():
     """While the first runs, the others get ``InProgress`` with the lease that is left."""
     once = Once()

@@ -293,7 +293,7 @@ async def test_guard_that_skips_is_answered_in_place_of_the_endpoint():
 
 async def test_function_without_a_request_is_told_so():
     """The error names the function and the remedy."""
-    hook = deduplicate(MemoryStore(), event_id="id")(lambda event: None)
+    hook = deduplicate(MemoryStore(), event_id="id", scope="hook")(lambda event: None)
     with pytest.raises(ValueError, match="declare 'request: Request'"):
         await hook({"id": 1})
 

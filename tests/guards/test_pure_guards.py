@@ -1,6 +1,7 @@
 """Guards that decide by the event alone."""
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,19 @@ def test_own_events_by_function():
 def test_unknown_self_is_refused(options):
     with pytest.raises(ConfigError, match=r"who the agent is|must be a list"):
         SelfSent("from", **options)
+
+
+async def asked_for(sender):
+    return False
+
+
+@pytest.mark.parametrize(
+    "is_self", [asked_for, partial(asked_for), "me@example.com"], ids=["async", "partial", "text"]
+)
+def test_self_that_is_never_told_is_refused(is_self):
+    """What is to be awaited is true of every sender before it is, and all events were skipped."""
+    with pytest.raises(ConfigError, match="plain function"):
+        SelfSent("from", is_self=is_self)
 
 
 DATA = {

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -162,6 +164,39 @@ def test_batches_take_no_stateful_guard():
         guarded(OneAtATime(), items="events")
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (Budget(3, 300), Budget(20, 86_400)),
+        (OneAtATime("thread"), OneAtATime("customer")),
+        (Budget(3, 300, name="replies"), Budget(20, 86_400, name="replies")),
+    ],
+    ids=["budgets", "locks", "named"],
+)
+def test_two_guards_that_would_meet_in_their_keys(pair):
+    """A lock would wait for the other for ever, and of two budgets each would count double."""
+    with pytest.raises(ConfigError, match="a name of its own"):
+        guarded(pair[0], Check(print), pair[1])
+
+
+async def test_two_budgets_and_two_locks_of_one_function():
+    """With names of their own each counts, and locks, for itself."""
+    guards = [
+        *(OneAtATime(subject, name=subject) for subject in ("thread", "customer")),
+        Budget(3, 300, subject="thread"),
+        Budget(4, 86_400, subject="thread", name="daily"),
+    ]
+
+    @deduplicate(MemoryStore(), key=lambda event: event["id"], guards=guards)
+    async def handle(event):
+        return event["id"]
+
+    for event in "123":
+        assert await handle({"id": event, "thread": "t", "customer": "t"}) == event
+    with pytest.raises(OverBudget, match="3 sends"):
+        await handle({"id": "4", "thread": "t", "customer": "t"})
+
+
 async def test_guards_of_a_function():
     """A decorated function is guarded by its first argument."""
     records, ran = Records(), []
@@ -180,6 +215,67 @@ async def test_guards_of_a_function():
             await handle({"id": "3", "type": "paid", "thread": "t"})
     assert ran == ["1", "2"]
     assert reasons(records, Kind.SKIPPED) == ["filtered"]
+
+
+class Agent:
+    """Handlers of every shape, which answer with what they were given."""
+
+    async def method(self, event, dry=False):
+        return event["id"]
+
+    @classmethod
+    async def of_class(cls, event):
+        return event["id"]
+
+
+async def answered(event, dry=False):
+    return event["id"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda guard, event: guard(answered)(event),
+        lambda guard, event: guard(answered)(dry=True, event=event),
+        lambda guard, event: guard(Agent.method)(Agent(), event),
+        lambda guard, event: guard(Agent.method)(Agent(), dry=True, event=event),
+        lambda guard, event: guard(Agent.of_class.__func__)(Agent, event=event),
+        lambda guard, event: guard(Agent().method)(event=event),
+        lambda guard, event: guard(partial(answered, dry=True))(event=event),
+    ],
+)
+async def test_guards_find_the_first_argument(call):
+    """However a call brings the event, it is what guards look at, and no object of a method."""
+    guards = [SelfSent("from", addresses=["me"]), Rules(keep=PAID), OneAtATime("thread")]
+    guard = deduplicate(MemoryStore(), key=lambda *args, **named: "1", scope="agent", guards=guards)
+    assert await call(guard, {"id": "1", "type": "paid", "from": "me"}) is None
+    assert await call(guard, {"id": "1", "type": "open", "from": "you"}) is None
+    assert await call(guard, {"id": "1", "type": "paid", "from": "you"}) == "1"
+
+
+@dataclass
+class Mail:
+    sender: str = "me"
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        SelfSent("sender", addresses=["me"]),
+        Rules(skip={"field": "sender", "is": "equals", "value": "me"}),
+        OneAtATime("sender"),
+        Budget(1, 300, subject="sender"),
+    ],
+)
+async def test_guards_that_would_find_nothing(guard):
+    """An object that is no JSON is refused, or a guard would let everything pass unseen."""
+
+    @deduplicate(MemoryStore(), key=lambda mail: "1", guards=[guard])
+    async def handle(mail):
+        pytest.fail("it ran")
+
+    with pytest.raises(ConfigError, match="JMESPath, which finds nothing in a Mail"):
+        await handle(Mail())
 
 
 async def test_locked_function_call_raises():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from webhook_dedup import (
     AlreadyDone,
@@ -50,6 +50,20 @@ class Order:
     id: int
     lines: list[Line] = field(default_factory=list)
     note: str | None = None
+
+
+@dataclass
+class Loose:
+    parts: Any
+
+
+@dataclass(eq=False)
+class Nameless:
+    id: int
+
+
+class Key(BaseModel):
+    secret: SecretStr
 
 
 class Pair(NamedTuple):
@@ -218,6 +232,9 @@ UNSTORABLE = [
     (Any, Order(1), "not JSON serializable"),
     (Inbox, {"owner": "ada"}, "Inbox|owner|dict"),
     (Line, Order(1), "Line|Order"),
+    (Loose, Loose({"at": datetime(2026, 1, 1, tzinfo=timezone.utc)}), "other values"),
+    (list[Loose], [Loose([1]), Loose((1, 2))], "with tuples"),
+    (Key, Key(secret=SecretStr("s3cret")), "other values"),
 ]
 
 
@@ -236,6 +253,16 @@ async def test_results_that_cannot_be_stored(fresh_key, kind, value, why):
             await make("a")
     assert "return annotation" in str(caught.value)
     assert values == []
+
+
+async def test_results_that_are_equal_to_no_other(fresh_key):
+    """A type without an equality of its own is stored like any other."""
+
+    @idempotent("memory://", key=by_id, scope=fresh_key)
+    async def make(client_id) -> list[Nameless]:
+        return [Nameless(1)]
+
+    assert [[each.id for each in await make("a")] for _ in range(2)] == [[1], [1]]
 
 
 async def test_types_that_cannot_be_stored_at_all(fresh_key):

@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI, Response
 from pydantic import BaseModel
 
-from webhook_dedup import ConfigError, Dedup, IdempotencyMiddleware
+from webhook_dedup import AlreadyDone, ConfigError, Dedup, Discard, IdempotencyMiddleware
 from webhook_dedup.asgi import held
 from webhook_dedup.errors import LeaseLost, MissingPower
 from webhook_dedup.stores import open_store
@@ -394,6 +394,19 @@ async def test_a_run_that_fails_after_its_response():
     assert sent == []
     replies = [await deliver(app, ORDER, headers=WITH_KEY) for _ in range(2)]
     assert [(reply.status, replayed(reply)) for reply in replies] == [(201, False), (201, True)]
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("error", [AlreadyDone("k"), Discard("not for us")], ids=["done", "no"])
+@pytest.mark.parametrize(
+    "messages", [(), (start(), chunk(b"done"))], ids=["unanswered", "answered"]
+)
+async def test_what_ends_an_event_is_no_response(messages, error):
+    """An app that raises what would end an event as done frees the key, as with any exception."""
+    app, runs = guarded(*messages, errors=[error, error])
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await deliver(app, ORDER, headers=WITH_KEY)
     assert len(runs) == 2
 
 

@@ -372,6 +372,15 @@ def test_savepoint_without_transactions_is_refused(plain_url):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no such mode")
+def test_driver_that_commits_by_itself_is_refused(plain_url):
+    """A driver that is told to commit each statement says of no isolation level that it does."""
+    engine = create_engine(f"sqlite{plain_url}", connect_args={"autocommit": True})
+    with engine.connect() as connection, pytest.raises(ConfigError, match="autocommit=True"):
+        claim_in(connection, "evt_1")
+    engine.dispose()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no such mode")
 def test_savepoint_in_the_drivers_own_transactions(plain_url):
     """A driver that is told to be in a transaction always takes the claim back with it."""
     engine = create_engine(f"sqlite{plain_url}", connect_args={"autocommit": False})

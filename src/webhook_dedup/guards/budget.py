@@ -37,7 +37,8 @@ class Budget:
         window: In how long a time.
         subject: JMESPath into the event's JSON, or a function of the event and its JSON; the
             subject that the preset knows by default.
-        name: Who shares the budget; see :class:`Subjects`.
+        name: Who shares the budget: events of one source or function by default. Give sources that
+            speak of the same threads one name, and two budgets of one list names of their own.
         escalate: Takes the event and its JSON when the budget is found spent. A plain ``def`` runs
             in a thread. If it raises, it is called again with the next event.
         lease: How long a send that is under way counts if its process goes silent.
@@ -64,6 +65,7 @@ class Budget:
         self._sends = sends
         self._window = seconds(window, "window")
         self._subjects = Subjects("budget", subject, name)
+        self.shares = self._subjects.shares
         self._escalate = escalate
         self._lease = seconds(lease, "lease")
 

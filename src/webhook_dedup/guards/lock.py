@@ -33,7 +33,8 @@ class OneAtATime:
     Args:
         subject: JMESPath into the event's JSON, or a function of the event and its JSON; the
             subject that the preset knows by default.
-        name: Who shares the lock; see :class:`Subjects`.
+        name: Who shares the lock: events of one source or function by default. Give sources that
+            speak of the same threads one name, and two locks of one list names of their own.
         wait: How long a second event waits here for the first to end.
         busy: What becomes of it then: it is run again later, uncounted (``"retry"``), or it is
             recorded as skipped and done (``"skip"``).
@@ -42,6 +43,7 @@ class OneAtATime:
 
     Attributes:
         needs_subject: Whether it relies on the subject that the preset knows.
+        shares: As of :class:`Subjects`.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
@@ -59,6 +61,7 @@ class OneAtATime:
     ) -> None:
         check_choice(busy, Busy, "busy")
         self._subjects = Subjects("lock", subject, name)
+        self.shares = self._subjects.shares
         self.needs_subject = subject is None
         self._wait = seconds(wait, "wait", zero=True)
         self._busy = busy

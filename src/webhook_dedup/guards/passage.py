@@ -75,7 +75,7 @@ class Guards:
     Pure guards come first whatever the order: they decide before anything is written.
 
     Raises:
-        ConfigError: Something given is no guard.
+        ConfigError: Something given is no guard, or two of them would claim the same keys.
     """
 
     def __init__(self, guards: Iterable[Guard]) -> None:
@@ -92,10 +92,20 @@ class Guards:
         self.stateful: Sequence[StatefulGuard] = [
             each for each in given if isinstance(each, StatefulGuard)
         ]
+        self._keep_apart()
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self.pure or self.stateful)
+
+    def _keep_apart(self) -> None:
+        keys = [getattr(guard, "shares", object()) for guard in self.stateful]
+        if len(set(keys)) < len(keys):
+            raise ConfigError(
+                "two locks or two budgets of one list have the same keys: the second would be held "
+                "up or used up by the first; give each a name of its own, such as "
+                "Budget(20, 86_400, name='daily')"
+            )
 
     def skips(self, event: Event, data: Any) -> tuple[str, str] | None:
         """Return the first reason and sentence by which an event is not to be run."""

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..model import Event
 from ..observe.record import Reason
 from ..providers.paths import compile_path
+from .data import need_json
 from .senders import within
 
 __all__ = ["Rules"]
@@ -78,6 +79,7 @@ class Rules:
         return cls(**given)
 
     def skips(self, event: Event, data: Any) -> tuple[str, str] | None:  # noqa: ARG002 - part of the contract
+        need_json(data, "a field of Rules")
         if self._skip is not None and self._skip(data):
             return Reason.FILTERED.value, "a rule skips it"
         if self._keep is not None and not self._keep(data):

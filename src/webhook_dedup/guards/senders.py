@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import ConfigError
 from ..model import Event
 from ..observe.record import Reason
 from ..providers.paths import compile_path
+from .data import need_json
 
 __all__ = ["SelfSent", "address_of", "within"]
 
@@ -26,7 +28,8 @@ class SelfSent:
         addresses: The agent's own addresses or ids, compared without regard to case. Sub-addresses
             (``agent+tag@…``) count as the address.
         domains: Domains of which every address is the agent's own, their subdomains included.
-        is_self: Tells of a sender, as it stands in the event, whether it is the agent.
+        is_self: Tells of a sender, as it stands in the event, whether it is the agent. A plain
+            ``def``.
 
     Raises:
         ConfigError: Nothing says who the agent is, or something does not fit.
@@ -43,7 +46,7 @@ class SelfSent:
         self._senders = compile_path(sender)
         self._addresses = frozenset(map(_plain, _texts(addresses, "addresses")))
         self._domains = tuple(_texts(domains, "domains"))
-        self._is_self = is_self
+        self._is_self = None if is_self is None else _plain_function(is_self)
         if not (self._addresses or self._domains or is_self):
             raise ConfigError(
                 "SelfSent must know who the agent is: give addresses=['agent@example.com'], "
@@ -51,7 +54,7 @@ class SelfSent:
             )
 
     def skips(self, event: Event, data: Any) -> tuple[str, str] | None:  # noqa: ARG002 - part of the contract
-        for sender in _each(self._senders(data)):
+        for sender in _each(self._senders(need_json(data, "the sender of SelfSent"))):
             if self._knows(sender):
                 return Reason.SELF_SENT.value, "the sender is the agent itself"
         return None
@@ -75,6 +78,17 @@ def within(text: str, domain: str) -> bool:
     host = address_of(text).rpartition("@")[2].casefold().rstrip(".")
     wanted = domain.casefold().lstrip("@.").rstrip(".")
     return host == wanted or host.endswith(f".{wanted}")
+
+
+def _plain_function(is_self: Any) -> Callable[[str], bool]:
+    # What one that is async returns is true of every sender.
+    if not callable(is_self) or inspect.iscoroutinefunction(is_self):
+        raise ConfigError(
+            f"is_self must be a plain function of a sender, not async, got {is_self!r}; what must "
+            "be awaited belongs into a Check"
+        )
+    told: Callable[[str], bool] = is_self
+    return told
 
 
 def _plain(text: str) -> str:

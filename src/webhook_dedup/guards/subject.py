@@ -9,11 +9,10 @@ from typing import Any
 from ..errors import ConfigError
 from ..model import Event, Key
 from ..providers.paths import compile_path
+from .data import need_json
 from .passage import Passage
 
 __all__ = ["Subject", "Subjects"]
-
-_JSON = (dict, list, str, int, float, type(None))
 
 Subject = str | Callable[[Event, Any], object]
 """A JMESPath into the event's JSON, or a function of the event and its JSON."""
@@ -25,8 +24,10 @@ class Subjects:
     Args:
         what: Scope of the guard, for example ``"lock"``.
         subject: Where the subject is; ``None`` takes the event's own, which the preset knows.
-        name: Who shares the subject: events of one source or function by default. Give sources
-            that speak of the same threads one name.
+        name: Who shares the subject: events of one source or function by default.
+
+    Attributes:
+        shares: The same for those that claim the same keys for the same subjects.
 
     Raises:
         ConfigError: ``subject`` or ``name`` does not fit.
@@ -37,6 +38,7 @@ class Subjects:
             raise ConfigError(f"name of a {what} guard must not be blank; leave it out, or name it")
         self._what = what
         self._name = name
+        self.shares = (what, name)
         self._find = _finder(subject)
 
     def of(self, passage: Passage) -> str | None:
@@ -76,11 +78,7 @@ def _finder(subject: Subject | None) -> Callable[[Event, Any], object]:
     search = compile_path(subject)
 
     def find(_: Event, data: Any) -> object:
-        if not isinstance(data, _JSON):
-            raise ConfigError(
-                f"subject={subject!r} is a JMESPath, which finds nothing in a "
-                f"{type(data).__name__}; write for example subject=lambda event, data: data.thread"
-            )
-        return search(data)
+        remedy = "write for example subject=lambda event, data: data.thread"
+        return search(need_json(data, f"subject={subject!r}", remedy))
 
     return find

@@ -80,7 +80,8 @@ def idempotent(
         result_type: What results are, in place of the return annotation.
         lease: Seconds after which a caller that fell silent is taken for dead.
         ttl: How long results are kept, 48 hours unless given.
-        scope: What keys are apart by; the function's qualified name by default.
+        scope: What keys are apart by; the function's qualified name by default, as of
+            :func:`deduplicate`.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.

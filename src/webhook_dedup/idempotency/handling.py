@@ -12,6 +12,7 @@ from ..errand import Errand
 from ..errors import LeaseLost, Retry
 from ..model import Claim
 from ..observe.record import Kind
+from ..verdict import judge
 from .problem import store_away
 
 __all__ = ["Handling"]
@@ -112,5 +113,7 @@ class Handling:
             why = Retry("the app returned without a complete response")
         elif why is None:
             why, fields = Retry(f"the app answered {status}"), {"status": status}
+        elif judge(why).done:  # as out of claim_in: there is no response that could be replayed
+            why = Retry(f"the app raised {type(why).__name__}: {why}")
         await self._errand.dedup.engine.settler.see_through(settle(self._claim, why, **fields))
         return error

@@ -64,14 +64,19 @@ class Results:
             raise self._unstorable(value, str(exc).splitlines()[0]) from exc
         if type(again) is not type(value):
             raise self._unstorable(value, f"it would come back as a {type(again).__name__}")
-        if self._adapter is None and again != value:
-            raise self._unstorable(value, "it would come back with tuples or keys of another type")
+        if self._compared(again) != self._compared(value):
+            changed = "it would come back with tuples, other values or keys of another type"
+            raise self._unstorable(value, changed)
         return raw
 
     def decode(self, raw: bytes) -> Any:
         """Return the result that was encoded."""
         adapter = self._adapter
         return json.loads(raw) if adapter is None else adapter.validate_json(raw)
+
+    def _compared(self, value: Any) -> Any:
+        """Return what must be equal: not the value itself, whose class may know no equality."""
+        return value if self._adapter is None else self._adapter.dump_python(value, round_trip=True)
 
     def _dump(self, value: Any) -> bytes:
         if self._adapter is None:
