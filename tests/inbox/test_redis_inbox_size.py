@@ -1,6 +1,7 @@
 """A Redis inbox with many items, and with large ones."""
 
 import os
+import time
 
 import pytest
 
@@ -51,6 +52,23 @@ async def test_looking_for_some_of_many(own):
     assert await own.bury(items[2_500], an_attempt("too LATE"))
     assert [each.id for each in await own.find(Sought(error="Late"))] == [items[2_500].id]
     assert not await own.find(Sought(error="nowhere"))
+
+
+async def test_waiting_behind_many_dead_letters(redis_server, own):
+    """What waits is found without a look into the dead letters that were received before it."""
+    items = [an_item(received_at=float(number)) for number in range(3_000)]
+    await own.put(items, LONG)
+    alive = [items[number] for number in (0, 249, 250, 2_000, 2_999)]
+    assert await own.shelve([item.id for item in items if item not in alive], "stop") == 2_995
+    with redis_server.client() as look:
+        look.config_resetstat()
+        found = await own.find(Sought(state="waiting"))
+        assert [item.id for item in found] == [item.id for item in alive]
+        assert commands(look) < 1.2 * len(items)
+    aged = Sought(state="waiting", older_than=time.time() - 2_500.5)
+    assert [item.id for item in await own.find(aged, after=items[0].id)] == [
+        item.id for item in alive[1:-1]
+    ]
 
 
 def commands(look):
