@@ -392,15 +392,27 @@ async def test_replica(redis_server, own):
             look.replicaof("NO", "ONE")
 
 
+async def use_both(client, prefix):
+    store, inbox = RedisStore(client, prefix=prefix), RedisInbox(client, prefix=prefix)
+    await asyncio.gather(
+        *(store.claim([Bid(str(number), new_token(), LONG)]) for number in range(100)),
+        *(inbox.put([an_item()], LONG) for _ in range(100)),
+    )
+    assert await inbox.count(Sought()) == 100
+
+
 async def test_one_client_for_store_and_inbox(redis_url, prefix):
     """A store and an inbox on one client never ask for more connections than it has."""
     async with aioredis.from_url(redis_url, max_connections=3) as client:
-        store, inbox = RedisStore(client, prefix=prefix), RedisInbox(client, prefix=prefix)
-        await asyncio.gather(
-            *(store.claim([Bid(str(number), new_token(), LONG)]) for number in range(100)),
-            *(inbox.put([an_item()], LONG) for _ in range(100)),
-        )
-        assert await inbox.count(Sought()) == 100
+        await use_both(client, prefix)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_one_client_of_a_cluster_for_store_and_inbox(redis_cluster, prefix, size):
+    """Nor do they ask a node of a Cluster for more."""
+    url = redis_cluster.url
+    async with aioredis.RedisCluster.from_url(url, max_connections=size) as client:
+        await use_both(client, prefix)
 
 
 @pytest.fixture

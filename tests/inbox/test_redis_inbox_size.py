@@ -1,6 +1,7 @@
 """A Redis inbox with many items, and with large ones."""
 
 import os
+import time
 
 import pytest
 
@@ -53,6 +54,23 @@ async def test_looking_for_some_of_many(own):
     assert not await own.find(Sought(error="nowhere"))
 
 
+async def test_waiting_behind_many_dead_letters(redis_server, own):
+    """What waits is found without a look into the dead letters that were received before it."""
+    items = [an_item(received_at=float(number)) for number in range(3_000)]
+    await own.put(items, LONG)
+    alive = [items[number] for number in (0, 249, 250, 2_000, 2_999)]
+    assert await own.shelve([item.id for item in items if item not in alive], "stop") == 2_995
+    with redis_server.client() as look:
+        look.config_resetstat()
+        found = await own.find(Sought(state="waiting"))
+        assert [item.id for item in found] == [item.id for item in alive]
+        assert commands(look) < 1.2 * len(items)
+    aged = Sought(state="waiting", older_than=time.time() - 2_500.5)
+    assert [item.id for item in await own.find(aged, after=items[0].id)] == [
+        item.id for item in alive[1:-1]
+    ]
+
+
 def commands(look):
     """How many commands the server has run, those of scripts included."""
     return sum(each["calls"] for each in look.info("commandstats").values())
@@ -60,10 +78,10 @@ def commands(look):
 
 @pytest.mark.parametrize(
     ("number", "size", "scripts"),
-    [(128, 1, 1), (129, 1, 2), (257, 1, 3), (20, MEGABYTE, 1), (2, 20 * MEGABYTE, 2)],
+    [(128, 1, 1), (129, 1, 2), (257, 1, 3), (20, MEGABYTE, 7), (2, 20 * MEGABYTE, 2)],
 )
 async def test_a_large_batch_goes_in_portions(redis_server, own, number, size, scripts):
-    """No script holds up the server for long, and none is given more than 32 MB at once."""
+    """No script holds up the server for long, and none is given more than 4 MB at once."""
     await put(own, an_item(), LONG)  # so that the server knows the script
     items = [an_item(body=b"x" * size) for _ in range(number)]
     with redis_server.client() as look:
@@ -71,6 +89,21 @@ async def test_a_large_batch_goes_in_portions(redis_server, own, number, size, s
         await own.put(items, LONG)
         assert look.info("commandstats")["cmdstat_evalsha"]["calls"] == scripts
     assert await own.count(Sought()) == number + 1
+
+
+async def test_a_backlog_of_large_bodies_is_read_a_few_at_a_time(redis_server, own):
+    """A slow line brings 4 MB before the time-out; it would bring 20 MB of due items never."""
+    items = [an_item(body=b"x" * MEGABYTE) for _ in range(20)]
+    await own.put(items, 0.0)
+    with redis_server.client() as look:
+        look.config_resetstat()
+        assert len(await own.find(Sought(), limit=len(items))) == len(items)
+        assert look.info("commandstats")["cmdstat_evalsha"]["calls"] > len(items) / 4
+    taken = []
+    while some := await own.take(64, LONG):
+        assert len(some) <= 4
+        taken += [item.id for item in some]
+    assert sorted(taken) == sorted(item.id for item in items)
 
 
 async def test_pages_of_items_received_at_once(own):

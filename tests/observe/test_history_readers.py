@@ -130,3 +130,14 @@ async def test_a_story_of_a_few_copies_is_whole(place):
     story = await history.story("evt_1")
     assert (len(story), story.stopped_at) == (500, "")
     await history.aclose()
+
+
+async def test_no_story_has_redis_read_an_event_whole(redis_server):
+    """Of an event with very many copies the server reads what is told, and holds up no claim."""
+    history = History(redis_server.url)
+    await keep(history, *(told(Kind.SKIPPED, at=NOW + n / 1000) for n in range(500)))
+    with redis_server.client() as look:
+        look.config_resetstat()
+        assert len(await history.story("evt_1")) == 500
+        assert look.info("commandstats").keys().isdisjoint({"cmdstat_smembers", "cmdstat_sort"})
+    await history.aclose()

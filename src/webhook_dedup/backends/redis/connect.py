@@ -206,9 +206,11 @@ def describe(client: Client) -> str:
 
 def room_for(client: Client, connections: int) -> int:
     """Return how many commands may be under way: a pool that is full would raise."""
-    if isinstance(client, RedisCluster):
-        return connections
-    return min(connections, client.connection_pool.max_connections)
+    if isinstance(client, RedisCluster):  # each of its nodes has a pool
+        most: int = client.nodes_manager.connection_kwargs["max_connections"]
+    else:
+        most = client.connection_pool.max_connections
+    return min(connections, most)
 
 
 def waits_for_ever(client: Client) -> bool:

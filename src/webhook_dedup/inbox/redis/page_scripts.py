@@ -16,13 +16,14 @@ local function arrivals(older, younger)
 end
 """
 
-# ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known.
-# Answers the score and, of each id: id, score, state, source, event id, last history entry; of an
-# id without a row the first two and why.
+# ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known, 1 to
+# pass over the dead. Answers the score, how many ids were looked at and, of each but those passed
+# over, and always of the last: id, score, state, source, event id, last history entry; of an id
+# without a row the first two and why.
 _PAGE = """
 local index = base .. ARGV[1]
 local earliest, latest = arrivals(ARGV[2], ARGV[3])
-local limit, after, score = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local limit, after, score, passes = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7] == '1'
 
 local function first()
   local rank = after ~= '' and redis.call('ZRANK', index, after)
@@ -42,19 +43,23 @@ if earliest then
   from = math.max(from, young)
 end
 local ids = redis.call('ZRANGE', index, from, from + limit - 1, 'WITHSCORES')
-local page = {}
-for i = 1, #ids, 2 do
-  local id = ids[i]
-  if latest and tonumber(ids[i + 1]) > latest then break end
+local page, number = {}, 0
+
+local function summary(id, at)
   local row, no = read(id)
-  if row then
-    local names = redis.call('HMGET', item(id), 'source', 'event_id')
-    page[#page + 1] = {id, ids[i + 1], row.dead, names[1], names[2], last_entry(id)}
-  else
-    page[#page + 1] = {id, ids[i + 1], no}
+  if not row then return {id, at, no} end
+  local names = redis.call('HMGET', item(id), 'source', 'event_id')
+  return {id, at, row.dead, names[1], names[2], last_entry(id)}
+end
+
+for i = 1, #ids, 2 do
+  if latest and tonumber(ids[i + 1]) > latest then break end
+  number = number + 1
+  if not passes or i == #ids - 1 or not redis.call('ZSCORE', dead, ids[i]) then
+    page[#page + 1] = summary(ids[i], ids[i + 1])
   end
 end
-return {score or '', page}
+return {score or '', number, page}
 """
 
 # ARGV: index, older, younger.

@@ -82,17 +82,17 @@ class Pages:
 
     async def _rows(self, sought: Sought, after: bytes) -> AsyncGenerator[list[Any], None]:
         index = "dead" if sought.state == "dead" else "received"
-        score = b""
+        score, passes = b"", int(sought.state == "waiting")
         while True:
-            score, page = await self._table.call(
-                PAGE, index, *_ages(sought), _PER_PAGE, after, score
+            score, number, page = await self._table.call(
+                PAGE, index, *_ages(sought), _PER_PAGE, after, score, passes
             )
             for row in page:
                 # Where the id before has left, the script begins with those received just then.
                 behind = not score or (float(row[1]), row[0]) > (float(score), after)
                 if behind and len(row) == _WITH_ROW:
                     yield row
-            if len(page) < _PER_PAGE:
+            if number < _PER_PAGE:
                 return
             after, score = page[-1][:2]
 

@@ -14,8 +14,11 @@ from .scripts import FOREIGN, ROWS, YES
 
 __all__ = ["ROOM", "Table", "base_of"]
 
-ROOM = 32 * 1024 * 1024
-"""Bytes of bodies that travel at once, unless a single one is longer."""
+ROOM = 4 * 1024 * 1024
+"""Bytes of bodies that travel at once, unless a single one is longer.
+
+A slow line brings them before a time-out of some seconds, or a backlog would never be read.
+"""
 _CALLS_PER_SCRIPT = 128  # a script holds up the server: about 5 microseconds a call
 
 

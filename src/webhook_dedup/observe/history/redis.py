@@ -71,8 +71,8 @@ class RedisLedger:
         return _pages(await self._wire.call(FIND, self._base, upper, lower, min(limit, _AT_ONCE)))
 
     async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
-        name = digest(event_id).hex()
-        pages = _pages(await self._wire.call(OF_EVENT, self._base, name, limit, int(first)))
+        name, command = digest(event_id).hex(), "ZRANGE" if first else "ZREVRANGE"
+        pages = _pages(await self._wire.call(OF_EVENT, self._base, name, limit, command))
         return sorted(pages, key=lambda page: page.id)
 
     async def since(self, written: float, limit: int) -> Sequence[Kept]:

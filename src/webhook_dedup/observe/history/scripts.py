@@ -7,7 +7,7 @@
     written          zset    ids by the time they were written, microseconds of the server's clock
     ids              zset    ids in their own order
     size             string  how many entries there are on all pages
-    event:<digest>   set     ids of the pages of one event
+    of:<digest>      zset    ids of the pages of one event in their own order
 
 All of it expires by itself when nobody has written for as long as entries are kept.
 """
@@ -24,6 +24,8 @@ local data, about, size = base .. 'data', base .. 'about', base .. 'size'
 local written, ids = base .. 'written', base .. 'ids'
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+
+local function of(digest) return base .. 'of:' .. digest end
 
 -- Pages by their ids; those that were trimmed meanwhile are left out.
 local function pages(found)
@@ -60,8 +62,8 @@ for at = 3, #ARGV, 4 do
     redis.call('ZADD', ids, 0, id)
     redis.call('INCRBY', size, entries)
     for digest in string.gmatch(digests, '%x+') do
-      redis.call('SADD', base .. 'event:' .. digest, id)
-      last(base .. 'event:' .. digest)
+      redis.call('ZADD', of(digest), 0, id)
+      last(of(digest))
     end
   end
 end
@@ -74,14 +76,9 @@ _FIND = """
 return pages(redis.call('ZREVRANGEBYLEX', ids, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3]))
 """
 
-# ARGV: digest, how many, 1 for the first of them and 0 for the last.
+# ARGV: digest, how many, ZRANGE for the first of them and ZREVRANGE for the last.
 _OF_EVENT = """
-local found = redis.call('SMEMBERS', base .. 'event:' .. ARGV[1])
-table.sort(found, function(one, other)
-  if ARGV[3] == '1' then return one < other end
-  return one > other
-end)
-return pages({unpack(found, 1, math.min(#found, ARGV[2]))})
+return pages(redis.call(ARGV[3], of(ARGV[1]), 0, ARGV[2] - 1))
 """
 
 # ARGV: microseconds, how many.
@@ -108,7 +105,7 @@ for at = 1, #first, 2 do
   if tonumber(first[at + 1]) >= oldest and left - entries < tonumber(ARGV[2]) then break end
   left = left - entries
   for digest in string.gmatch(told, ' (%x+)') do
-    redis.call('SREM', base .. 'event:' .. digest, id)
+    redis.call('ZREM', of(digest), id)
   end
   redis.call('HDEL', data, id)
   redis.call('HDEL', about, id)
