@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 from uuid import UUID
 
 from .contracts import Store
@@ -45,7 +45,17 @@ class First:
         return self.first
 
 
-class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppress does
+class _Unentered:
+    """What is true of no side effect yet, though every object is true by default."""
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "once claims nothing before it is entered: write 'async with once(…) as first:', or "
+            "'with once.sync(…) as first:', and ask 'if first:' in the block"
+        )
+
+
+class once(_Unentered):  # noqa: N801 - reads as a word of the language, as contextlib.suppress does
     """Do something once.
 
     An async context manager::
@@ -163,7 +173,7 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         use are asked on their own event loop, from any other thread; a URL's store lives on an
         event loop in a thread of its own, as does a store object that is not in use yet.
         """
-        return _Door(store, key, lease, ttl, scope).blocking()
+        return _Blocking(_Door(store, key, lease, ttl, scope).blocking())
 
     async def __aenter__(self) -> First:
         task = asyncio.current_task()
@@ -186,6 +196,22 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
         """Say whether nobody else asked for one. Before Python 3.11 no task can tell."""
         task: Any = asyncio.current_task()
         return not hasattr(task, "uncancel") or task.uncancel() <= self._cancellations
+
+
+class _Blocking(_Unentered, AbstractContextManager[First]):
+    def __init__(self, way: AbstractContextManager[First]) -> None:
+        self._way = way
+
+    def __enter__(self) -> First:
+        return self._way.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._way.__exit__(exc_type, exc, traceback)
 
 
 class _Door:

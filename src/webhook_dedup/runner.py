@@ -153,8 +153,8 @@ class Runner:
     async def drain(self, timeout: float) -> None:
         """Take nothing new, let running handlers end, cancel and release what is left."""
         while self._taking is not None and not self._taking.done():
-            # Again, because wait_for before Python 3.12 swallows a cancellation that comes
-            # together with what it waits for.
+            # Again, because what it waits for may swallow a cancellation, as a driver's wait_for
+            # does before Python 3.12.
             self._taking.cancel()
             await asyncio.wait([self._taking], timeout=0.05)
         await self._hand_back_suspects()
@@ -212,10 +212,23 @@ class Runner:
                 logger.warning("the inbox did not answer: %s", exc)
             except Exception:
                 logger.exception("the inbox failed; it is asked again")
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except asyncio.TimeoutError:
-                self._forget_ended()
+            await self._sleep(pause)
+
+    async def _sleep(self, pause: float) -> None:
+        """Wait to be woken, at most for ``pause`` seconds.
+
+        Not by wait_for: before Python 3.12 it swallows a cancellation that comes together with the
+        waking, and a loop that ends without a drain would wait for this task for ever.
+        """
+        timer = self._loop.call_later(pause, self._look_again)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+
+    def _look_again(self) -> None:
+        self._forget_ended()
+        self._wake.set()
 
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)

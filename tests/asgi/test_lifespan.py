@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 
-from webhook_dedup import Dedup, Source, WebhookDedup
+from webhook_dedup import Dedup, Policy, Source, WebhookDedup
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.policy import Retries
 from webhook_dedup.stores import MemoryStore
@@ -340,6 +340,21 @@ def test_started_again(url, tmp_path):
     for number in range(3):
         assert asyncio.run(live(number)).status == 200
     assert len(handler.runs) == 3
+
+
+def test_loop_that_ends_as_an_event_is_put_off():
+    """Where no lifespan is sent, an event loop may end with the request that begins a retry."""
+    handler = Handler(503)
+    handler.gate = handler.inside = _Open()
+    app = WebhookDedup(handler, store="memory://", sources=[source()], policy=Policy())
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(deliver(app)).status == 200
+    left = asyncio.all_tasks(loop)
+    for task in left:  # once, as asyncio.run does
+        task.cancel()
+    _, deaf = loop.run_until_complete(asyncio.wait(left, timeout=LIMIT))
+    loop.close()
+    assert not deaf
 
 
 class _Open:

@@ -43,6 +43,18 @@ REFUSED = {
         lambda: Source("github", path="/a", secret=[]),
         r"'github': secret=\[\] holds no secret",
     ),
+    "iterator without secrets": (
+        lambda: Source("github", path="/a", secret=filter(None, [""])),
+        r"'github': secret=<filter .*> holds no secret",
+    ),
+    "secrets by tenant": (
+        lambda: Source("github", path="/{tenant}", secret={"acme": "x", "bob": "y"}),
+        r"'github': .* got dict; tenants with secrets of their own get a Source each",
+    ),
+    "function for a secret": (
+        lambda: Source("github", path="/a", secret=lambda delivery: "x"),
+        r"'github': a secret is text or bytes, .* got function",
+    ),
     "secret of a wrong type": (
         lambda: Source("github", path="/a", secret=[7]),
         r"a secret is text or bytes, got int",

@@ -120,6 +120,13 @@ async def test_scopes_keep_equal_keys_apart(desk):
     assert not await desk.send(scope="mail")
 
 
+@pytest.mark.parametrize("made", [once, once.sync])
+def test_not_entered_is_not_first(made):
+    """What was not entered has claimed nothing, so it does not pass for the first."""
+    with pytest.raises(TypeError, match="before it is entered"):
+        bool(made("memory://", "letter"))
+
+
 @pytest.mark.parametrize("key", ["", " \n", None, 1.5, True, b"bytes"])
 async def test_keys_that_name_nothing(desk, key):
     """A key that is blank or no text is refused, with a better one."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from ...errors import ConfigError
 from ..parsed import Parsed
@@ -90,8 +90,19 @@ def load_secrets(scheme: SignatureScheme, secret: Secrets) -> tuple[bytes, ...]:
     Raises:
         ConfigError: There is none, or one has the wrong format.
     """
-    if isinstance(secret, (str, bytes)):
-        return (scheme.load_secret(secret),)
-    if not secret:
+    given = _listed(secret)
+    if not given:
         raise ConfigError(f"secret={secret!r} holds no secret; give one, or a list of several")
-    return tuple(scheme.load_secret(one) for one in secret)
+    return tuple(scheme.load_secret(one) for one in given)
+
+
+def _listed(secret: object) -> list[Any]:
+    """Return secrets as a list, read once: an iterator that is empty must not pass for some."""
+    if isinstance(secret, (str, bytes)):
+        return [secret]
+    if isinstance(secret, Mapping) or not isinstance(secret, Iterable):
+        raise ConfigError(
+            "a secret is text or bytes, or a list of several that are all good for every delivery, "
+            f"got {type(secret).__name__}; tenants with secrets of their own get a Source each"
+        )
+    return list(secret)
