@@ -58,6 +58,7 @@ def test_address(url, scheme, shape, hosts, path):
         ("redis://localhost:99999", "valid host and port"),
         (f"redis://:{SECRET}/x@localhost", "percent-encode"),
         (f"redis://:{SECRET}?x@localhost", "percent-encode"),
+        (f"redis://user:1?{SECRET}@localhost", "percent-encode"),
         (f"user:{SECRET}@localhost", "redis://"),
         ("redis://a,b", r"redis\+cluster"),
         ("redis://localhost?colour=red", "colour"),
