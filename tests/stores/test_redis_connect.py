@@ -64,6 +64,8 @@ def test_address(url, scheme, shape, hosts, path):
         ("redis://localhost?colour=red", "colour"),
         ("redis://localhost?socket_timeout=soon", "socket_timeout"),
         ("redis://localhost?timeout=soon", "timeout= in the URL must be a number"),
+        ("redis://localhost?timeout=0", "above 0"),
+        ("redis://localhost?timeout=nan", "above 0"),
         ("redis+sentinel://localhost", "service"),
         ("redis+sentinel://localhost/main?colour=red", "colour"),
         ("redis+cluster://localhost/3", "only database 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -73,10 +74,13 @@ def open_client(address: Address, *, timeout: float, connections: int, **options
 
 def _timeout_of(address: Address, default: float) -> float:
     text = address.query.pop("timeout", None)
-    try:
-        return default if text is None else float(text)
-    except ValueError as error:
-        raise ConfigError(f"timeout= in the URL must be a number: {text!a}") from error
+    if text is None:
+        return default
+    with suppress(ValueError):
+        timeout = float(text)
+        if timeout > 0:
+            return timeout
+    raise ConfigError(f"timeout= in the URL must be a number of seconds above 0: {text!a}")
 
 
 def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
