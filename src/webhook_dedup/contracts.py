@@ -308,7 +308,7 @@ class OperableInbox(Inbox, Protocol):
         """Return one item with its exact delivery."""
 
     async def requeue(self, item_ids: Sequence[str]) -> int:
-        """Make items due now with ``attempts`` and ``cut_off`` counted from zero.
+        """Make items due now, not ``deferred``, with ``attempts`` and ``cut_off`` from zero.
 
         The history stays. Dead letters become waiting again, and tokens given out before hold no
         longer. Returns how many were there.

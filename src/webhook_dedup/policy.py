@@ -165,7 +165,7 @@ class Policy:
             count attempts inside the body) or rejected.
         on_store_error: A claim the store cannot answer now is deferred until it can (rejected with
             503 where nothing keeps the delivery), rejected, or processed without a claim.
-        max_body: Largest body accepted, in bytes.
+        max_body: Largest body accepted, in bytes, packed and unpacked.
         max_in_flight: Handlers of this process running at once.
         handler_timeout: Seconds after which a handler is cancelled and counted as failed.
         retries: Attempts and back-off for events that were acknowledged before their handler ran.

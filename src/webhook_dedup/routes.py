@@ -33,7 +33,7 @@ class Route:
         source: The source.
         policy: Its own policy, or the one given to the middleware.
         ttl: Seconds its events are remembered.
-        max_body: Largest body accepted, in bytes.
+        max_body: Largest body accepted, in bytes, packed and unpacked.
     """
 
     source: Source
@@ -49,6 +49,7 @@ class Route:
             method=delivery.method,
             url=partial(url_of, delivery, self.source.public_url),
             query=delivery.query_string,
+            most=self.max_body,
         )
 
     def identify(self, parsed: Parsed, delivery: Delivery) -> Event:

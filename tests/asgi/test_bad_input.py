@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from .wire import Connection, ask, request
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
+PACKED = {"content-encoding": "gzip"}
 HUGE = 4 * 1024 * 1024
 
 
@@ -54,6 +56,12 @@ REFUSED = {
     "megabytes too many": Case(of_json(b" " * HUGE), 413, "body_too_large"),
     "chunks beyond the limit": Case(
         request("/json", headers=signed(), chunks=[b" " * LARGEST, b" "]), 413, "body_too_large"
+    ),
+    "gzip that holds a byte too many": Case(
+        delivery("/json", gzip.compress(b" " * (LARGEST + 1), mtime=0), PACKED),
+        413,
+        "body_too_large",
+        f"more than {LARGEST} bytes",
     ),
     "id of a megabyte": Case(
         of_json(b'{"id": "%b"}' % (b"x" * 1024 * 1024)), 413, "body_too_large"

@@ -77,6 +77,12 @@ def test_what_is_no_store_is_refused_when_built(store, words):
         Dedup(store)
 
 
+def test_what_is_no_url_is_shown_without_passwords():
+    """Neither the one before the host nor one in the query."""
+    with pytest.raises(ConfigError, match=r"got '…@localhost/db\?…'$"):
+        Dedup("postgresql:/user:hunter2@localhost/db?user=me&password=hunter2")
+
+
 @pytest.mark.parametrize(
     "observer", [object(), PrometheusObserver, "log"], ids=["object", "class", "text"]
 )

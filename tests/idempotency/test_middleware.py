@@ -131,6 +131,16 @@ async def test_client_id_in_the_body():
     assert shop.runs[1:3] == [ORDER, ORDER]
 
 
+async def test_client_id_in_what_unpacks_to_too_much():
+    """A body that holds more than may be read is refused, lest it be handled without its key."""
+    shop = Shop(client_id="client_id", max_body=1_000)
+    packed = {"content-encoding": "gzip"}
+    for size, status in ((800, 201), (1_000, 413)):
+        body = gzip.compress(client_body("k1", padding="x" * size))
+        assert (await shop.order(None, body, headers=packed)).status == status
+    assert len(shop.runs) == 1
+
+
 async def test_client_id_deep_in_the_body():
     """Any JMESPath finds it; where the header is there too, the header counts."""
     shop = Shop(client_id="meta.ids[0]")

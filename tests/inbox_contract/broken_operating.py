@@ -47,6 +47,14 @@ class KeepsAttempts(ChangesWhatItRequeues):
         return replace(item, attempts=before.attempts)
 
 
+@caught_by("test_requeued_item_is_not_deferred")
+class KeepsDeferral(ChangesWhatItRequeues):
+    """Takes the next deferral of a requeued item for the last one."""
+
+    def change(self, item, before):
+        return replace(item, deferred=before.deferred)
+
+
 @caught_by("test_cut_off_runs_are_counted_anew")
 class KeepsWhatWasCutOff(ChangesWhatItRequeues):
     """Suspects a requeued item for what befell it before."""

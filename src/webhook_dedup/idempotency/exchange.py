@@ -79,7 +79,9 @@ class Exchange:
     def _client_id(self, body: bytes) -> str | None:
         if self.rules.client_id is None:
             return None
-        parsed = Parsed(self.scope["headers"], body, method=self.scope["method"])
+        parsed = Parsed(
+            self.scope["headers"], body, method=self.scope["method"], most=self.rules.max_body
+        )
         try:
             found = self.rules.client_id(parsed)
         except RejectedDelivery as exc:

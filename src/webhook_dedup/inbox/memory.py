@@ -144,8 +144,16 @@ class MemoryInbox:
         for row in rows:
             item = row.item
             self._graves.pop(item.id)
-            fresh = {"token": new_token(item.id), "attempts": 0, "cut_off": 0, "dead": False}
-            self._rows[item.id] = _Row(replace(item, **fresh))
+            self._rows[item.id] = _Row(
+                replace(
+                    item,
+                    token=new_token(item.id),
+                    attempts=0,
+                    cut_off=0,
+                    deferred=False,
+                    dead=False,
+                )
+            )
             self._move(item.id, 0.0)
         return len(rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 
-__all__ = ["MOST_UNPACKED", "BadEncoding", "is_gzip", "packed", "unpacked"]
+__all__ = ["MOST_UNPACKED", "BadEncoding", "HoldsTooMuch", "is_gzip", "packed", "unpacked"]
 
 MOST_UNPACKED = 16 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -15,22 +15,26 @@ class BadEncoding(ValueError):
     """A compressed body cannot be unpacked. The message says why and quotes nothing of it."""
 
 
-def unpacked(content_encoding: str, body: bytes) -> bytes:
+class HoldsTooMuch(BadEncoding):
+    """A compressed body holds more than it may."""
+
+
+def unpacked(content_encoding: str, body: bytes, most: int = MOST_UNPACKED) -> bytes:
     """Return what a gzip body holds, and any other body as it is.
 
     Raises:
-        BadEncoding: It is malformed, cut off, holds more than 16 MiB, or more follows it, which
-            others read as well.
+        HoldsTooMuch: It holds more than ``most`` bytes.
+        BadEncoding: It is malformed, cut off, or more follows it, which others read as well.
     """
     if not is_gzip(content_encoding):
         return body
     reader = zlib.decompressobj(_GZIP)
     try:
-        content = reader.decompress(body, MOST_UNPACKED)
+        content = reader.decompress(body, most)
     except zlib.error:
         raise BadEncoding("it is no gzip") from None
     if reader.unconsumed_tail:
-        raise BadEncoding(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
+        raise HoldsTooMuch(f"it unpacks to more than {most} bytes")
     if not reader.eof:
         raise BadEncoding("the gzip ends before its time")
     if reader.unused_data.strip(b"\0"):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from ..errors import RejectedDelivery
-from .encodings import BadEncoding, unpacked
+from .encodings import MOST_UNPACKED, BadEncoding, HoldsTooMuch, unpacked
 from .forms import Form, MalformedForm, read_form
 
 __all__ = ["Headers", "Parsed", "is_header_name", "only", "raw_headers", "shown"]
@@ -45,9 +45,20 @@ class Parsed:
         url: The public URL the sender called, for schemes that sign it; a function makes it when it
             is asked for.
         query: The raw query string, for handshakes that ask in it.
+        most: Bytes that a packed body may hold.
     """
 
-    __slots__ = ("_body", "_by_name", "_form", "_json", "_url", "headers", "method", "query")
+    __slots__ = (
+        "_body",
+        "_by_name",
+        "_form",
+        "_json",
+        "_most",
+        "_url",
+        "headers",
+        "method",
+        "query",
+    )
 
     def __init__(
         self,
@@ -57,12 +68,14 @@ class Parsed:
         method: str = "POST",
         url: str | Callable[[], str] | None = None,
         query: bytes = b"",
+        most: int = MOST_UNPACKED,
     ) -> None:
         self.headers = headers
         self._body = body
         self.method = method
         self._url = url
         self.query = query
+        self._most = most
         self._by_name: Mapping[bytes, bytes | list[bytes]] | None = None
         self._json: object = _UNREAD
         self._form: Form | _Broken | None = None
@@ -136,7 +149,7 @@ class Parsed:
         """Return the body as JSON, unpacked if it came as gzip.
 
         Raises:
-            RejectedDelivery: It is not JSON (400).
+            RejectedDelivery: It is not JSON (400), or unpacks to too much (413).
         """
         if self._json is _UNREAD:
             self._json = self._read_json()
@@ -165,7 +178,9 @@ class Parsed:
 
     def _read_json(self) -> object:
         try:
-            return json.loads(unpacked(self.content_encoding, self.body))
+            return json.loads(unpacked(self.content_encoding, self.body, self._most))
+        except HoldsTooMuch as exc:
+            return _Broken(413, "body_too_large", f"the body is too large: {exc}")
         except (ValueError, RecursionError) as exc:
             detail = f"the body is not JSON: {_json_fault(exc, self.body)}; it came {self._label()}"
             return _Broken(400, "malformed_json", detail)

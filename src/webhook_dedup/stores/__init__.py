@@ -43,7 +43,9 @@ def open_store(url: str, **options: Any) -> Store:
     scheme, separator, _ = str(url).partition("://")
     if not separator:
         _, password, rest = repr(url).rpartition("@")
-        got = f"'…@{rest}" if password else rest
+        shown, query, _ = rest.partition("?")  # another may be in the query
+        got = f"'…@{shown}" if password else shown
+        got += "?…'" if query else ""
         raise ConfigError(f"a store is named by a URL such as {_EXAMPLES}; got {got}")
     if scheme == "memory":
         return MemoryStore(**options)

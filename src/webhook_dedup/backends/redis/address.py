@@ -53,7 +53,8 @@ class Address:
         rest, _, query = rest.partition("?")
         place, slash, path = rest.partition("/")
         login, _, hosts = place.rpartition("@")
-        if kind != "unix" and "@" in path:
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        if (kind != "unix" and "@" in path) or any("@" in name for name in options):
             raise _unreadable_place()
         return cls(
             scheme=_DRIVER_SCHEME[kind],
@@ -61,7 +62,7 @@ class Address:
             login=login,
             hosts=() if kind == "unix" else _hosts(hosts, shape),
             path=slash + path,
-            query=dict(parse_qsl(query, keep_blank_values=True)),
+            query=options,
         )
 
     def driver_url(self, path: str) -> str:
@@ -94,7 +95,7 @@ def _quoted(text: str) -> str:
 
 
 def _unreadable_place() -> ConfigError:
-    # It does not show the place: an unescaped "/" makes a password look like a host.
+    # It does not show the place: an unescaped "/" or "?" makes a password look like what follows.
     return ConfigError(
         "the Redis URL has no valid host and port (percent-encode special characters in the "
         f"password); write {_FORMS}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -84,10 +85,13 @@ def _client_at(
 
 def _timeout_of(address: Address, default: float) -> float:
     text = address.query.pop("timeout", None)
-    try:
-        return default if text is None else float(text)
-    except ValueError as error:
-        raise ConfigError(f"timeout= in the URL must be a number: {text!a}") from error
+    if text is None:
+        return default
+    with suppress(ValueError):
+        timeout = float(text)
+        if timeout > 0:
+            return timeout
+    raise ConfigError(f"timeout= in the URL must be a number of seconds above 0: {text!a}")
 
 
 def _standalone(address: Address, settings: dict[str, Any]) -> Redis:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +88,8 @@ def open_engine(text: str, timeout: float) -> Opened:
         )
     except ImportError as exc:
         raise _missing(url) from exc
+    except (ArgumentError, ValueError) as exc:  # what drivers take as numbers and flags
+        raise ConfigError(f"the URL cannot be used: {exc}") from exc
     _SET_UPS[engine.dialect.driver](engine.sync_engine)
     event.listen(engine.sync_engine, "handle_error", _leave_replica)
     return Opened(engine, timeout, claims)
@@ -140,10 +144,11 @@ def _claims(url: URL) -> str | None:
 
 
 def _number(url: URL, name: str) -> float:
-    try:
-        return float(str(url.query[name]))
-    except ValueError as exc:
-        raise ConfigError(f"{name}= in the URL must be a number: {url.query[name]!r}") from exc
+    with suppress(ValueError):
+        number = float(str(url.query[name]))
+        if math.isfinite(number):
+            return number
+    raise ConfigError(f"{name}= in the URL must be a number: {url.query[name]!r}")
 
 
 def _sqlite_options(url: URL, timeout: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class _Summary:
     dead: bool
     source: str
     event_id: str
-    error: str
+    error: str | None
 
     @classmethod
     def of(cls, row: list[Any]) -> _Summary:
@@ -45,8 +45,11 @@ class _Summary:
             (sought.state is None or self.dead == (sought.state == "dead"))
             and sought.source in {None, self.source}
             and sought.event_id in {None, self.event_id}
-            and (sought.error is None or sought.error.casefold() in self.error.casefold())
+            and (sought.error is None or self._failed_with(sought.error))
         )
+
+    def _failed_with(self, text: str) -> bool:
+        return self.error is not None and text.casefold() in self.error.casefold()
 
 
 class Pages:

@@ -71,9 +71,9 @@ def _past(item: Item) -> bytes:
     return b"%d %d %d %b" % (item.attempts, item.cut_off, item.deferred, history)
 
 
-def last_error(line: bytes | None) -> str:
+def last_error(line: bytes | None) -> str | None:
     """Return the error of the last line of a history."""
-    return read_entry(line).error if line else ""
+    return read_entry(line).error if line else None
 
 
 def read_row(row: Sequence[Any]) -> Item:

@@ -104,6 +104,7 @@ class FindingRules(InboxCase):
         await self._finds(inbox, Sought(error="connectionerror: d"), [dead])
         await self._finds(inbox, Sought(error="TimeoutError: database"), [failed])
         await self._finds(inbox, Sought(error="databases"), [])
+        await self._finds(inbox, Sought(error=""), [dead, failed])
 
     async def test_only_the_last_error_counts(self, inbox: OperableInbox) -> None:
         """An error that a later one followed is history."""

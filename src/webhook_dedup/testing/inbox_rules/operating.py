@@ -70,6 +70,13 @@ class OperatingRules(InboxCase):
         taken = await take_one(inbox, LONG_LEASE)
         assert (taken.attempts, taken.history) == (0, (an_attempt(),))
 
+    async def test_requeued_item_is_not_deferred(self, inbox: OperableInbox) -> None:
+        """Its next deferral is news again."""
+        item = await a_taken(inbox, LONG_LEASE)
+        assert await inbox.defer(item, LONG_LEASE)
+        assert await inbox.requeue([item.id]) == 1
+        assert not (await take_one(inbox, LONG_LEASE)).deferred
+
     async def test_cut_off_runs_are_counted_anew(self, inbox: OperableInbox) -> None:
         """Of a requeued item the runs count that are cut off from then on, whatever its history."""
         item = await a_taken(inbox, 0.0)
