@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -91,6 +92,7 @@ class InboxCoalescer:
     def __init__(self, inbox: Inbox, lease: float) -> None:
         self.inbox = inbox
         self._lease = lease
+        self._chooses = "sources" in inspect.signature(inbox.take).parameters
         self.put: _Silent = lane_of(
             inbox, lambda items: inbox.put(items, lease), _id_of, silent=True
         )
@@ -98,9 +100,11 @@ class InboxCoalescer:
         self.done: _Silent = lane_of(inbox, inbox.done, _id_of, silent=True)
         self.let_go = lane_of(inbox, lambda items: inbox.renew(items, 0.0), _id_of)
 
-    async def take(self, limit: int) -> Sequence[Item]:
+    async def take(self, limit: int, sources: Collection[str] | None) -> Sequence[Item]:
         """Hand over what is due; see :meth:`Inbox.take`."""
-        return await self.inbox.take(limit, self._lease)
+        if sources is None or not self._chooses:
+            return await self.inbox.take(limit, self._lease)
+        return await self.inbox.take(limit, self._lease, sources=sources)
 
     async def drain(self) -> None:
         """Wait for batches under way."""

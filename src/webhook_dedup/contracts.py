@@ -6,7 +6,7 @@ The store contract is proven by :class:`webhook_dedup.testing.StoreContract`, th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -221,12 +221,18 @@ class Inbox(Protocol):
             StoreUnavailable: They could not be recorded; the senders must be asked to retry.
         """
 
-    async def take(self, limit: int, lease: float) -> Sequence[Item]:
+    async def take(
+        self, limit: int, lease: float, *, sources: Collection[str] | None = None
+    ) -> Sequence[Item]:
         """Hand over up to ``limit`` due items, each under a new token for ``lease`` seconds.
 
         The longest due come first. Several processes never take the same item twice. A row that
         cannot be read is set aside (it becomes dead with a history entry that says so, and its id
         is logged) and the rest go on.
+
+        With ``sources`` only what came from these is handed over, however much of others is due
+        before; that is not touched. An inbox whose ``take`` has no such parameter is served, too:
+        what it hands over of sources that a process does not know is given back.
         """
 
     async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:

@@ -232,10 +232,11 @@ class Dedup:
     def _runner(self) -> Runner:
         worker = AT_WORK.get()
         parts = (self.engine, self.inbox, self._job, self.record, self.policy)
+        known = self.routes.by_name
         if worker is None:
-            return Runner(*parts, works=self._works)
+            return Runner(*parts, works=self._works, sources=known)
         worker.dedups.append(self)
-        return Runner(*parts, poll=worker.poll)
+        return Runner(*parts, poll=worker.poll, sources=known)
 
     async def stop(self) -> None:
         """Let running handlers end, cancel and release what does not, close what was opened.
@@ -302,6 +303,7 @@ class Dedup:
         if route is None:
             raise ConfigError(
                 f"delivery {item.id} came from source {delivery.source!r}, which is not configured"
+                " here; whatever it sent waits for a process that knows it"
             )
         return self.job(route, route.read(delivery), delivery)
 

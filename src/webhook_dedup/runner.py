@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from .coalesce import InboxCoalescer
@@ -21,7 +21,7 @@ from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
 from .siblings import Siblings
-from .strangers import FIRST_WAIT, Strangers
+from .strangers import Strangers
 from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
 
@@ -30,6 +30,8 @@ __all__ = ["Job", "Runner"]
 logger = logging.getLogger("webhook_dedup")
 
 POLL = 1.0
+SOONEST = 0.001
+LOOK_AROUND = 60.0
 TAKE_AT_ONCE = 64
 LAST_WORDS = 1.0
 ONE_AT_A_TIME = "runs of it were cut off, and such events are run one at a time"
@@ -46,6 +48,8 @@ class Runner:
         policy: Gives the lease of items, the number of runs at once and the drain time-out.
         works: Whether items are run here. If not they are accepted for the workers, due at once.
         poll: Seconds between looks into the inbox for what other processes left there.
+        sources: The sources whose items are taken, ``None`` for all. While what is due is of none
+            of them, one such item a minute is taken and given back, so that a person is told.
     """
 
     def __init__(
@@ -58,10 +62,13 @@ class Runner:
         *,
         works: bool = True,
         poll: float = POLL,
+        sources: Collection[str] | None = None,
     ) -> None:
         self._inbox = InboxCoalescer(inbox, policy.lease if works else 0.0)
         self._works = works
         self._poll = poll
+        self._sources = sources
+        self._looks_around_at = 0.0
         self._jobs = jobs
         self._record = record
         self._limit = policy.max_in_flight
@@ -197,6 +204,7 @@ class Runner:
             ended.set_result(None)
 
     async def _take_due(self) -> None:
+        in_vain = SOONEST
         while True:
             self._wake.clear()
             pause = self._poll
@@ -206,8 +214,12 @@ class Runner:
                 if taken:
                     continue
                 wait = await self._inbox.inbox.next_due()
+                # What is due and yet not taken is another's, who may leave it for long.
+                in_vain = min(2 * in_vain, self._poll) if wait == 0 else SOONEST
                 if wait is not None and not self.busy:
-                    pause = min(max(wait, 0.001), self._poll)
+                    pause = min(max(wait, in_vain), self._poll)
+                    if in_vain == self._poll:
+                        await self._look_around()
             except StoreError as exc:
                 logger.warning("the inbox did not answer: %s", exc)
             except Exception:
@@ -232,7 +244,18 @@ class Runner:
 
     async def _take(self) -> int:
         free = min(self._limit - len(self._runs), TAKE_AT_ONCE)
-        items = await self._inbox.take(free) if free > 0 else ()
+        items = await self._inbox.take(free, self._sources) if free > 0 else ()
+        self._give_out(items)
+        return len(items)
+
+    async def _look_around(self) -> None:
+        """Take one of what nobody takes, now and then."""
+        now = self._loop.time()
+        if now >= self._looks_around_at:
+            self._looks_around_at = now + LOOK_AROUND
+            self._give_out(await self._inbox.take(1, None))
+
+    def _give_out(self, items: Sequence[Item]) -> None:
         for item in items:
             try:
                 job = self._jobs(item)
@@ -243,7 +266,6 @@ class Runner:
                 self._spawn(self._set_aside(item, f"it cannot be run: {exc!r}"))
             else:
                 self._dispatch(item, job)
-        return len(items)
 
     def _dispatch(self, item: Item, job: Job) -> None:
         if not is_suspect(item, job):
@@ -270,7 +292,7 @@ class Runner:
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
         wait = self._strangers.wait(item.id)
-        if wait == FIRST_WAIT:
+        if self._strangers.is_news(item.delivery.source):
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
         with contextlib.suppress(StoreError):
             await self._inbox.inbox.renew([item], wait)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-__all__ = ["FIRST_WAIT", "Strangers"]
+__all__ = ["Strangers"]
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -21,6 +21,7 @@ class Strangers:
 
     def __init__(self) -> None:
         self._waits: OrderedDict[str, float] = OrderedDict()  # by item, the last one met last
+        self._told: set[str] = set()
 
     def wait(self, item_id: str) -> float:
         """Note that an item was met, and return for how many seconds it is left now."""
@@ -29,3 +30,9 @@ class Strangers:
         if len(self._waits) > KEPT:
             self._waits.popitem(last=False)
         return wait
+
+    def is_news(self, source: str) -> bool:
+        """Note that a person is told of a source, and say whether that is the first time."""
+        is_new = source not in self._told
+        self._told.add(source)
+        return is_new

@@ -12,6 +12,7 @@ from typing import Any
 from webhook_dedup import Delivery, Event, Policy, StoreUnavailable
 from webhook_dedup.coalesce import Coalescer
 from webhook_dedup.engine import Engine
+from webhook_dedup.errors import ConfigError
 from webhook_dedup.holding import Standing
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Bid, Item, Key, new_token
@@ -136,10 +137,13 @@ class Floor:
         recorder = Recorder([self.records])
         self.engine = Engine(Coalescer(self.store), recorder)
         jobs = options.get("jobs") or self.job
-        self.runner = Runner(self.engine, self.inbox, jobs, recorder, self.policy)
+        sources = options.get("sources")
+        self.runner = Runner(self.engine, self.inbox, jobs, recorder, self.policy, sources=sources)
 
     def job(self, item: Item) -> Job:
         event = self.events[item.id]
+        if item.delivery.source != event.source:
+            raise ConfigError(f"source {item.delivery.source!r} is not configured")
 
         async def work(shown: Event) -> int:
             self.runs.append(event.id)

@@ -56,9 +56,9 @@ class Inbox(MemoryInbox):
         self._enter("put")
         await super().put(item, lease)
 
-    async def take(self, limit: int, lease: float) -> Any:
+    async def take(self, limit: int, lease: float, *, sources: Any = None) -> Any:
         self._enter("take")
-        return await super().take(limit, lease)
+        return await super().take(limit, lease, sources=sources)
 
     async def begin(self, item: Any) -> bool:
         self._enter("begin")
@@ -860,6 +860,65 @@ async def test_item_of_another_app_is_soon_given_back_to_it():
 
         await asyncio.sleep(300)
         assert 3 < len(met) < 15
+
+
+class PlainInbox(Inbox):
+    """One of a third party, which hands over whatever is due; it counts how often."""
+
+    taken = 0
+
+    async def take(self, limit: int, lease: float) -> Any:
+        self.taken += 1
+        return await super().take(limit, lease)
+
+
+class ChoosyInbox(PlainInbox):
+    """One that hands over what is wanted."""
+
+    async def take(self, limit: int, lease: float, *, sources: Any = None) -> Any:
+        self.taken += 1
+        return await Inbox.take(self, limit, lease, sources=sources)
+
+
+async def left_by_another_app(made: Floor, number: int) -> set[str]:
+    """Let so many items of a source that only another app knows be due."""
+    items = [made.item(an_event(f"foreign-{n}")) for n in range(number)]
+    sent = [structs.replace(item.delivery, source="gone") for item in items]
+    foreign = [structs.replace(items[n], delivery=each) for n, each in enumerate(sent)]
+    await made.inbox.put(foreign, 0.0)
+    return {item.id for item in items}
+
+
+@pytest.mark.parametrize("kind", [PlainInbox, ChoosyInbox])
+@in_virtual_time
+async def test_what_another_app_left_is_kept_and_told_of_once(kind, caplog):
+    """Whether or not an inbox can choose, own items run, and one line tells of all the others."""
+    async with virtual(Work(), inbox=kind(), sources=["shop"]) as made:
+        foreign = await left_by_another_app(made, 500)
+        await made.inbox.put([made.item(an_event("own"))], 0.0)
+        await asyncio.sleep(300)
+
+        assert made.runs == ["own"]
+        assert {item.id for item in await made.inbox.find(Sought(), limit=1_000)} == foreign
+        [warning] = [line.getMessage() for line in caplog.records if "wait" in line.getMessage()]
+        assert "'gone'" in warning
+
+
+@in_virtual_time
+async def test_what_another_app_left_is_passed_by():
+    """It is not touched, but for one item a minute, does not delay own items, nor hurry looks."""
+    async with virtual(Work(), inbox=ChoosyInbox(), sources=["shop"]) as made:
+        foreign = await left_by_another_app(made, 500)
+        tokens = {item.id: item.token for item in await made.inbox.find(Sought(), limit=1_000)}
+        await asyncio.sleep(300)
+        await made.inbox.put([made.item(an_event("own"))], 0.0)
+        await asyncio.sleep(1)
+
+        assert made.runs == ["own"]
+        kept = await made.inbox.find(Sought(), limit=1_000)
+        assert {item.id for item in kept} == foreign
+        assert sum(item.token != tokens[item.id] for item in kept) < 10
+        assert made.inbox.taken < 400
 
 
 @in_virtual_time

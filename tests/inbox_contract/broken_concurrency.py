@@ -13,7 +13,7 @@ class GetThenTake(MemoryInbox):
 
     async def take(self, limit, lease):
         now = self._clock.monotonic()
-        due = self._agenda.pop_due(now, limit)
+        due = self._agenda.pop_due(now, limit, bool)
         for each in due:
             self._agenda.move(each, now)
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ class RemovesThenHandsOver(MemoryInbox):
     """Takes items off the agenda before it is sure of whom they go to."""
 
     async def take(self, limit, lease):
-        due = self._agenda.pop_due(self._clock.monotonic(), limit)
+        due = self._agenda.pop_due(self._clock.monotonic(), limit, bool)
         rows = {each: self._rows.pop(each) for each in due}
         await asyncio.sleep(0)
         self._rows.update({each: _Row(row.item) for each, row in rows.items()})

@@ -101,7 +101,7 @@ class TakesTheNewestFirst(MemoryInbox):
 
     async def take(self, limit, lease):
         now = self._clock.monotonic()
-        due = self._agenda.pop_due(now, 1_000)[::-1]
+        due = self._agenda.pop_due(now, 1_000, bool)[::-1]
         for each in due[limit:]:
             self._agenda.move(each, now)
         return [self._hand_over(each, lease) for each in due[:limit]]

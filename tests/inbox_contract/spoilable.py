@@ -15,8 +15,8 @@ class SpoilableInbox(MemoryInbox):
         super().__init__(**options)
         self.spoilt = set()
 
-    async def take(self, limit, lease):
-        taken = await super().take(limit, lease)
+    async def take(self, limit, lease, *, sources=None):
+        taken = await super().take(limit, lease, sources=sources)
         for item in taken:
             if item.id in self.spoilt:
                 await self.set_aside(item)

@@ -12,6 +12,7 @@ from . import (  # noqa: F401  they fill FAULTS
     broken_leases,
     broken_operating,
     broken_settling,
+    broken_sources,
 )
 from .faults import FAULTS
 from .runner import RULES, failure_of

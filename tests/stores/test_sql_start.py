@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -246,6 +247,40 @@ async def test_a_schema_that_is_not_there_is_named(postgres_url, table):
     async with opened(f"{postgres_url}?search_path=nowhere", table=table) as store:
         with pytest.raises(ConfigError, match="create the schema first"):
             await store.start()
+
+
+@asynccontextmanager
+async def database_in(postgres_url, encoding):
+    """The URL of another database of the same server."""
+    server, _, name = postgres_url.rpartition("/")
+    async with session(postgres_url) as admin:
+        await admin.execute(
+            f"CREATE DATABASE {name}_other ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        )
+        yield f"{server}/{name}_other"
+        await admin.execute(f"DROP DATABASE {name}_other WITH (FORCE)")
+
+
+@pytest.mark.parametrize("room", [SqlStore, SqlInbox])
+async def test_a_database_that_cannot_keep_every_text_is_refused(postgres_url, room):
+    """Or else a delivery whose id it lacks characters for would be refused as long as it comes."""
+    async with database_in(postgres_url, "LATIN1") as latin:
+        opened = room.from_url(latin)
+        with pytest.raises(ConfigError, match=r"is in LATIN1.*ENCODING 'UTF8'"):
+            await opened.start()
+        await opened.aclose()
+
+
+async def test_a_database_that_looks_at_no_text_keeps_it(postgres_url):
+    """SQL_ASCII takes whatever comes; psycopg must be told what it is."""
+    async with database_in(postgres_url, "SQL_ASCII") as plain:
+        psycopg = plain.replace("postgresql:", "postgresql+psycopg:")
+        for url in (plain, f"{psycopg}?client_encoding=utf8"):
+            async with opened(url) as store:
+                assert (await claim(store, f"{a_key()} €")).fresh
+        async with opened(psycopg) as store:
+            with pytest.raises(ConfigError, match="client_encoding=utf8"):
+                await store.start()
 
 
 async def test_a_user_who_may_not_create_is_told(postgres_url):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 __all__ = ["Agenda"]
 
@@ -42,13 +42,19 @@ class Agenda:
             heapq.heappop(self._moves)
         return self._moves[0][0] if self._moves else None
 
-    def pop_due(self, now: float, limit: int) -> Sequence[str]:
-        """Take off up to ``limit`` ids that are due; the caller moves each on."""
+    def pop_due(self, now: float, limit: int, is_wanted: Callable[[str], bool]) -> Sequence[str]:
+        """Take off up to ``limit`` wanted ids that are due; the caller moves each on."""
         due: list[str] = []
+        passed: list[tuple[float, int, str]] = []
         while len(due) < limit and (first := self.first()) is not None and first <= now:
-            item_id = heapq.heappop(self._moves)[2]
-            self.drop(item_id)
-            due.append(item_id)
+            move = heapq.heappop(self._moves)
+            if is_wanted(move[2]):
+                self.drop(move[2])
+                due.append(move[2])
+            else:
+                passed.append(move)
+        for move in passed:
+            heapq.heappush(self._moves, move)
         return due
 
     def clear(self) -> None:

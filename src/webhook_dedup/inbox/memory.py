@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -63,8 +63,13 @@ class MemoryInbox:
             self._rows[item.id] = _Row(item)
             self._move(item.id, lease)
 
-    async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        due = self._agenda.pop_due(self._clock.monotonic(), limit)
+    async def take(
+        self, limit: int, lease: float, *, sources: Collection[str] | None = None
+    ) -> Sequence[Item]:
+        def is_wanted(item_id: str) -> bool:
+            return sources is None or self._rows[item_id].item.delivery.source in sources
+
+        due = self._agenda.pop_due(self._clock.monotonic(), limit, is_wanted)
         return [self._hand_over(item_id, lease) for item_id in due]
 
     def _hand_over(self, item_id: str, lease: float) -> Item:

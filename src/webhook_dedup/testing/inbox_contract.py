@@ -16,6 +16,7 @@ from .inbox_rules.finding import FindingRules  # noqa: E402  after the rewrite i
 from .inbox_rules.leases import LeaseRules  # noqa: E402  after the rewrite is registered
 from .inbox_rules.operating import OperatingRules  # noqa: E402  after the rewrite is registered
 from .inbox_rules.settling import SettlingRules  # noqa: E402  after the rewrite is registered
+from .inbox_rules.sources import SourceRules  # noqa: E402  after the rewrite is registered
 
 __all__ = ["InboxContract"]
 
@@ -30,6 +31,7 @@ class InboxContract(
     ConcurrencyRules,
     OperatingRules,
     FindingRules,
+    SourceRules,
 ):
     """Every rule of ``Inbox`` and ``OperableInbox`` that one process can show.
 

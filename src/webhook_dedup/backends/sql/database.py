@@ -129,6 +129,8 @@ class Database:
             self._home, self._starting = home, asyncio.Lock()
 
     async def _prepare(self) -> None:
+        async with self.engine.connect() as connection:
+            await self.dialect.check(connection)
         await self._schema.prepare(self.engine, self.dialect, create=self._create)
         if self._check is not None:
             async with self.engine.connect() as connection:

@@ -46,6 +46,8 @@ Pairs = Sequence[tuple[bytes, str]]
 Asked = Mapping[str, TypeEngine[Any]]
 Values = Callable[[Mapping[str, ColumnElement[Any]]], dict[str, ColumnElement[Any]]]
 
+# What takes any text; SQL_ASCII does, as it looks at none.
+_ENCODINGS = {"UTF8", "SQL_ASCII"}
 _RETURNING_SINCE = (3, 35)  # https://www.sqlite.org/lang_returning.html
 
 
@@ -105,6 +107,13 @@ class Dialect(Protocol):
 
     def exclusively(self, engine: AsyncEngine, name: str) -> AbstractAsyncContextManager[Any]:
         """Open a transaction that no other process is in at the same time under this name."""
+
+    async def check(self, connection: AsyncConnection) -> None:
+        """Refuse a database that cannot keep what it will be given.
+
+        Raises:
+            ConfigError: The message says what to change.
+        """
 
 
 class Postgres:
@@ -180,6 +189,15 @@ class Postgres:
                 await connection.execute(advisory_lock(name))
                 yield connection
 
+    async def check(self, connection: AsyncConnection) -> None:
+        encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar()
+        if encoding not in _ENCODINGS:
+            raise ConfigError(
+                f"the database is in {encoding}, which lacks characters that ids and errors may "
+                "have: name another one, made by CREATE DATABASE … ENCODING 'UTF8' TEMPLATE "
+                "template0"
+            )
+
 
 class Sqlite:
     """Rows go as one row of parameters each; there is only one writer, so nothing deadlocks."""
@@ -246,6 +264,9 @@ class Sqlite:
                 await connection.exec_driver_sql("ROLLBACK")
                 raise
             await connection.exec_driver_sql("COMMIT")
+
+    async def check(self, connection: AsyncConnection) -> None:
+        pass
 
 
 def dialect_of(engine: AsyncEngine) -> Dialect:

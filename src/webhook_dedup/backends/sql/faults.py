@@ -72,6 +72,13 @@ _TLS_HINTS = {
     "PEM lib": "sslcert= in the URL needs its key, in the same file or in sslkey=",
     "NO_CERTIFICATE_OR_CRL_FOUND": "sslrootcert= in the URL is no file of certificates",
 }
+# By text, because it is SQLAlchemy that fails.
+_ENCODING_HINTS = {
+    "string pattern on a bytes-like object": (
+        "psycopg takes the text of a database in SQL_ASCII for bytes: write ?client_encoding=utf8 "
+        "in the URL, or postgresql:// for asyncpg"
+    ),
+}
 _POSTGRES_HINTS = {
     _READ_ONLY: "this server is read-only, perhaps a replica: give the primary's address",
     "28000": "check the user and the server's pg_hba.conf",
@@ -94,7 +101,7 @@ _SQLITE_HINTS = {
     "disk is full": "make room on the disk",
     "file is not a database": "name another file",
 }
-_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS}
+_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS, **_ENCODING_HINTS}
 
 
 def fault_of(error: BaseException) -> Fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -41,6 +41,7 @@ __all__ = ["RedisInbox"]
 logger = logging.getLogger("webhook_dedup")
 
 _TAKEN_AT_ONCE = 1000
+_PASSED_AT_ONCE = 1000
 
 
 class RedisInbox:
@@ -122,13 +123,20 @@ class RedisInbox:
         held_for = microseconds(lease)
         await self._table.run(PUT, (fields(item, held_for) for item in items))
 
-    async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        if limit < 1:
+    async def take(
+        self, limit: int, lease: float, *, sources: Collection[str] | None = None
+    ) -> Sequence[Item]:
+        if limit < 1 or (sources is not None and not sources):
             return []
+        limit = number = min(limit, _TAKEN_AT_ONCE)
+        wanted = list(map(encoded, sources or ()))
+        first = 0
         while True:
-            dealt, taken = await self._take(min(limit, _TAKEN_AT_ONCE), lease)
+            dealt, passed, taken = await self._take(limit, lease, first, number, wanted)
             if taken or not dealt:  # what cannot be read must not hide what is due behind it
                 return taken
+            if passed:  # nor what came from others
+                first, number = first + passed, _PASSED_AT_ONCE
 
     async def renew(self, items: Sequence[Item], lease: float) -> Sequence[bool]:
         _check(items)
@@ -198,10 +206,16 @@ class RedisInbox:
         warn_of_hanging(self._client, self._where)
         self.durable = await is_durable(self._wire, self._where)
 
-    async def _take(self, limit: int, lease: float) -> tuple[int, list[Item]]:
-        """Take once; say how many ids were dealt with, and return the items that can be read."""
+    async def _take(
+        self, limit: int, lease: float, first: int, number: int, wanted: Sequence[bytes]
+    ) -> tuple[int, int, list[Item]]:
+        """Take once, of so many due ids from the first on; return the items that can be read.
+
+        Before them it says how many ids were dealt with, and how many of these passed by.
+        """
         nonce = uuid.uuid4().hex
-        dealt, rows, foreign = await self._table.call(TAKE, limit, microseconds(lease), nonce, ROOM)
+        asked = (limit, microseconds(lease), nonce, ROOM, first, number)
+        dealt, rows, foreign, passed = await self._table.call(TAKE, *asked, *wanted)
         for item_id in foreign:
             logger.error("%s", self._table.foreign(item_id))
         taken = []
@@ -210,7 +224,7 @@ class RedisInbox:
                 taken.append(read_row(row))
             except ValueError as error:
                 await self._set_aside(row, str(error))
-        return dealt, taken
+        return dealt, passed, taken
 
     async def _set_aside(self, row: Sequence[Any], reason: str) -> None:
         item_id, token, *_ = row

@@ -274,11 +274,28 @@ local function whole(id)
 end
 """
 
-# ARGV: limit, lease, nonce of the tokens, bytes of bodies to hand over at once.
-# Answers how many due ids were dealt with, the rows, and the ids that name foreign data.
+# ARGV: limit, lease, nonce of the tokens, bytes of bodies to hand over at once, how many due ids to
+# pass by and how many to look at then, the sources that are wanted, none for all.
+# Answers how many of these ids were dealt with, the rows, the ids that name foreign data, and how
+# many are of other sources.
 _TAKE = """
-local limit, lease, nonce, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local rows, foreign, dealt = {}, {}, 0
+local limit, lease, nonce, room = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local first, number = tonumber(ARGV[5]), tonumber(ARGV[6])
+local rows, foreign, dealt, passed = {}, {}, 0, 0
+local wanted = {}
+for i = 7, #ARGV do wanted[ARGV[i]] = true end
+
+-- By rank, since to pass by many by a limit would be to walk along them.
+local function due_ids()
+  local last = math.min(first + number, redis.call('ZCOUNT', due, '-inf', now)) - 1
+  return last < first and {} or redis.call('ZRANGE', due, first, last)
+end
+
+local function is_wanted(id)
+  if not ARGV[7] then return true end
+  local source = redis.call('HGET', item(id), 'source')
+  return not source or wanted[source]
+end
 
 local function hand_over(id)
   redis.call('HSET', item(id), 'token', id .. '.' .. nonce)
@@ -293,9 +310,12 @@ local function drop(id, no)
   if no == FOREIGN then foreign[#foreign + 1] = id end
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, limit)) do
+for _, id in ipairs(due_ids()) do
+  if #rows == limit then break end
   local row, no = read(id)
-  if row then
+  if row and not is_wanted(id) then
+    passed = passed + 1
+  elseif row then
     room = room - redis.call('HSTRLEN', item(id), 'body')
     if room < 0 and #rows > 0 then break end
     hand_over(id)
@@ -304,7 +324,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, li
   end
   dealt = dealt + 1
 end
-return {dealt, rows, foreign}
+return {dealt, rows, foreign, passed}
 """
 
 # ARGV: bytes of bodies to hand over at once, then ids. Answers rows, as many as there is room for,

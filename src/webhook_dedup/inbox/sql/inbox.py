@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -125,13 +125,19 @@ class SqlInbox:
             asked = self._database.dialect.columns(columns, lease=lease)
             await self._database.count(statement, asked)
 
-    async def take(self, limit: int, lease: float) -> Sequence[Item]:
-        parameters = {
+    async def take(
+        self, limit: int, lease: float, *, sources: Collection[str] | None = None
+    ) -> Sequence[Item]:
+        parameters: dict[str, Any] = {
             "limit": min(limit, _TAKEN_AT_ONCE),
             "lease": lease,
             "nonce": uuid.uuid4().hex,
         }
-        rows = await _ended(self._rows(self._statements.take, parameters))
+        statement = self._statements.take
+        if sources is not None:
+            statement = self._statements.take_of
+            parameters["sources"] = list(map(escaped, sources))
+        rows = await _ended(self._rows(statement, parameters))
         taken: list[Item] = []
         for row in sorted(rows, key=lambda row: row.came_due):
             try:

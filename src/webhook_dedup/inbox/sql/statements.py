@@ -81,7 +81,8 @@ class Statements:
         self.row = [_plain(column, dialect) for column in items.c]
         self.put = self._put({**KEPT, **PAST}, {})
         self.put_new = self._put(KEPT, _NO_PAST)
-        self.take = self._take()
+        self.take = self._take(true())
+        self.take_of = self._take(dialect.listed(items.c.source, "sources"))
         self.renew = self._changed(self._paired(), {"due": self._in("lease")})
         self.begin = self._begin()
         self.done = self._done()
@@ -123,13 +124,13 @@ class Statements:
         known = statement.on_conflict_do_nothing(index_elements=[self._items.c.id])
         return known.returning(self._items.c.id)  # makes one statement of the batch on SQLite
 
-    def _take(self) -> Executable:
+    def _take(self, wanted: ColumnElement[bool]) -> Executable:
         items = self._items
         # As a subquery the clock is read once, so that the index on due serves.
         started = select(self._dialect.now).scalar_subquery()
         first = (
             select(items.c.id)
-            .where(items.c.due <= started)
+            .where(items.c.due <= started, wanted)
             .order_by(items.c.due)
             .limit(bindparam("limit", type_=Integer()))
             .with_for_update(skip_locked=True)
