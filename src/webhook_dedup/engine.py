@@ -233,14 +233,20 @@ class Engine:
         owed = Owed(event, settlement, monotonic() + lease if lease else 0.0, later)
         return self._complete_within(patience, owed)
 
-    def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
-        """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
+    async def release(self, event: Event, claim: Claim) -> bool | None:
+        """Make a claim absent, after its run. Asked once: if the store is away, its lease ends it.
 
         Returns:
             As :meth:`complete`.
         """
-        self._keeper.drop(claim)  # it may be settled inside its own run
-        return self._release(event, claim)
+        try:
+            return await self.store.release(claim)
+        except asyncio.CancelledError:
+            self._take_over(self.release(event, claim))
+            raise
+        except Exception as exc:  # noqa: BLE001 - the lease ends what the store cannot
+            self._tell(event, exc)
+            return None
 
     async def drain(self, timeout: float) -> None:
         """Wait for what is under way, stop renewing.
@@ -349,16 +355,6 @@ class Engine:
             )
             self._record.about(Kind.STORE_ERROR, owed.event, detail=detail, warning=True)
         owed.end(None)
-
-    async def _release(self, event: Event, claim: Claim) -> bool | None:
-        try:
-            return await self.store.release(claim)
-        except asyncio.CancelledError:
-            self._take_over(self._release(event, claim))
-            raise
-        except Exception as exc:  # noqa: BLE001 - the lease ends what the store cannot
-            self._tell(event, exc)
-            return None
 
     def _take_over(self, settling: Coroutine[Any, Any, S], owed: Owed | None = None) -> None:
         """Go on with the settlement of a caller that was cancelled: every verb may be repeated.
