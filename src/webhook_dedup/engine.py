@@ -198,12 +198,11 @@ class Engine:
         return self.settler.complete_within(patience, owed)
 
     def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
-        """Make a held claim absent. Asked once: when the store is away, the lease ends the claim.
+        """Make a claim absent, after its run. Asked once: if the store is away, its lease ends it.
 
         Returns:
             As :meth:`complete`.
         """
-        self._keeper.drop(claim)  # it may be settled inside its own run
         return self.settler.release(event, claim)
 
     async def drain(self, timeout: float) -> None:

@@ -80,7 +80,7 @@ class Lane(Generic[T, R]):
             return await future
         except asyncio.CancelledError:
             # The answer came in the same turn of the loop, and nobody takes it any more.
-            told = future.done() and not future.cancelled() and future.exception() is None
+            told = not future.cancelled() and future.exception() is None
             if told and self._orphan is not None:
                 self._orphan(request, future.result())
             raise

@@ -464,6 +464,7 @@ async def test_cancelled_claims_are_given_back():
         await running
         await made.engine.store.drain()
 
+        assert run.cancelled()
         assert await outcomes(made, "a", "b", "c") == [Outcome.FRESH] * 3
 
 

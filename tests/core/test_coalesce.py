@@ -472,6 +472,35 @@ async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
     assert await _outcome(store, "b") is Outcome.FRESH
 
 
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("minded", [False, True])
+async def test_caller_cancelled_in_the_turn_of_its_answer_is_cancelled(
+    verb, orphans, minded, away
+):
+    """Neither an answer nor a failure of the store takes a cancellation's place."""
+    mind = (lambda key, answer: orphans.append((key, answer))) if minded else None
+    lane: Lane[str, str] = Lane(verb, lambda key: key, mind)
+
+    async def ask(key: str) -> str:
+        return await lane(key)
+
+    leaver, stayer = [asyncio.ensure_future(ask(key)) for key in "ab"]
+
+    def answer(keys: Sequence[str]) -> Sequence[str]:
+        asyncio.get_running_loop().call_soon(leaver.cancel)
+        if away:
+            raise StoreUnavailable("away")
+        return [key.upper() for key in keys]
+
+    verb.respond = answer
+    verb.let_go()
+    assert isinstance(await failure(stayer), StoreUnavailable if away else type(None))
+    await asyncio.wait([leaver])
+    assert leaver.cancelled()
+    assert verb.batches == [["a", "b"]]
+    assert orphans == ([("a", "A")] if minded and not away else [])
+
+
 async def test_duplicate_answer_to_a_cancelled_caller_releases_nothing():
     """Only a claim that was granted is given back, never the winner's."""
     store = CueStore()

@@ -206,6 +206,20 @@ async def test_time_out_cancels_and_waits_for_the_true_end():
 
 
 @in_virtual_time
+async def test_time_out_ends_with_the_handler():
+    """What settles a handler that was in time, in the same task, is not cut off."""
+    made = virtual()
+    claim, sent = await made.claim()
+
+    async def turn() -> str:
+        await made.engine.run_under([claim], _five, lease=LEASE, sent=sent, timeout=10, apart=False)
+        await asyncio.sleep(60)
+        return "settled"
+
+    assert await asyncio.create_task(turn()) == "settled"
+
+
+@in_virtual_time
 async def test_handlers_own_time_out_error_is_passed_on():
     """A ``TimeoutError`` of the handler's is what it raised, not what the engine made."""
     made = virtual()
@@ -317,7 +331,10 @@ async def test_completion_survives_errors_of_any_type(fault):
     made.store.faults["complete"] = [fault] * 3
 
     assert await made.engine.complete(EVENT, claim, 3600.0) is True
-    assert len(made.records.of(Kind.STORE_ERROR)) == 3
+    failures = made.records.of(Kind.STORE_ERROR)
+    assert [record.detail for record in failures] == [f"memory: {fault}"] * 3
+    foreseen = isinstance(fault, SchemaError)
+    assert {record.error for record in failures} == {None if foreseen else fault}
 
 
 @in_virtual_time
@@ -402,6 +419,23 @@ async def test_release_is_asked_for_once(fault):
 
 
 @in_virtual_time
+async def test_release_survives_the_cancellation_of_its_caller():
+    """A caller that is cancelled while the store is slow leaves a free event behind."""
+    made = virtual()
+    claim, _ = await made.claim()
+    made.store.shut("release")
+    releasing = asyncio.ensure_future(made.engine.release(EVENT, claim))
+    await turns()
+    releasing.cancel()
+    await asyncio.wait([releasing])
+    made.store.gates["release"].set()
+    await made.engine.drain(5)
+
+    assert releasing.cancelled()
+    assert await made.outcome() is Outcome.FRESH
+
+
+@in_virtual_time
 async def test_claim_settled_inside_its_own_run_is_renewed_no_more():
     """A handler with work left after its event is done is not cancelled for its lease."""
     made = virtual()
@@ -461,6 +495,33 @@ async def test_completion_asked_for_after_the_drain_is_tried_once():
 
     assert await made.engine.complete(EVENT, claim, 3600.0) is None
     assert len(made.store.keys_of("complete")) == 1
+
+
+@in_virtual_time
+async def test_nothing_is_begun_for_a_caller_that_is_cancelled_after_the_drain():
+    """A thread that ends after the drain leaves no task behind either."""
+    made = virtual()
+    claim, _ = await made.claim()
+    await made.engine.drain(1.0)
+    made.store.shut("complete")
+    completing = asyncio.ensure_future(made.engine.complete(EVENT, claim, 3600.0))
+    await turns()
+    completing.cancel()
+    await asyncio.wait([completing])
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_virtual_time
+async def test_drain_ends_the_renewals():
+    """A store that is closed after the drain is asked for nothing more."""
+    made = virtual()
+    claim, sent = await made.claim()
+    made.engine.hold(claim, LEASE, lambda: None, sent=sent)
+    await made.engine.drain(1.0)
+    await asyncio.sleep(5 * LEASE)
+
+    assert made.store.keys_of("renew") == []
 
 
 class Owing(Setting):
@@ -554,6 +615,32 @@ async def test_completion_outlives_a_loop_that_cancels_everything_before_it_ends
 
     assert made.told == [True]
     assert await made.outcome() is Outcome.DUPLICATE
+
+
+@in_virtual_time
+async def test_what_nobody_waits_for_ends_with_a_loop_that_cancels_everything():
+    """Without a lease to wait for, nothing is begun anew in a loop that ends."""
+    made = virtual()
+    claim, _ = await made.claim()
+    made.store.away.add("complete")
+    assert await made.engine.complete(EVENT, claim, 3600.0, patience=5.0) is None
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@in_virtual_time
+async def test_settlements_that_have_ended_are_kept_no_longer():
+    """A process that lives for months holds what is under way, not what ever was."""
+    made = virtual()
+    claim, _ = await made.claim()
+    assert await made.engine.complete(EVENT, claim, 3600.0, patience=5.0) is True
+    await turns()
+
+    assert not made.engine._settling
 
 
 @in_virtual_time

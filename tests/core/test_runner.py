@@ -165,7 +165,8 @@ async def test_item_that_completed_before_a_crash_is_recovered_not_skipped():
         await made.empty()
 
         assert made.runs == []
-        assert made.records.kinds == ["recovered"]
+        [recovered] = made.records.all
+        assert (recovered.kind, recovered.first_seen) == (Kind.RECOVERED, claim.first_seen)
 
 
 @in_virtual_time
@@ -709,6 +710,7 @@ async def test_store_away_at_the_claim_defers_uncounted(fault):
 
         [deferred] = made.records.of(Kind.DEFERRED)
         assert (deferred.reason, deferred.warning) == ("store_away", True)
+        assert (deferred.detail, deferred.delay) == (str(fault), 5.0)
         assert made.records.kinds == ["deferred", "started", "succeeded"]
 
 
@@ -722,6 +724,7 @@ async def test_store_away_at_the_claim_may_be_ignored():
 
         assert made.records.kinds == ["store_error", "started", "succeeded"]
         assert made.records.all[0].warning
+        assert made.records.all[0].detail == "run without a claim: told to be away for claim"
         assert len(made.inbox) == 0
 
 
@@ -747,6 +750,9 @@ async def test_inbox_that_fails_in_the_middle_leaves_no_claim_and_no_item_behind
         made.inbox.faults[verb] = fault
         await (await made.deliver())
         assert len(made.inbox) == 1
+        if isinstance(fault, StoreUnavailable):
+            [failed] = made.records.of(Kind.STORE_ERROR)
+            assert (failed.detail, failed.error) == ("away", fault)
         if verb == "begin":
             assert made.store.keys_of("release") == [[str(an_event().key)]]
         await made.empty()
