@@ -640,7 +640,7 @@ async def test_settlements_that_have_ended_are_kept_no_longer():
     assert await made.engine.complete(EVENT, claim, 3600.0, patience=5.0) is True
     await turns()
 
-    assert not made.engine._settling
+    assert not made.engine.settler._settling
 
 
 @in_virtual_time
