@@ -47,7 +47,7 @@ def without_repeats(event: Event) -> tuple[Event, Collection[Event]]:
 
 
 def with_body(delivery: Delivery, body: bytes) -> Delivery:
-    """Return a delivery with another body, of which its ``Content-Length`` tells."""
+    """Return a delivery with another body, and the ``Content-Length`` of that."""
     length = str(len(body)).encode()
     headers = tuple(
         (name, length if name.lower() == b"content-length" else value)

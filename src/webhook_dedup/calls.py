@@ -270,7 +270,7 @@ class _Call:
 
 
 def _body(parsed: Parsed | None, event_id: str | None, policy: Policy) -> bytes | None:
-    """Return the body of a call's request; one that is gone is missed only where it is needed."""
+    """Return the body of a call's request. One that is gone is an error only if it is needed."""
     if parsed is None:
         return None
     hashed = event_id is None and policy.on_missing_id == "hash_body"

@@ -70,7 +70,7 @@ async def read(request: Any) -> Parsed:
 
 
 def _tells_of_consumption(error: RuntimeError) -> bool:
-    """Whether it is Starlette's for a body that was read before; it has no class of its own."""
+    """Whether Starlette raised this for a body that was read before: that has no class."""
     return str(error) == "Stream consumed"
 
 

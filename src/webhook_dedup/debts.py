@@ -65,10 +65,9 @@ class Owed(Struct, eq=False):
 
 
 class Debtor:
-    """One who owes completions.
+    """Holds up the end of the process while completions are owed.
 
-    Where its loop runs in a background thread, which nobody drains, the end of the process is held
-    up for them.
+    That is for event loops in background threads, which nobody drains.
 
     Args:
         settle_up: Waits until nothing is owed, or need not be waited for any more.
@@ -86,7 +85,7 @@ class Debtor:
         _wait_at_exit()
 
     def wait(self) -> None:
-        """Let them be settled, from another thread."""
+        """Wait until they are settled; called in another thread than the loop's."""
         left = self._until - monotonic()
         if left > 0 and self._home.alive:  # a loop that has ended was drained
             settling = asyncio.run_coroutine_threadsafe(self._settle_up(), self._home.loop)

@@ -33,10 +33,10 @@ def request_among(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def status_of(args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any) -> int | None:
-    """Return the status of what an endpoint returned, if it is a response.
+    """Return the status of what an endpoint returned, ``None`` if it has none.
 
-    What is none gets the status that the endpoint wrote into the response among its arguments, one
-    that FastAPI made for that, if it did.
+    Where it returned no response, that is the status which it set on the ``Response`` among its
+    arguments, made by FastAPI for this purpose.
     """
     from starlette.responses import Response  # noqa: PLC0415 - only endpoints need Starlette
 
@@ -62,10 +62,10 @@ def answer(reason: WebhookDedupError) -> Response:
 
 
 def fail(reason: WebhookDedupError) -> NoReturn:
-    """Raise what tells the framework of an endpoint that ran and raised, and the sender by it.
+    """Raise what the framework answers with for an endpoint that ran and raised.
 
-    A response that is returned would have the framework commit what its dependencies opened, and
-    run background tasks.
+    If a response were returned, the framework would commit what its dependencies opened, and run
+    background tasks.
     """
     from starlette.exceptions import HTTPException  # noqa: PLC0415 - only endpoints need Starlette
 

@@ -189,7 +189,7 @@ class once:  # noqa: N801 - reads as a word of the language, as contextlib.suppr
 
 
 class _Door:
-    """One way through a ``with``, whoever opens it: in, and out again."""
+    """Enters and leaves one ``with``, for its async and its blocking form."""
 
     def __init__(
         self, store: Dedup | Store | str, key: str | int, lease: Duration, ttl: Duration, scope: str
@@ -231,7 +231,7 @@ class _Door:
 
 
 class _Block:
-    """What is held between the two."""
+    """The claim that is held inside a ``with``."""
 
     def __init__(
         self, errand: Errand, claim: Claim, sent: float, on_lost: Callable[[], object]

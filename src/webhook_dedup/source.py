@@ -274,7 +274,7 @@ def _narrower(items: Items) -> Narrow:
 
 
 def _nothing(_: Parsed) -> None:
-    """Read what a source does not tell."""
+    """Find nothing, as for what a source does not tell."""
 
 
 def _checked_name(name: object) -> str:

@@ -19,7 +19,7 @@ _RETRIABLE = frozenset({404, 405, 408, 409, 425, 429})
 class Refusal(int):
     """The status of an answer that is no success, with the beginning of what it said.
 
-    A number, because guards pass on what a handler answered, and nothing else is asked of it.
+    It is an ``int``, so that guards, which hand on what the handler answered, need not know of it.
     """
 
     said: str

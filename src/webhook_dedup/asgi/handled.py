@@ -47,7 +47,7 @@ async def respond_handled(exchange: Exchange, delivery: Delivery, event: Event) 
 
 
 async def _answer_copy(exchange: Exchange, results: Sequence[bytes | None]) -> None:
-    """Answer a copy of a delivery whose events are done; what several answered is not kept."""
+    """Answer a copy of a delivery whose events are done. Of a batch no response is kept."""
     [result] = results if len(results) == 1 else [None]
     if result is not None:
         await replay(exchange.send, result)
@@ -127,7 +127,7 @@ class _Handling:
             self._record(Kind.FAILED, detail="failed after its response", error=run.error)
 
     async def _end_as_answered(self) -> None:
-        """Settle by the status, before the sender can know it."""
+        """Settle by the status, and only then let the sender know it."""
         if await self._settle_as_answered():
             await self._response.forward()
         else:
@@ -206,13 +206,13 @@ class _Handling:
             await self._response.forward()  # it says itself that the event failed
 
     async def _come_again(self, after: float) -> None:
-        """Make the sender deliver again; what it has of a response stays without its end."""
+        """Make the sender deliver again; a response that has begun is left without its end."""
         if not self._response.begun:
             await _ask_again(self._exchange, "not_handled", "the event was not handled", after)
 
     @staticmethod
     def _is_foreign(error: BaseException | None) -> bool:
-        """Whether an error is the app's own, for the servers and middlewares outside to see."""
+        """Whether an error is the app's own, to be raised to the server and outer middlewares."""
         return error is not None and not isinstance(error, (WebhookDedupError, TimeoutError))
 
     def _record(self, kind: Kind, **fields: Any) -> None:

@@ -29,9 +29,9 @@ async def answered(exchange: Exchange, parsed: Parsed) -> bool:
 
 
 async def passes_through(exchange: Exchange) -> bool:
-    """Answer a request whose method carries no deliveries, unless it is no handshake either.
+    """Say whether a request whose method carries no deliveries is the app's.
 
-    Its body is not read: one that passes through is the app's.
+    It is unless it is a handshake, which is answered here. Its body is left for the app to read.
 
     Raises:
         RejectedDelivery: It is a handshake that must not be answered.

@@ -140,7 +140,7 @@ class Held:
         return {"type": "http.disconnect"}
 
     async def _hear(self) -> Message:
-        """Receive; keep it back that the client has left while the response can be kept for it."""
+        """Receive. As long as the response can still be kept, hide that the client has left."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             await self._outgrown.wait()  # or until the end of the response wakes its listeners
@@ -161,7 +161,7 @@ class Held:
         self._early = asyncio.ensure_future(self._answer())
 
     def stay_patient(self) -> None:
-        """Answer no more early. An app that is cancelled may take a while to undo what it did."""
+        """Give no early answer: an app that is cancelled may take a while to undo what it did."""
         self._patient = True
         if self._patience is not None:
             self._patience.cancel()

@@ -132,9 +132,9 @@ def _record_rejected(exchange: Exchange, code: str, detail: str, status: int | N
 
 
 def _known_done(exchange: Exchange, event: Event) -> bool:
-    """Whether this process knows a delivery's events to be done, and records their skips then.
+    """Whether this process knows, without I/O, that all events of a delivery are done.
 
-    What it answers needs no I/O.
+    If so, their skips are recorded.
     """
     seen, route = exchange.dedup.seen, exchange.route
     if seen is None or route.policy.observe_only or route.source.ack == "handled":

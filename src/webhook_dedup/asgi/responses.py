@@ -34,7 +34,7 @@ _UNKEPT = frozenset({b"set-cookie", b"date", b"connection", b"transfer-encoding"
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Send a complete response; where HTTP allows its status no body, without that."""
+    """Send a complete response, without its body where HTTP allows none for the status."""
     if status in BODILESS:
         body, headers = b"", [pair for pair in headers if pair[0] != b"content-type"]
     else:

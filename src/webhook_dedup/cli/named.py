@@ -1,4 +1,4 @@
-"""The keys of what a log line names: who deduplicates is not in it, only under which name."""
+"""The keys behind a log line, which has a name but does not say whose: a source's or another's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RequestLine = Annotated[
 
 
 def named_keys(subject: Subject, request: str) -> list[str]:
-    """Return the keys that an event may have which its log line names.
+    """Return the keys that an event may have, by what its log line says.
 
     Args:
         subject: What the log line says.
@@ -49,7 +49,7 @@ def request_line(given: str) -> str:
 
 
 def unknown(request: str) -> str:
-    """Say that none of the keys is there, and of which that is known."""
+    """Say that the store has none of the keys, and which kinds of keys it was asked for."""
     if request:
         return "neither holds nor remembers this request, which would be handled"
     return (

@@ -14,7 +14,7 @@ __all__ = ["bar", "busy"]
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how much of so many is done; yields what is called with each number that was."""
+    """Show how much of a total is done. Yield what to call with the size of each step done."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -19,10 +19,10 @@ _MOST_REQUESTS = 100
 
 
 def keys_of(event_id: str, source: str, tenant: str) -> list[str]:
-    """Return the keys that an event may have which a log line names.
+    """Return the keys that an event may have, by what a log line says of it.
 
-    A source's comes first. ``once``, functions and guards claim under the very name that they are
-    recorded with.
+    The key of a source's event comes first. ``once``, functions and guards claim under the very
+    name that they are recorded with.
     """
     return [str(Key(scope, event_id, tenant)) for scope in (f"webhook:{source}", source)]
 

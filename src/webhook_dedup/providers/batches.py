@@ -208,7 +208,7 @@ def _trails(steps: Sequence[str], value: Any, trail: Trail = ()) -> Iterator[Tra
 
 
 def _few(trails: Iterable[Trail]) -> list[Trail]:
-    """Take the trails unless they are too many; even those that hold others are fewer than items.
+    """Return the trails as a list unless they are too many.
 
     Raises:
         RejectedDelivery: They are (413).

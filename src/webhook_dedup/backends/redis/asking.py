@@ -70,7 +70,7 @@ async def reply(connection: AbstractConnection) -> Any:
 async def values(
     number: int, connection: AbstractConnection
 ) -> Sequence[bytes | None] | driver.RedisError:
-    """Read so many answers, each a value or nothing; an error of one goes for all."""
+    """Read so many answers, each a value or nothing; return the first error if there is one."""
     if int(connection.protocol) == _WITH_PUSHES:
         answers = [await reply(connection) for _ in range(number)]
     else:
@@ -89,7 +89,7 @@ async def _taken_apart(
     reader: asyncio.StreamReader,
     parse_error: Callable[[str], driver.RedisError],
 ) -> list[bytes | driver.RedisError | None]:
-    """Take answers apart, of which the beginning was read before."""
+    """Take answers apart, whose beginning was read before, and read the rest of them."""
     answers: list[bytes | driver.RedisError | None] = []
     rest, at = begin, 0
     for _ in range(number):

@@ -22,7 +22,7 @@ _BYTES = frozenset({bytes})
 
 
 class _Heads(dict[int, bytes]):
-    """What stands before a word of a length, where the one before it ended.
+    """What separates a word from the one before it, by the word's length.
 
     Most words are short, and to look this up takes half the time of formatting it.
     """

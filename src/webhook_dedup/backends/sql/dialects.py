@@ -59,16 +59,16 @@ class Dialect(Protocol):
     """Whether a statement may be abandoned on the client while it waits."""
 
     def insert(self, table: Table, asked: Asked, values: Values) -> Insert:
-        """Insert the rows asked; ``values`` makes table columns of what is asked.
+        """Insert rows of the columns in ``asked``, the first of which identifies a row.
 
-        What is asked first is what a row is known by.
+        ``values`` makes columns of the table of them.
         """
 
     def columns(self, columns: Mapping[str, list[Any]], **common: Any) -> Mapping[str, Any]:
         """Return the parameters of :meth:`insert`, and what is the same for every row."""
 
     def rows(self, rows: Rows) -> Mapping[str, Any]:
-        """Do as :meth:`columns` for rows that are not laid out as such."""
+        """Return what :meth:`columns` does, of rows instead of columns."""
 
     def among(self, table: Table) -> ColumnElement[bool]:
         """Match the digests of the parameter ``digests``."""
@@ -101,7 +101,7 @@ class Dialect(Protocol):
         """Return where a text contains a part, from 1; 0 where it does not."""
 
     def raw(self, column: Column[Any]) -> ColumnElement[Any]:
-        """Return what is stored in a column of text or bytes, as nothing that could fail."""
+        """Return what is stored in a column of text or bytes, in a form that can always be read."""
 
     def exclusively(self, engine: AsyncEngine, name: str) -> AbstractAsyncContextManager[Any]:
         """Open a transaction that no other process is in at the same time under this name."""

@@ -115,10 +115,10 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def translated(error: BaseException, store: str) -> StoreError:
-    """Return the error of this library that says the same, and shows none of what was to be kept.
+    """Return this library's error for a driver's, without the parameters of its statement.
 
-    Of the error itself, too, which stays behind it in tracebacks: headers, bodies and results are
-    parameters of statements, and belong in no log.
+    The driver's, which stays behind it in tracebacks, is made to hide them as well: headers, bodies
+    and results are among them, and belong in no log.
     """
     if isinstance(error, sqlalchemy_errors.StatementError):
         error.hide_parameters = True  # it may be of an engine of the user's, which shows them

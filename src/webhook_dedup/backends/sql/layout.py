@@ -43,14 +43,14 @@ def laid_out(text: str, names: Sequence[str], constants: Mapping[str, Any], para
 
 @lru_cache(maxsize=TEXTS_KEPT)
 def _multiplied(text: str, rows: int) -> str:
-    """Give an insert of one row so many."""
+    """Make an insert of one row one of so many rows."""
     head, _, rest = text.partition(" VALUES ")
     values, _, tail = rest.partition(" ON CONFLICT ")
     return f"{head} VALUES {', '.join([values] * rows)} ON CONFLICT {tail}"
 
 
 def _expanded(text: str, names: Sequence[str], given: Mapping[str, Any]) -> Sql:
-    """Give each list its place holders; lay out the parameters in their order."""
+    """Give each list a place holder for each value, and put the parameters in order."""
     lists = {name: _filled(given[name]) for name in _lists(text)}
     values: list[Any] = []
     for name in names:

@@ -63,7 +63,7 @@ def set_up_asyncpg(engine: Engine) -> None:
 
 
 async def _set_up(driver: Any) -> bool:
-    """Set up a connection; say whether it leads to a server."""
+    """Set up a connection; say whether it leads to the server itself, and to no pooler."""
     try:
         status: str = await driver.execute(_SETTINGS.format(pid=driver.get_server_pid()))
     except BaseException:

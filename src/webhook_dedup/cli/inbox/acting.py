@@ -1,4 +1,4 @@
-"""What is done to items of the inbox, once it is known to which."""
+"""Acts on items of the inbox: those that are named, or those that a filter finds."""
 
 from __future__ import annotations
 

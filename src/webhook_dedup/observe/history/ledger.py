@@ -60,12 +60,12 @@ class Wanted:
 
     @property
     def earliest(self) -> str:
-        """The least id a page may have that holds an entry which is meant; empty for any."""
+        """The least id of pages that may hold a wanted entry; empty if there is no bound."""
         return "" if self.since is None else id_at(self.since - LONGEST_PAGE)
 
     @property
     def latest(self) -> str:
-        """The id above those pages; empty for any."""
+        """An id above those of all such pages; empty if there is no bound."""
         return "" if self.until is None else id_at(self.until)
 
 
@@ -92,7 +92,7 @@ class Ledger(Protocol):
     async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
         """List pages, the highest ids first, and below the id ``below`` if it is given.
 
-        Every page that holds an entry which is meant is there; others may be.
+        None that holds a wanted entry is left out; others may be among them.
         """
 
     async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
@@ -110,7 +110,7 @@ class Ledger(Protocol):
     async def trim(self, keep: float, most: int, limit: int) -> int:
         """Delete up to ``limit`` of the pages that are too old or too many; say how many.
 
-        Too many are those beyond which the later ones have at least ``most`` entries.
+        A page is one too many if the later ones hold ``most`` entries or more.
         """
 
     async def aclose(self) -> None:
