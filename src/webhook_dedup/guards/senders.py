@@ -11,7 +11,7 @@ from ..model import Event
 from ..observe.record import Reason
 from ..providers.paths import compile_path
 
-__all__ = ["SelfSent", "address_of", "within"]
+__all__ = ["SelfSent", "within"]
 
 # The last brackets: a display name, which anybody may choose, stands before them.
 _IN_BRACKETS = re.compile(r"<([^<>]*)>\s*\Z")
@@ -64,7 +64,7 @@ class SelfSent:
         return self._is_self is not None and self._is_self(sender)
 
 
-def address_of(text: str) -> str:
+def _address_of(text: str) -> str:
     """Return the bare address of ``"Name <user@host>"``; other text as it stands."""
     in_brackets = _IN_BRACKETS.search(text)
     return (in_brackets[1] if in_brackets else text).strip()
@@ -72,13 +72,13 @@ def address_of(text: str) -> str:
 
 def within(text: str, domain: str) -> bool:
     """Whether an address, or a host name, is of a domain or of one below it."""
-    host = address_of(text).rpartition("@")[2].casefold().rstrip(".")
+    host = _address_of(text).rpartition("@")[2].casefold().rstrip(".")
     wanted = domain.casefold().lstrip("@.").rstrip(".")
     return host == wanted or host.endswith(f".{wanted}")
 
 
 def _plain(text: str) -> str:
-    user, at, host = address_of(text).casefold().rpartition("@")
+    user, at, host = _address_of(text).casefold().rpartition("@")
     return f"{user.partition('+')[0]}{at}{host}"
 
 
