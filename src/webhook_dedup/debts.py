@@ -17,7 +17,7 @@ from msgspec import Struct
 from .model import Event, Settlement
 from .residence import Residence
 
-__all__ = ["UNCONFIRMED", "Debtor", "Later", "Owed"]
+__all__ = ["SLACK", "UNCONFIRMED", "Debtor", "Later", "Owed"]
 
 Later = Callable[[bool | None], object]
 """Told what became of a completion after its caller has gone; see :meth:`Engine.complete`."""

@@ -16,6 +16,7 @@ from .contracts import Inbox, Observer, Startable, Store, need, never_waits
 from .engine import Engine
 from .errors import ConfigError
 from .guards import Passage
+from .holding import Job
 from .inbox import MemoryInbox, inbox_beside
 from .model import Delivery, Event, Item, Remembers, new_token
 from .observe.lives import begin_lives, end_lives
@@ -25,7 +26,7 @@ from .observe.recorder import Recorder
 from .policy import Policy, check_policy
 from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
-from .runner import Job, Runner
+from .runner import Runner
 from .source import Source
 from .stores import MemoryStore, SeenCache, open_store
 from .surprises import warn_of_surprises

@@ -25,7 +25,7 @@ from .strangers import Strangers
 from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
 
-__all__ = ["Job", "Runner"]
+__all__ = ["Runner"]
 
 logger = logging.getLogger("webhook_dedup")
 

@@ -37,7 +37,7 @@ def warn_of_surprises(routes: Collection[Route], inbox: Inbox) -> None:
     if doubled:
         logger.warning(
             "public_url of %s ends with the source's path, which then stands twice in the URL "
-            "that signatures are checked against; leave the path away",
+            "that signatures are checked against; leave the path out",
             ", ".join(doubled),
         )
     early = [route.source.name for route in routes if route.source.ack != "handled"]

@@ -37,7 +37,7 @@ class Unheard:
                 self._said += message.get("body", b"")[:_MOST_BYTES]
 
     def outcome(self) -> int:
-        """Return the status; of a failure as a :class:`Refusal` with the beginning of its text.
+        """Return the status; unless it is a success, a :class:`Refusal` with the text's beginning.
 
         Raises:
             RuntimeError: There was no response, or only the beginning of one.

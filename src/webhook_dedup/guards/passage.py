@@ -6,17 +6,15 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..contracts import PureGuard, StatefulGuard
+from ..engine import Engine
 from ..errors import ConfigError
 from ..model import Bid, Claim, Event, Key, new_token
 from ..observe.recorder import Recorder
+from ..running import Run
 from ..threads import outlast
-
-if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..running import Run
 
 __all__ = ["Guard", "Guards", "Passage"]
 

@@ -13,7 +13,7 @@ from ..observe.record import Reason
 from ..providers.paths import compile_path
 from .data import need_json
 
-__all__ = ["SelfSent", "address_of", "within"]
+__all__ = ["SelfSent", "within"]
 
 # The last brackets: a display name, which anybody may choose, stands before them.
 _IN_BRACKETS = re.compile(r"<([^<>]*)>\s*\Z")
@@ -67,7 +67,7 @@ class SelfSent:
         return self._is_self is not None and self._is_self(sender)
 
 
-def address_of(text: str) -> str:
+def _address_of(text: str) -> str:
     """Return the bare address of ``"Name <user@host>"``; other text as it stands."""
     in_brackets = _IN_BRACKETS.search(text)
     return (in_brackets[1] if in_brackets else text).strip()
@@ -75,7 +75,7 @@ def address_of(text: str) -> str:
 
 def within(text: str, domain: str) -> bool:
     """Whether an address, or a host name, is of a domain or of one below it."""
-    host = address_of(text).rpartition("@")[2].casefold().rstrip(".")
+    host = _address_of(text).rpartition("@")[2].casefold().rstrip(".")
     wanted = domain.casefold().lstrip("@.").rstrip(".")
     return host == wanted or host.endswith(f".{wanted}")
 
@@ -92,7 +92,7 @@ def _plain_function(is_self: Any) -> Callable[[str], bool]:
 
 
 def _plain(text: str) -> str:
-    user, at, host = address_of(text).casefold().rpartition("@")
+    user, at, host = _address_of(text).casefold().rpartition("@")
     return f"{user.partition('+')[0]}{at}{host}"
 
 

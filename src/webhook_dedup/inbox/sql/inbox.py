@@ -44,10 +44,12 @@ class SqlInbox:
 
     It is durable unless the server's or the engine's settings put commits off; :meth:`start` finds
     out and warns. Each verb is one statement and commits, on SQLite perhaps together with others
-    that waited for the same file. Calls that meet a
-    conflict or a connection that has died are repeated within ``timeout``. On Postgres ``begin``
-    and ``done`` do not wait for the disk: a crash of the server itself may take back those of its
-    last moment, and the items come due again, whose claims say that their events are done.
+    that waited for the same file. Calls that meet a conflict or a connection that has died are
+    repeated within ``timeout``.
+
+    On Postgres ``begin`` and ``done`` do not wait for the disk. A crash of the server itself may
+    take back those of its last moment: the items come due again, and their claims say that their
+    events are done.
 
     Args:
         engine: The user's own engine; it stays open. Its isolation level makes no difference.
