@@ -20,7 +20,7 @@ from webhook_dedup import (
     WebhookDedup,
     open_store,
 )
-from webhook_dedup.model import Bid, Key
+from webhook_dedup.model import Bid, Key, Settlement
 from webhook_dedup.observe.history import History
 from webhook_dedup.observe.record import Kind, Record
 
@@ -227,6 +227,8 @@ async def test_its_process_died_in_its_first_run(url):
         (((Kind.STARTED, 1), (Kind.DEFERRED, 1), (Kind.STARTED, 1)), "twice"),  # put off
         (((Kind.STARTED, 2), (Kind.DEFERRED, 2), (Kind.STARTED, 2)), "3 times"),
         (((Kind.STARTED, 1), (Kind.BURIED, 1), (Kind.STARTED, 1)), "twice"),  # replayed
+        (((Kind.RECOVERED, None),), "once"),  # which only its claim knew of
+        (((Kind.SUCCEEDED, None),), "once"),  # an item that its handler settled
     ],
 )
 async def test_how_often_it_ran(file_url, records, times):
@@ -238,6 +240,35 @@ async def test_how_often_it_ran(file_url, records, times):
     await kept(file_url, record(Kind.RECEIVED), *each)
     _, words = await told(file_url)
     assert f"It arrived once and ran {times}." in words
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ((), "arrived twice and ran once, 1 skipped as duplicate."),
+        ((Kind.RECEIVED, Kind.STARTED), "arrived twice and ran once, 1 skipped as duplicate."),
+        (
+            (Kind.STARTED, Kind.FAILED, Kind.RETRIED),
+            "arrived twice and ran twice, 1 skipped as duplicate.",
+        ),
+    ],
+)
+async def test_the_run_that_only_its_claim_knows(url, own, said):
+    """9: an event that is done was run, though a killed process told of no run that ended well."""
+    store = open_store(url)
+    [claim] = await store.claim([Bid(str(Key("webhook:shop", "evt_1")), "d1.token", 60.0)])
+    assert await store.complete([Settlement(claim, DAY)]) == [True]
+    await store.aclose()
+    first = [record(kind, at=1_700_000_000.0 + n) for n, kind in enumerate(own)]
+    copy = [
+        replace(record(kind, at=1_700_000_009.0 + n, **fields), delivery_id="d2")
+        for n, (kind, fields) in enumerate(
+            [(Kind.RECEIVED, {}), (Kind.SKIPPED, {"reason": "duplicate", "original_id": "d1"})]
+        )
+    ]
+    await kept(url, *first, *copy)
+    _, words = await told(url)
+    assert said in words
 
 
 async def test_how_often_it_ran_after_a_replay(file_url):

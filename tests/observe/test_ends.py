@@ -153,3 +153,17 @@ async def test_a_delivery_that_is_refused(ack):
         assert (refusal.event_id, refusal.reason) == ("evt_1", "inbox_unavailable")
         assert refusal.delivery_id == arrival.delivery_id
         assert told.outcomes() == ["rejected"]
+
+
+@pytest.mark.parametrize("ack", ACKS)
+async def test_a_batch_of_which_some_items_are_known(ack):
+    """It is one delivery that runs; only one that brings nothing new is skipped."""
+    async with watched(Handler(), ack, items="@") as (app, told):
+        for items in (ITEMS, b'[{"id": "b"}, {"id": "c"}, {"id": "c"}]', ITEMS):
+            await asked(app, items)
+            await settled(app)
+        await until(lambda: len(told.outcomes()) == 3)
+        assert told.outcomes() == ["succeeded", "succeeded", "skipped"]
+        claims = [span for span in told.finished() if span.name == "webhook claim"]
+        outcomes = [span.attributes["webhook_dedup.outcome"] for span in claims]
+        assert outcomes == ["fresh", "fresh", "done"]

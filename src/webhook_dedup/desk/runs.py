@@ -14,6 +14,8 @@ __all__ = ["REPLAYED", "runs_begun"]
 REPLAYED = "replayed"
 """The reason with which a replay is recorded."""
 
+_OF_A_RUN = {Kind.SUCCEEDED, Kind.RECOVERED, Kind.FAILED, Kind.LEASE_LOST}
+
 _Numbered = tuple[str | None, int, int]  # of a delivery, after how many replays, the attempt
 
 
@@ -35,7 +37,7 @@ def runs_begun(entries: Iterable[Entry], items: Iterable[Item] = ()) -> int:
         elif record.kind is Kind.STARTED:
             told.append((row, replays[row], record.attempt or 1))
         elif record.kind is not Kind.BURIED:  # whose number may be of a run that never began
-            numbers.add((row, replays[row], record.attempt or 0))
+            numbers.add((row, replays[row], record.attempt or int(record.kind in _OF_A_RUN)))
     numbers.update(told)
     numbers.update((item.id, replays[item.id], item.attempts) for item in items)
     begun = {(*life, number) for *life, last in numbers for number in range(1, last + 1)}

@@ -188,16 +188,25 @@ def _waiting(story: Story, item: Item) -> str:
 
 def _copies(story: Story) -> str:
     # By whatever is told of them: a process that is killed may take the record of an arrival along.
-    arrived = len({entry.record.delivery_id for entry in story.entries} - {None})
-    if not arrived:
+    rows = {entry.record.delivery_id for entry in story.entries} - {None}
+    if not rows:
         return ""
+    untold = _untold(story)
     skips = Counter(
         entry.record.reason for entry in story.entries if entry.record.kind is Kind.SKIPPED
     )
     skipped = ", ".join(f"{count} skipped as {reason}" for reason, count in skips.items())
-    runs = runs_begun(story.entries, story.items)
-    told = f"It arrived {_times(arrived)} and ran {_times(runs)}{', ' if skips else ''}{skipped}"
+    runs = runs_begun(story.entries, story.items) + bool(untold)
+    arrived = _times(len(rows | untold))
+    told = f"It arrived {arrived} and ran {_times(runs)}{', ' if skips else ''}{skipped}"
     return f"{told}, and more often than is told here." if story.cut else f"{told}."
+
+
+def _untold(story: Story) -> set[str | None]:
+    """Return the delivery whose run, by the claim, ended well though no entry tells of that run."""
+    row = _row(story.claim.holder) if story.claim is not None and story.claim.done else ""
+    own = [entry.record.kind for entry in story.entries if entry.record.delivery_id == row]
+    return {row} if row and (not own or own[-1] in _BEFORE_A_RUN) else set()
 
 
 def _times(number: int) -> str:
@@ -225,6 +234,8 @@ def _request(entry: Entry) -> str:
     request = entry.request
     return "" if request is None else f" by {request.method} {request.path}, {request.size} bytes"
 
+
+_BEFORE_A_RUN = {Kind.RECEIVED, Kind.DEFERRED, Kind.FAILED, Kind.LEASE_LOST, Kind.RETRIED}
 
 _WORDS = {
     Kind.SUCCEEDED: "handled",

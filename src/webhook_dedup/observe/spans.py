@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
@@ -36,6 +38,8 @@ class _Open:
         handler: While the handler runs.
         outside: What was current before the handler's span was.
         forget: Called when its request need not be watched any more.
+        event_id: Of the delivery, if it is known; the items of a batch have others.
+        skipped: An item that was skipped, while it is not known whether others run.
     """
 
     delivery: Span
@@ -43,6 +47,17 @@ class _Open:
     handler: Span | None = None
     outside: Context | None = None
     forget: Callable[[], object] = lambda: None
+    event_id: str | None = None
+    skipped: Record | None = None
+
+    def ends_with(self, record: Record) -> bool:
+        """Whether a record tells of the end of the delivery, and not only of one of its items."""
+        if self.handler is not None:
+            return ends_run(record)
+        if record.kind is not Kind.SKIPPED or self.event_id in {None, record.event_id}:
+            return True
+        self.skipped = record
+        return False
 
 
 class Spans:
@@ -75,7 +90,7 @@ class Spans:
             self._started(record, record.delivery_id)
         elif record.kind in _ENDS:
             opened = self._open.get(record.delivery_id)
-            if opened is not None and (opened.handler is None or ends_run(record)):
+            if opened is not None and opened.ends_with(record):
                 self._ended(record, self._open.pop(record.delivery_id))
 
     def _received(self, record: Record, delivery_id: str) -> None:
@@ -86,15 +101,16 @@ class Spans:
             _keep(self._arrivals, delivery_id, span.get_span_context(), _MOST_KNOWN)
             _keep(self._originals, event, original or span.get_span_context(), _MOST_KNOWN)
         claim = self._child(span, "webhook claim", record)
-        opened = _Open(span, claim, forget=self._watch_request(record.source, delivery_id))
+        forget = self._watch_request(record.source, delivery_id)
+        opened = _Open(span, claim, forget=forget, event_id=record.event_id)
         evicted = _keep(self._open, delivery_id, opened, _MOST_OPEN)
         if evicted is not None:
             _end_all(evicted, record)
 
     def _watch_request(self, source: str, delivery_id: str) -> Callable[[], object]:
-        """End the spans of a delivery with its request if no record has: it waits in the inbox.
+        """End the spans of a delivery with its request if no record has; return what ends that.
 
-        Workers run it later, or this process when there is room. Returns what ends the watch.
+        It waits in the inbox for workers or for room, or all of its items were skipped.
         """
         try:
             request = asyncio.current_task()
@@ -106,7 +122,8 @@ class Spans:
         def over(_: asyncio.Task[Any]) -> None:
             opened = self._open.get(delivery_id)
             if opened is not None and opened.handler is None:
-                _end_all(self._open.pop(delivery_id), Record(Kind.RECEIVED, source))
+                last = opened.skipped or Record(Kind.RECEIVED, source)
+                _end_all(self._open.pop(delivery_id), replace(last, at=time.time()))
 
         request.add_done_callback(over)
         return partial(request.remove_done_callback, over)
