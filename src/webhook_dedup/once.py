@@ -199,6 +199,7 @@ class _Door:
         self._lease = seconds(lease, "lease")
         self._ttl = seconds(ttl, "ttl")
         self._block: _Block | None = None
+        self._gone = False
 
     @property
     def idempotency_key(self) -> str:
@@ -212,6 +213,8 @@ class _Door:
         claim, sent = await errand.claim()
         if claim.fresh:
             self._block = _Block(errand, claim, sent, on_lost)
+        if self._gone:
+            await self.leave(asyncio.CancelledError("nobody waits for it any more"))
         return First(claim.fresh, self.idempotency_key)
 
     async def leave(self, error: BaseException | None) -> LeaseLost | None:
@@ -221,13 +224,22 @@ class _Door:
     @contextmanager
     def blocking(self) -> Iterator[First]:
         error: BaseException | None = None
+        self._gone = False
         try:
             yield call_in_portal(self.store, lambda dedup: self.enter(dedup, lambda: None))
         except BaseException as exc:  # also a worker's time limit, just when the claim is granted
             error = exc
             raise
         finally:
-            call_in_portal(self.store, lambda _: self.leave(error))
+            # What stayed held would be renewed for as long as the process lives. No call stands
+            # outside of the try, where the interpreter would look for signals.
+            self._gone = True  # for an entry that the caller could not cancel any more
+            try:
+                call_in_portal(self.store, lambda _: self.leave(error))
+            except BaseException:  # a time limit, perhaps before the portal has begun
+                if self._block is not None:
+                    call_in_portal(self.store, lambda _: self.leave(error))
+                raise
 
 
 class _Block:
