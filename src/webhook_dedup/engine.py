@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .coalesce import Coalescer
 from .debts import Later, Owed
-from .errors import HandlerTimeout, LeaseLost
+from .errors import HandlerTimeout, LeaseLost, out_of_group
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.recorder import Recorder
@@ -143,7 +143,7 @@ class Engine:
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:  # noqa: BLE001 - the caller judges it
-            error = exc
+            error = out_of_group(exc)
         finally:
             for one in held:
                 one.drop()

@@ -14,7 +14,7 @@ from uuid import UUID
 from .contracts import Store
 from .dedup import Dedup
 from .errand import Errand, event_for
-from .errors import LeaseLost
+from .errors import LeaseLost, out_of_group
 from .keys import digest
 from .model import Claim
 from .policy import DAY, Duration, seconds
@@ -225,6 +225,7 @@ class _Door:
         self._lease = seconds(lease, "lease")
         self._ttl = seconds(ttl, "ttl")
         self._block: _Block | None = None
+        self._gone = False
 
     @property
     def idempotency_key(self) -> str:
@@ -238,6 +239,8 @@ class _Door:
         claim, sent = await errand.claim()
         if claim.fresh:
             self._block = _Block(errand, claim, sent, on_lost)
+        if self._gone:
+            await self.leave(asyncio.CancelledError("nobody waits for it any more"))
         return First(claim.fresh, self.idempotency_key)
 
     async def leave(self, error: BaseException | None) -> LeaseLost | None:
@@ -247,13 +250,22 @@ class _Door:
     @contextmanager
     def blocking(self) -> Iterator[First]:
         error: BaseException | None = None
+        self._gone = False
         try:
             yield call_in_portal(self.store, lambda dedup: self.enter(dedup, lambda: None))
         except BaseException as exc:  # also a worker's time limit, just when the claim is granted
             error = exc
             raise
         finally:
-            call_in_portal(self.store, lambda _: self.leave(error))
+            # What stayed held would be renewed for as long as the process lives. No call stands
+            # outside of the try, where the interpreter would look for signals.
+            self._gone = True  # for an entry that the caller could not cancel any more
+            try:
+                call_in_portal(self.store, lambda _: self.leave(error))
+            except BaseException:  # a time limit, perhaps before the portal has begun
+                if self._block is not None:
+                    call_in_portal(self.store, lambda _: self.leave(error))
+                raise
 
 
 class _Block:
@@ -271,7 +283,7 @@ class _Block:
         """Settle by what ended the block; return the loss of its lease, if that happened."""
         lost = LeaseLost("the claim ran out inside its block") if self._held.lost else None
         self._held.drop()
-        ended = lost if lost and error else error
+        ended = lost if lost and error else error and out_of_group(error)
         await self._errand.settle(self._claim, ended, duration=monotonic() - self._began)
         return lost
 

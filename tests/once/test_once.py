@@ -8,6 +8,7 @@ import threading
 import uuid
 from datetime import timedelta
 
+import anyio
 import pytest
 
 from webhook_dedup import ConfigError, Dedup, Discard, InProgress, StoreUnavailable, once
@@ -314,6 +315,19 @@ async def test_discard_ends_for_good(desk):
     assert not await desk.send()
 
 
+async def test_discard_in_a_task_group(fresh_key):
+    """Out of a group of tasks inside the block it means the same."""
+
+    async def discard():
+        raise Discard("the customer is gone")
+
+    with pytest.raises(Exception, match="TaskGroup"):
+        async with once("memory://", fresh_key), anyio.create_task_group() as tasks:
+            tasks.start_soon(discard)
+    async with once("memory://", fresh_key) as first:
+        assert not first
+
+
 async def test_records(desk):
     """Each effect and each skip leaves its records, named by scope and key."""
     await desk.send(scope="mail")
@@ -414,5 +428,52 @@ def test_sync_interrupted_at_the_grant(fresh_key, monkeypatch):
     monkeypatch.setattr(module, "call_in_portal", struck)
     with pytest.raises(TimeoutError), once.sync(store, fresh_key):
         pytest.fail("never inside")
+    with once.sync(store, fresh_key) as first:
+        assert first
+
+
+def test_sync_interrupted_at_the_end(fresh_key, monkeypatch):
+    """A time limit that strikes when the block has just ended leaves nothing held, either."""
+    module = sys.modules["webhook_dedup.once"]
+    store = MemoryStore()
+    call = module.call_in_portal
+    calls = []
+
+    def struck(*args):
+        calls.append(args)
+        if len(calls) == 2:  # before the portal hears of it
+            raise TimeoutError("soft time limit")
+        return call(*args)
+
+    monkeypatch.setattr(module, "call_in_portal", struck)
+    with pytest.raises(TimeoutError), once.sync(store, fresh_key) as first:
+        assert first
+    with once.sync(store, fresh_key) as again:
+        assert not again
+
+
+def test_sync_interrupted_as_it_enters(fresh_key, monkeypatch):
+    """An entry that a time limit has left to itself leaves again when its claim is granted."""
+    module = sys.modules["webhook_dedup.once"]
+    call, gate, entries = module.call_in_portal, threading.Event(), []
+
+    class Slow(MemoryStore):
+        async def claim(self, bids):
+            await asyncio.to_thread(gate.wait)
+            return await super().claim(bids)
+
+    def struck(*args):
+        if entries:
+            return call(*args)
+        entries.append(threading.Thread(target=call, args=args))
+        entries[0].start()
+        raise TimeoutError("soft time limit")
+
+    store = Slow()
+    monkeypatch.setattr(module, "call_in_portal", struck)
+    with pytest.raises(TimeoutError), once.sync(store, fresh_key):
+        pytest.fail("never inside")
+    gate.set()
+    entries[0].join()
     with once.sync(store, fresh_key) as first:
         assert first
