@@ -54,6 +54,22 @@ async def test_looking_for_some_of_many(own):
     assert not await own.find(Sought(error="nowhere"))
 
 
+async def test_what_is_not_sought_is_not_sent(redis_server, own):
+    """To find one event, or one source, among thousands costs the server's answers little."""
+    items = [
+        an_item(received_at=float(number), source=f"s{number % 100}", event_id=f"evt_{number}")
+        for number in range(3_000)
+    ]
+    await own.put(items, LONG)
+    with redis_server.client() as look:
+        before = look.info("stats")["total_net_output_bytes"]
+        (found,) = await own.find(Sought(event_id="evt_1777"))
+        assert found.id == items[1_777].id
+        assert await own.count(Sought(source="s77")) == 30
+        assert not await own.find(Sought(source="s77", event_id="evt_1776"))
+        assert look.info("stats")["total_net_output_bytes"] - before < 20 * len(items)
+
+
 async def test_waiting_behind_many_dead_letters(redis_server, own):
     """What waits is found without a look into the dead letters that were received before it."""
     items = [an_item(received_at=float(number)) for number in range(3_000)]

@@ -8,6 +8,7 @@ from redis.asyncio.sentinel import Sentinel
 
 from tests import redis_support
 from tests.redis_support import newest_binary, newest_redis
+from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.model import Outcome
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing import StoreContract
@@ -92,6 +93,19 @@ async def test_own_cluster_client(redis_cluster, prefix):
         await way_of_an_event(store)
         await store.aclose()
         assert await client.ping()
+
+
+async def test_own_cluster_client_that_is_in_use(redis_cluster, prefix):
+    """Where other calls of the user's hold all connections of a node, the error says so."""
+    async with aioredis.RedisCluster.from_url(redis_cluster.url, max_connections=1) as client:
+        store = RedisStore(client, prefix=prefix)
+        await store.start()
+        held = [(node, node.acquire_connection()) for node in client.get_nodes()]
+        with pytest.raises(StoreUnavailable, match="MaxConnectionsError"):
+            await claim(store, a_key())
+        for node, connection in held:
+            node.release(connection)
+        await way_of_an_event(store)
 
 
 async def test_own_sentinel_client(redis_sentinel, prefix):

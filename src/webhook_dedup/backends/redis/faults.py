@@ -139,7 +139,8 @@ def _unreached(error: Exception, where: str) -> StoreError:
         )
     if _NOWHERE in str(error):
         return StoreUnavailable(f"{where} {_AWAY['TRYAGAIN']} ({error})")
-    return StoreUnavailable(f"{where} cannot be reached: {error}")
+    # Of a pool without a free connection redis-py's Cluster says no word.
+    return StoreUnavailable(f"{where} cannot be reached: {str(error) or type(error).__name__}")
 
 
 def code_of(error: Exception) -> str | None:

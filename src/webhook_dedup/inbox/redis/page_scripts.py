@@ -17,13 +17,14 @@ end
 """
 
 # ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known, 1 to
-# pass over the dead. Answers the score, how many ids were looked at and, of each but those passed
-# over, and always of the last: id, score, state, source, event id, last history entry; of an id
-# without a row the first two and why.
+# pass over the dead, the source and the event id to pass over all others, '' for any. Answers the
+# score, how many ids were looked at and, of each but those passed over, and always of the last: id,
+# score, state, source, event id, last history entry; of an id without a row the first two and why.
 _PAGE = """
 local index = base .. ARGV[1]
 local earliest, latest = arrivals(ARGV[2], ARGV[3])
-local limit, after, score, passes = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7] == '1'
+local limit, after, score = tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local alive, source, event_id = ARGV[7] == '1', ARGV[8], ARGV[9]
 
 local function first()
   local rank = after ~= '' and redis.call('ZRANK', index, after)
@@ -52,10 +53,17 @@ local function summary(id, at)
   return {id, at, row.dead, names[1], names[2], last_entry(id)}
 end
 
+local function passed_over(id)
+  if alive and redis.call('ZSCORE', dead, id) then return true end
+  if source == '' and event_id == '' then return false end
+  local names = redis.pcall('HMGET', item(id), 'source', 'event_id')
+  return (source ~= '' and names[1] ~= source) or (event_id ~= '' and names[2] ~= event_id)
+end
+
 for i = 1, #ids, 2 do
   if latest and tonumber(ids[i + 1]) > latest then break end
   number = number + 1
-  if not passes or i == #ids - 1 or not redis.call('ZSCORE', dead, ids[i]) then
+  if i == #ids - 1 or not passed_over(ids[i]) then
     page[#page + 1] = summary(ids[i], ids[i + 1])
   end
 end

@@ -85,10 +85,10 @@ class Pages:
 
     async def _rows(self, sought: Sought, after: bytes) -> AsyncGenerator[list[Any], None]:
         index = "dead" if sought.state == "dead" else "received"
-        score, passes = b"", int(sought.state == "waiting")
+        score, of_interest = b"", _of_interest(sought)
         while True:
             score, number, page = await self._table.call(
-                PAGE, index, *_ages(sought), _PER_PAGE, after, score, passes
+                PAGE, index, *_ages(sought), _PER_PAGE, after, score, *of_interest
             )
             for row in page:
                 # Where the id before has left, the script begins with those received just then.
@@ -103,3 +103,9 @@ class Pages:
 def _ages(sought: Sought) -> tuple[str, str]:
     older, younger = sought.older_than, sought.younger_than
     return "" if older is None else repr(older), "" if younger is None else repr(younger)
+
+
+def _of_interest(sought: Sought) -> tuple[int, bytes, bytes]:
+    """Return what the script is told, so that it passes over most of what is not sought."""
+    alive = int(sought.state == "waiting")
+    return alive, encoded(sought.source or ""), encoded(sought.event_id or "")
