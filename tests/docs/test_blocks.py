@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.conftest import redis_choices
 from tests.servers import RedisServer
+from webhook_dedup import Event
 from webhook_dedup.inbox import inbox_beside
 from webhook_dedup.observe.history import History
 from webhook_dedup.stores import open_store
@@ -53,6 +54,14 @@ def test_python_runs(block, tmp_path, monkeypatch):
     """Each block without a title runs as it stands, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     exec(compile(block.content, str(block), "exec"), {})
+
+
+def test_events_have_what_pages_say():
+    """What a comment beside ``event_of`` lists are attributes of an event."""
+    lists = re.compile(r"= event_of\(request\)  # (.+?),? and the delivery")
+    said = [told for block in BLOCKS for told in lists.findall(block.content)]
+    assert len(said) > 1
+    assert {name for told in said for name in told.split(", ")} <= set(Event.__struct_fields__)
 
 
 @pytest.mark.parametrize("block", named("console"), ids=str)

@@ -21,6 +21,7 @@ import webhook_dedup
 from tests.servers import wait_until
 from webhook_dedup import WebhookDedup, errors, guards, testing
 from webhook_dedup.cli.app import app
+from webhook_dedup.observe import history
 from webhook_dedup.providers import PRESETS
 from webhook_dedup.providers.samples import sample_secret
 from webhook_dedup.stores import open_store
@@ -37,13 +38,14 @@ PUBLIC = {
     "webhook_dedup.dashboard.dashboard",
     "webhook_dedup.errors",
     "webhook_dedup.fastapi.EventDep",
-    "webhook_dedup.observe.history.History",
+    "webhook_dedup.providers.Parsed",
     "webhook_dedup.observe.otel.OtelObserver",
     "webhook_dedup.observe.prometheus.PrometheusObserver",
     "webhook_dedup.stores.bloom.BloomStore",
     "webhook_dedup.stores.redis.RedisStore",
     "webhook_dedup.stores.sql.SqlStore",
     *(f"webhook_dedup.guards.{name}" for name in _GUARDS),
+    *(f"webhook_dedup.observe.history.{name}" for name in history.__all__),
 }
 
 
