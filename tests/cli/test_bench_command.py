@@ -43,3 +43,11 @@ def test_what_is_no_store():
     done = run_bench("--store", "mysql://localhost")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_no_tasks():
+    """Nothing is measured with no task at all."""
+    done = run_bench("--store", "memory://", "--tasks", "0")
+    assert done.returncode == 2
+    assert "--tasks" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -198,6 +198,9 @@ async def test_nobody_there():
         (["localhost", "--provider", "stripe", "--secret", "s"], "http://"),
         (["ftp://localhost", "--provider", "stripe", "--secret", "s"], "http://"),
         (["http://localhost:x", "--provider", "stripe", "--secret", "s"], "URL"),
+        (["http://localhost:99999", "--provider", "stripe", "--secret", "s"], "Port out of range"),
+        (["http://[::1/", "--provider", "stripe", "--secret", "s"], "is no URL"),
+        (["http://localhost", "--provider", "stripe", "--unsigned", "--header", "x: é"], "ASCII"),
         (["http://localhost", "--provider", "stripe", "--secret", "s", "--header", "x"], "Name: "),
         (["http://localhost", "--provider", "stripe", "--secret", "s", "--body", "no"], "no"),
         (

@@ -47,7 +47,9 @@ class _Line:
 
 def bench(
     store: _Stores = None,
-    tasks: Annotated[list[int] | None, typer.Option(help="Concurrent tasks, repeatable.")] = None,
+    tasks: Annotated[
+        list[int] | None, typer.Option(min=1, help="Concurrent tasks, repeatable.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.05, help="Length of one sample.")] = 0.5,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of each load, interleaved.")] = 3,
     as_json: AsJson = False,

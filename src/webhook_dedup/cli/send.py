@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -146,6 +147,8 @@ def send(
     """Send one delivery of a provider several times at once; exit 1 if any was not accepted."""
     if not secret and not unsigned:
         raise typer.BadParameter("give --secret (or WEBHOOK_DEDUP_SECRET), or --unsigned")
+    for each in (url, signed_url):
+        _check(each)
     events = event or [uuid.uuid4().hex[:12]]
     sample = {
         "secret": None if unsigned else secret,
@@ -167,10 +170,17 @@ def send(
     obey(_send(order, events, as_json=as_json))
 
 
+def _check(url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError as exc:  # what is in brackets is no address, or the port no port
+        raise typer.BadParameter(f"{url!r} is no URL: {exc}") from exc
+
+
 def _header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
-    if not colon or not is_header_name(name):
-        raise typer.BadParameter(f"--header {line!r} is not 'Name: value'")
+    if not colon or not is_header_name(name) or not value.isascii():
+        raise typer.BadParameter(f"--header {line!r} is not 'Name: value' in ASCII")
     return name, value.strip()
 
 
