@@ -134,6 +134,25 @@ async def test_a_primary_that_was_replaced_is_left(postgres_url, driver):
         assert await complete(store, held)
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_primary_that_was_replaced_is_left_by_an_engine_of_the_users(postgres_url, driver):
+    """His pool, too, gives up the connection to what only reads by now."""
+    name = postgres_url.rpartition("/")[2]
+    engine = create_async_engine(postgres_url.replace("postgresql", f"postgresql+{driver}", 1))
+    store = SqlStore(engine)
+    async with session(postgres_url) as admin:
+        held = await claim(store, a_key())
+        await engine.dispose()
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="primary"):
+                await complete(store, held)
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+        assert await complete(store, held)
+    await store.aclose()
+    await engine.dispose()
+
+
 async def test_a_restart_between_calls_is_not_noticed(postgres_server):
     """A server that restarts while nobody asks costs no caller an error."""
     async with opened(postgres_server.url) as store:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.stores import sql_support
@@ -143,6 +143,24 @@ async def test_an_engine_of_the_users_stays_open(engine):
     assert engine.pool is pool
     async with engine.connect() as connection:
         assert await connection.scalar(text(f"SELECT count(*) FROM {TABLE}")) == 1
+
+
+@pytest.mark.parametrize("room", [SqlStore, SqlInbox])
+async def test_an_engine_that_begins_transactions_is_refused(tmp_path, room):
+    """Nobody would commit them: what was granted and acknowledged would not be in the file."""
+    url = f"{tmp_path}/claims.db"
+    async with opened(f"sqlite:///{url}") as store:
+        await store.start()
+        await SqlInbox.beside(store).start()
+    engine = create_async_engine(f"sqlite+aiosqlite:///{url}")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection):
+        connection.exec_driver_sql("BEGIN")
+
+    with pytest.raises(ConfigError, match="begins a transaction by itself"):
+        await room(engine).start()
+    await engine.dispose()
 
 
 async def test_a_closed_store_leaves_no_task(url):

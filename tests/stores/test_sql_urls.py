@@ -5,7 +5,7 @@ import sys
 from urllib.parse import quote, urlsplit
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import StaticPool, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.stores.sql_support import opened, role, session
@@ -26,6 +26,9 @@ ODD = "p@ss:w/o%rd?#& é"
         ("sqlite+aiosqlite://", "memory://"),
         ("sqlite:///file::memory:?cache=shared&uri=true", "memory://"),
         ("sqlite:///file:claims?mode=memory&uri=true", "memory://"),
+        ("sqlite:///file:claims?vfs=memdb&uri=true", "memory://"),
+        ("sqlite:///file:?uri=true", "memory://"),
+        ("sqlite:///file://?uri=true", "memory://"),
         ("sqlite://claims.db", "three slashes"),
         ("sqlite:///claims.db?timeout=soon", "must be a number"),
         ("sqlite:///claims.db?timeout=nan", "must be a number"),
@@ -88,6 +91,14 @@ def test_an_engine_in_memory_is_refused():
     """Nor does the user's own engine keep claims in a connection's memory."""
     with pytest.raises(ConfigError, match="memory://"):
         SqlStore(create_async_engine("sqlite+aiosqlite://"))
+
+
+@pytest.mark.parametrize("room", [SqlStore, SqlInbox])
+@pytest.mark.parametrize("url", ["sqlite+aiosqlite:///claims.db", "postgresql+asyncpg://localhost"])
+def test_an_engine_of_one_connection_for_all_is_refused(room, url):
+    """What one of them writes another's end would undo, after it was acknowledged."""
+    with pytest.raises(ConfigError, match="leave poolclass= out"):
+        room(create_async_engine(url, poolclass=StaticPool))
 
 
 def test_passwords_are_not_told():

@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import StoreUnavailable, WebhookDedupError
 from .dialects import Dialect
 from .direct import Ask, BySqlalchemy, Driver
 from .drivers import driver_of
-from .faults import Fault, fault_of, translated
+from .faults import Fault, fault_of, is_of_a_replica, translated
 
 __all__ = ["Connections"]
 
@@ -65,11 +66,15 @@ class Connections:
 
     async def _through_sqlalchemy(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._engine.connect() as connection:
-            return await work(connection)
+            try:
+                return await work(connection)
+            except DBAPIError as exc:
+                if is_of_a_replica(exc):  # the address may mean another server by now
+                    await connection.invalidate()
+                raise
 
     async def _asking_sqlalchemy(self, work: Callable[[Ask], Awaitable[T]]) -> T:
-        async with self._engine.connect() as connection:
-            return await work(BySqlalchemy(connection))
+        return await self._through_sqlalchemy(lambda connection: work(BySqlalchemy(connection)))
 
     async def _on_the_driver_or_not(self, driver: Driver, work: Callable[[Ask], Awaitable[T]]) -> T:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, StaticPool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
@@ -40,7 +40,8 @@ class Database:
         engine: As given.
 
     Raises:
-        ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory.
+        ConfigError: The engine is neither SQLite nor Postgres, or SQLite in memory, or all who ask
+            it share one connection.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Database:
         check: Check | None = None,
     ) -> None:
         check_file(engine.url)
+        _check_pool(engine)
         self.dialect = dialect_of(engine)
         self.engine = engine
         self._schema = schema
@@ -135,3 +137,15 @@ class Database:
         if self._check is not None:
             async with self.engine.connect() as connection:
                 await self._check(connection)
+
+
+def _check_pool(engine: AsyncEngine) -> None:
+    """Refuse a pool that lends its connection to many at once.
+
+    One of them would roll back what was committed for another.
+    """
+    if isinstance(engine.pool, StaticPool):
+        raise ConfigError(
+            "an engine with poolclass=StaticPool lends one connection to all at once, and loses "
+            "what they write: leave poolclass= out"
+        )

@@ -109,7 +109,7 @@ class Dialect(Protocol):
         """Open a transaction that no other process is in at the same time under this name."""
 
     async def check(self, connection: AsyncConnection) -> None:
-        """Refuse a database that cannot keep what it will be given.
+        """Refuse a database that cannot keep what it is given, or an engine that would undo it.
 
         Raises:
             ConfigError: The message says what to change.
@@ -266,7 +266,15 @@ class Sqlite:
             await connection.exec_driver_sql("COMMIT")
 
     async def check(self, connection: AsyncConnection) -> None:
-        pass
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.exec_driver_sql("SELECT 1")
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        if driver.in_transaction:
+            raise ConfigError(
+                "this engine begins a transaction by itself (by a listener that emits BEGIN, or "
+                "autocommit=False), and what the store writes would be rolled back: give it an "
+                "engine of its own, or a URL"
+            )
 
 
 def dialect_of(engine: AsyncEngine) -> Dialect:

@@ -39,6 +39,7 @@ _SQLITE_ROOM = (
     "wal_autocheckpoint=4000",  # pages of 4 KiB
     "temp_store=MEMORY",
 )
+_NAMELESS = {"file:", "file://"}  # a file that SQLite removes with its connection
 # What Python's sqlite3 takes. SQLAlchemy leaves out the rest, so that another file might be meant.
 _SQLITES = {"cached_statements", "check_same_thread", "detect_types", "isolation_level"}
 # What SQLAlchemy's asyncpg dialect and asyncpg take as arguments; the rest of a query is libpq's.
@@ -104,7 +105,8 @@ def check_file(url: URL) -> None:
             "a file's URL has three slashes, sqlite:///file.db, or four when the path is absolute"
         )
     database = url.database or ":memory:"
-    if ":memory:" in database or "memory" in url.query.get("mode", ""):
+    in_memory = "memory" in url.query.get("mode", "") or "memdb" in url.query.get("vfs", "")
+    if in_memory or ":memory:" in database or database in _NAMELESS:
         raise ConfigError(
             "SQLite in memory keeps nothing beyond one connection: write memory:// instead, "
             "or sqlite:///file.db"
