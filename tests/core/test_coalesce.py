@@ -98,6 +98,22 @@ async def test_calls_of_one_turn_of_the_loop_go_together(verb, lane):
     assert [sorted(batch) for batch in verb.batches] == [["a", "b", "c"]]
 
 
+async def test_calls_of_one_key_in_one_turn_are_all_answered(verb, lane):
+    """Copies that arrive together on an idle lane wait for each other, and none for ever."""
+    verb.let_go()
+    assert await asyncio.gather(*map(lane, "aaa")) == ["A", "A", "A"]
+    assert verb.batches == [["a"], ["a"], ["a"]]
+
+
+async def test_copies_beyond_a_full_batch_are_all_answered(verb, lane):
+    """A call that must wait for the next batch is not lost to a copy of itself."""
+    keys = [f"key {number}" for number in range(MAX_BATCH + 1)]
+    verb.let_go()
+    answers = await asyncio.gather(*map(lane, [*keys, keys[-1]]))
+    assert answers == [key.upper() for key in [*keys, keys[-1]]]
+    assert [len(batch) for batch in verb.batches] == [MAX_BATCH, 1, 1]
+
+
 async def test_callers_answered_together_go_on_together(verb, lane):
     """What the callers of one batch ask next, of this lane or another, is one batch again."""
     other_verb = Verb()
