@@ -238,6 +238,18 @@ async def test_cancellation_inside_a_batch_harms_no_neighbour(verb, lane, orphan
     assert orphans == [("b", "B")]
 
 
+async def test_cancellation_that_nobody_minds_harms_no_neighbour(verb):
+    """Nor does it where an answer without its caller is of no matter."""
+    carrier, *others = await begun(Lane(verb, lambda key: key), *"abc")
+    verb.let_go(1)
+    await turns()
+    others[0].cancel()
+    verb.let_go()
+    assert await carrier == "A"
+    assert await others[1] == "C"
+    assert verb.batches == [["a"], ["b", "c"]]
+
+
 async def test_cancellation_of_the_lone_caller_lets_the_queue_go_on(verb, lane, orphans):
     """The caller that carries a call itself may be cancelled; those behind it are served."""
     carrier, waiter = await begun(lane, "a", "b")
@@ -490,9 +502,7 @@ async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
 
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize("minded", [False, True])
-async def test_caller_cancelled_in_the_turn_of_its_answer_is_cancelled(
-    verb, orphans, minded, away
-):
+async def test_caller_cancelled_in_the_turn_of_its_answer_is_cancelled(verb, orphans, minded, away):
     """Neither an answer nor a failure of the store takes a cancellation's place."""
     mind = (lambda key, answer: orphans.append((key, answer))) if minded else None
     lane: Lane[str, str] = Lane(verb, lambda key: key, mind)
@@ -529,6 +539,24 @@ async def test_duplicate_answer_to_a_cancelled_caller_releases_nothing():
 
     assert store.keys_of("release") == []
     assert await store.renew([won], 30.0) == [True]
+
+
+@pytest.mark.parametrize("verb", ["claim", "complete", "release"])
+async def test_drain_waits_for_what_is_under_way(verb):
+    """A store is not closed under a call that it has not answered."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    [held] = await store.claim([a_bid()])
+    gate = store.shut(verb)
+    request = {"claim": a_bid("other"), "complete": Settlement(held, 60.0), "release": held}[verb]
+    asking = asyncio.ensure_future(getattr(coalescer, verb)(request))
+    await turns()
+    draining = asyncio.ensure_future(coalescer.drain())
+    await turns()
+    assert not draining.done()
+    gate.set()
+    await draining
+    assert asking.done()
 
 
 async def test_verbs_go_through_lanes_of_their_own():
