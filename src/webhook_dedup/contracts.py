@@ -215,7 +215,8 @@ class Inbox(Protocol):
         """Record items, each held by its token for ``lease`` seconds; 0 makes them due at once.
 
         Returns only when all of them are recorded as durably as the inbox can. An item whose id is
-        already there is left as it is, whatever its state.
+        already there is left as it is, whatever its state. The attempts and the history that an
+        item brings along, as when inboxes are merged, are kept.
 
         Raises:
             StoreUnavailable: They could not be recorded; the senders must be asked to retry.

@@ -98,6 +98,22 @@ async def test_calls_of_one_turn_of_the_loop_go_together(verb, lane):
     assert [sorted(batch) for batch in verb.batches] == [["a", "b", "c"]]
 
 
+async def test_calls_of_one_key_in_one_turn_are_all_answered(verb, lane):
+    """Copies that arrive together on an idle lane wait for each other, and none for ever."""
+    verb.let_go()
+    assert await asyncio.gather(*map(lane, "aaa")) == ["A", "A", "A"]
+    assert verb.batches == [["a"], ["a"], ["a"]]
+
+
+async def test_copies_beyond_a_full_batch_are_all_answered(verb, lane):
+    """A call that must wait for the next batch is not lost to a copy of itself."""
+    keys = [f"key {number}" for number in range(MAX_BATCH + 1)]
+    verb.let_go()
+    answers = await asyncio.gather(*map(lane, [*keys, keys[-1]]))
+    assert answers == [key.upper() for key in [*keys, keys[-1]]]
+    assert [len(batch) for batch in verb.batches] == [MAX_BATCH, 1, 1]
+
+
 async def test_callers_answered_together_go_on_together(verb, lane):
     """What the callers of one batch ask next, of this lane or another, is one batch again."""
     other_verb = Verb()
@@ -220,6 +236,18 @@ async def test_cancellation_inside_a_batch_harms_no_neighbour(verb, lane, orphan
     assert leaver.cancelled()
     assert stayer.result() == "C"
     assert orphans == [("b", "B")]
+
+
+async def test_cancellation_that_nobody_minds_harms_no_neighbour(verb):
+    """Nor does it where an answer without its caller is of no matter."""
+    carrier, *others = await begun(Lane(verb, lambda key: key), *"abc")
+    verb.let_go(1)
+    await turns()
+    others[0].cancel()
+    verb.let_go()
+    assert await carrier == "A"
+    assert await others[1] == "C"
+    assert verb.batches == [["a"], ["b", "c"]]
 
 
 async def test_cancellation_of_the_lone_caller_lets_the_queue_go_on(verb, lane, orphans):
@@ -474,9 +502,7 @@ async def test_claim_of_a_caller_cancelled_with_its_answer_is_released():
 
 @pytest.mark.parametrize("away", [False, True])
 @pytest.mark.parametrize("minded", [False, True])
-async def test_caller_cancelled_in_the_turn_of_its_answer_is_cancelled(
-    verb, orphans, minded, away
-):
+async def test_caller_cancelled_in_the_turn_of_its_answer_is_cancelled(verb, orphans, minded, away):
     """Neither an answer nor a failure of the store takes a cancellation's place."""
     mind = (lambda key, answer: orphans.append((key, answer))) if minded else None
     lane: Lane[str, str] = Lane(verb, lambda key: key, mind)
@@ -513,6 +539,24 @@ async def test_duplicate_answer_to_a_cancelled_caller_releases_nothing():
 
     assert store.keys_of("release") == []
     assert await store.renew([won], 30.0) == [True]
+
+
+@pytest.mark.parametrize("verb", ["claim", "complete", "release"])
+async def test_drain_waits_for_what_is_under_way(verb):
+    """A store is not closed under a call that it has not answered."""
+    store = CueStore()
+    coalescer = Coalescer(store)
+    [held] = await store.claim([a_bid()])
+    gate = store.shut(verb)
+    request = {"claim": a_bid("other"), "complete": Settlement(held, 60.0), "release": held}[verb]
+    asking = asyncio.ensure_future(getattr(coalescer, verb)(request))
+    await turns()
+    draining = asyncio.ensure_future(coalescer.drain())
+    await turns()
+    assert not draining.done()
+    gate.set()
+    await draining
+    assert asking.done()
 
 
 async def test_verbs_go_through_lanes_of_their_own():

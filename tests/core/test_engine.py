@@ -419,6 +419,83 @@ async def test_release_is_asked_for_once(fault):
 
 
 @in_virtual_time
+async def test_handler_that_succeeds_though_its_lease_was_lost_has_succeeded():
+    """Whether its event is done is for the store to say: nobody else may have it."""
+    made = virtual()
+    claim, sent = await made.claim()
+    await made.store.forget("key")
+
+    async def work() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5 * LEASE)
+        return "done"
+
+    run = await made.engine.run(work, claim, lease=LEASE, sent=sent)
+
+    assert (run.value, run.error, run.lost) == ("done", None, (claim,))
+
+
+@in_virtual_time
+async def test_handler_whose_claims_are_lost_one_after_another_cleans_up():
+    """It is cancelled for the first of them only."""
+    made = virtual()
+    (first, sent), (second, _) = await made.claim("first"), await made.claim("second")
+    await made.store.forget("first")
+    cleaned_up = False
+
+    async def work() -> None:
+        nonlocal cleaned_up
+        try:
+            await asyncio.sleep(5 * LEASE)
+        finally:
+            await made.store.forget("second")
+            await asyncio.sleep(LEASE)
+            cleaned_up = True
+
+    run = await made.engine.run_under([first, second], work, lease=LEASE, sent=sent)
+
+    assert cleaned_up
+    assert isinstance(run.error, LeaseLost)
+    assert run.lost == (first, second)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, GeneratorExit])
+async def test_what_ends_a_process_or_a_coroutine_gets_out(ending):
+    """It is no failure of the handler, and its claim is renewed no more."""
+    made = virtual()
+    claim, sent = await made.claim()
+
+    async def work() -> None:
+        raise ending
+
+    with pytest.raises(ending):
+        await made.engine.run_under([claim], work, lease=LEASE, sent=sent, apart=False)
+    await asyncio.sleep(5 * LEASE)
+    assert made.store.keys_of("renew") == []
+
+
+@in_virtual_time
+async def test_settlement_that_is_seen_through_survives_the_cancellation_of_its_caller():
+    """And a drain waits for it."""
+    made = virtual()
+    settled = asyncio.Event()
+
+    async def settle() -> None:
+        await asyncio.sleep(1)
+        settled.set()
+
+    seeing = asyncio.ensure_future(made.engine.see_through(settle()))
+    await turns()
+    seeing.cancel()
+    await asyncio.wait([seeing])
+    await made.engine.drain(5)
+
+    assert seeing.cancelled()
+    assert settled.is_set()
+
+
+@in_virtual_time
 async def test_release_survives_the_cancellation_of_its_caller():
     """A caller that is cancelled while the store is slow leaves a free event behind."""
     made = virtual()

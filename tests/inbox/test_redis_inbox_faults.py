@@ -5,7 +5,6 @@ import logging
 
 import pytest
 import redis.asyncio as aioredis
-from msgspec.structs import replace
 
 from tests import redis_support
 from tests.proxy import Proxy
@@ -461,23 +460,6 @@ async def test_row_without_a_field(inbox, raw, prefix, field):
     taken = await inbox.take(3, LONG)
     assert len(taken) == (field == "key")
     assert await inbox.count(Sought(state="dead")) == (field != "key")
-
-
-@pytest.mark.parametrize(
-    "past",
-    [
-        {"attempts": 3},
-        {"attempts": 3, "cut_off": 2},
-        {"deferred": True},
-        {"history": (an_attempt("first\nline"), an_attempt("second"))},
-        {"attempts": 12, "deferred": True, "history": (an_attempt("7 1 x"),)},
-    ],
-    ids="-".join,
-)
-async def test_item_with_a_past(inbox, past):
-    """An item that something befell before it was put, as when inboxes are merged, keeps it."""
-    item = await put(inbox, replace(an_item(), **past), 0.0)
-    assert replace(await known(inbox, item), token=item.token) == item
 
 
 async def test_row_of_a_former_release(inbox, raw, prefix):

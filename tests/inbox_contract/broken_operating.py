@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.memory import MemoryInbox
 
 from .faults import caught_by
@@ -99,6 +100,48 @@ class KeepsHolders(ChangesWhatItRequeues):
         return replace(item, token=before.token)
 
 
+class RemembersTheRaised(MemoryInbox):
+    """Knows what was dead when it was requeued."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.raised = []
+
+    async def requeue(self, item_ids):
+        self.raised += [grave.item for grave in map(self._graves.get, item_ids) if grave]
+        return await super().requeue(item_ids)
+
+
+@caught_by("test_requeued_item_is_no_dead_letter")
+class FindsTheRaised(RemembersTheRaised):
+    """Shows as dead what once was."""
+
+    async def find(self, sought, *, limit=100, after=""):
+        found = await super().find(sought, limit=limit, after=after)
+        return [*found, *self.raised] if sought.state == "dead" else found
+
+
+@caught_by("test_requeued_item_is_no_dead_letter")
+class CountsTheRaised(RemembersTheRaised):
+    """Counts as dead what once was."""
+
+    async def count(self, sought):
+        counted = await super().count(sought)
+        return counted + len(self.raised) if sought.state == "dead" else counted
+
+
+@caught_by("test_requeued_item_is_no_dead_letter")
+class ClosesTheRaised(RemembersTheRaised):
+    """Takes a requeued item for a dead letter of its key."""
+
+    async def done(self, items):
+        keys = {item.key for item in items}
+        for item in self.raised:
+            if item.key in keys:
+                self._remove(item.id)
+        await super().done(items)
+
+
 @caught_by("test_requeued_item_does_not_wait", "test_requeue_refuses_former_holders")
 class RequeuesTheDeadOnly(MemoryInbox):
     """Leaves alone what waits."""
@@ -148,6 +191,17 @@ class ShelvesOverHistory(MemoryInbox):
         return answer
 
 
+@caught_by("test_shelved_item_is_dead")
+class EndsRunsTwice(MemoryInbox):
+    """Takes what has ended for what is shelved in the middle of its run."""
+
+    async def shelve(self, item_ids, reason):
+        answer = await super().shelve(item_ids, reason)
+        for grave in filter(None, map(self._graves.get, item_ids)):
+            grave.item = replace(grave.item, cut_off=grave.item.cut_off - grave.item.attempts)
+        return answer
+
+
 @caught_by("test_shelving_refuses_former_holders")
 class ShelvesUnderTheSameToken(MemoryInbox):
     """Confirms the burial of its holder as if it were a repetition."""
@@ -185,6 +239,26 @@ class PurgesTheDeadOnly(MemoryInbox):
 
     async def purge(self, item_ids):
         return await super().purge([each for each in item_ids if self._graves.get(each)])
+
+
+@caught_by("test_purged_items_are_gone", "test_done_closes_the_dead_letters_of_its_key")
+class CountsTheGone(MemoryInbox):
+    """Counts dead letters by how often it buried and requeued."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.buried = 0
+
+    async def bury(self, item, attempt):
+        self.buried += 1
+        return await super().bury(item, attempt)
+
+    async def requeue(self, item_ids):
+        self.buried -= sum(self._graves.get(each) is not None for each in item_ids)
+        return await super().requeue(item_ids)
+
+    async def count(self, sought):
+        return self.buried if sought == Sought(state="dead") else await super().count(sought)
 
 
 @caught_by("test_purged_items_are_gone")

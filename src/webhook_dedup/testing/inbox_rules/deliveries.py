@@ -64,10 +64,23 @@ _FIELDS: Mapping[str, Mapping[str, Any]] = {
     "NUL in a path": {"path": "/a\0b", "raw_path": b"/a%00b"},
     "a time before 1970": {"received_at": -1.5},
 }
+_PASTS: Mapping[str, Mapping[str, Any]] = {
+    "attempts": {"attempts": 3},
+    "runs cut off": {"attempts": 3, "cut_off": 2},
+    "a deferral": {"deferred": True},
+    "a history": {"history": (an_attempt("first\nline"), an_attempt("second"))},
+    "all of it": {"attempts": 12, "deferred": True, "history": (an_attempt("7 1 x"),)},
+}
 
 
 class DeliveryRules(InboxCase):
     """Everything of a delivery comes back as it was put."""
+
+    async def test_past_of_an_item_comes_back(self, inbox: OperableInbox) -> None:
+        """What befell an item before it was put, as when inboxes are merged, is kept."""
+        for what, past in _PASTS.items():
+            item = await put(inbox, replace(an_item(), **past), LONG_LEASE)
+            assert replace(await known(inbox, item), token=item.token) == item, what
 
     async def test_bodies_come_back(self, inbox: OperableInbox) -> None:
         """Empty, binary and large bodies are kept byte for byte."""

@@ -3,7 +3,7 @@
 # ruff: noqa: S101  a test suite asserts
 from __future__ import annotations
 
-from ...contracts import OperableInbox
+from ...contracts import OperableInbox, Sought
 from ..timed import LONG_LEASE
 from .case import (
     InboxCase,
@@ -83,6 +83,7 @@ class EndingRules(InboxCase):
         await inbox.done([await put(inbox, an_item(key="key"), LONG_LEASE)])
         assert [await inbox.get(each.id) for each in graves] == [None] * 3
         assert (await known(inbox, other)).dead
+        assert await inbox.count(Sought(state="dead")) == 1
 
     async def test_repeated_done_closes_dead_letters(self, inbox: OperableInbox) -> None:
         """The graves of a key are closed also when the item itself is gone already."""

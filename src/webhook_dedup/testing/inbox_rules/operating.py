@@ -61,6 +61,15 @@ class OperatingRules(InboxCase):
         assert kept.dead
         assert (kept.attempts, len(kept.history)) == (1, 2)
 
+    async def test_requeued_item_is_no_dead_letter(self, inbox: OperableInbox) -> None:
+        """It is neither found nor counted among the dead, nor closed with those of its key."""
+        grave = await a_grave(inbox, key="key")
+        assert await inbox.requeue([grave.id]) == 1
+        assert list(await inbox.find(Sought(state="dead"))) == []
+        assert await inbox.count(Sought(state="dead")) == 0
+        await inbox.done([await put(inbox, an_item(key="key"), LONG_LEASE)])
+        assert not (await known(inbox, grave)).dead
+
     async def test_requeued_item_does_not_wait(self, inbox: OperableInbox) -> None:
         """What waits for its retry is due at once, and its attempts are counted anew."""
         item = await a_taken(inbox, LONG_LEASE)
@@ -123,6 +132,7 @@ class OperatingRules(InboxCase):
         assert await nothing_is_due(inbox)
         kept = await known(inbox, item)
         assert kept.dead
+        assert (kept.attempts, kept.cut_off) == (1, 0)
         assert [each.error for each in kept.history] == [an_attempt().error, "wrong tenant"]
         assert not (await known(inbox, left)).dead
 
@@ -167,3 +177,4 @@ class OperatingRules(InboxCase):
             await refuses(inbox, each)
         assert await nothing_is_due(inbox)
         assert [each.id for each in await inbox.find(Sought())] == [left.id]
+        assert await inbox.count(Sought(state="dead")) == 0
