@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .coalesce import Coalescer
-from .errors import HandlerTimeout, LeaseLost, StoreError
+from .errors import HandlerTimeout, LeaseLost, StoreError, out_of_group
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.record import Kind
@@ -178,7 +178,7 @@ class Engine:
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as exc:  # noqa: BLE001 - the caller judges it
-            error = exc
+            error = out_of_group(exc)
         finally:
             for one in held:
                 one.drop()

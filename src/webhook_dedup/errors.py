@@ -224,3 +224,15 @@ class Skipped(Discard):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code = code
+
+
+def out_of_group(error: BaseException) -> BaseException:
+    """Return what a task group failed with, if that is one error, and of this library.
+
+    What is raised in a task means what it means outside of one: the group's wrapping hides it from
+    whoever acts on it.
+    """
+    inner: BaseException = error
+    while isinstance(held := getattr(inner, "exceptions", None), tuple) and len(held) == 1:
+        inner = held[0]
+    return inner if isinstance(inner, WebhookDedupError) else error

@@ -15,7 +15,7 @@ from .contracts import Store
 from .dedup import Dedup
 from .engine import call
 from .errand import Errand, event_for
-from .errors import LeaseLost
+from .errors import LeaseLost, out_of_group
 from .keys import digest
 from .model import Claim
 from .policy import DAY, Duration, seconds
@@ -257,7 +257,7 @@ class _Block:
         """Settle by what ended the block; return the loss of its lease, if that happened."""
         lost = LeaseLost("the claim ran out inside its block") if self._held.lost else None
         self._held.drop()
-        ended = lost if lost and error else error
+        ended = lost if lost and error else error and out_of_group(error)
         await self._errand.settle(self._claim, ended, duration=monotonic() - self._began)
         return lost
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from webhook_dedup import Discard, InProgress, Retry, Source, StoreUnavailable
@@ -210,10 +211,21 @@ async def test_exceptions_retried(ack):
     assert errors == [ValueError, RuntimeError]
 
 
-async def test_orders_of_the_handler():
+def in_a_group(handler):
+    """Call a handler in a task group, which wraps what it raises."""
+
+    async def app(*call):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(handler, *call)
+
+    return app
+
+
+@pytest.mark.parametrize("within", [lambda app: app, in_a_group], ids=["plain", "group"])
+async def test_orders_of_the_handler(within):
     """Retry runs it again, InProgress too without counting, Discard ends it."""
     handler = Handler(Retry("not yet", after=0), InProgress("key", 0), Discard("not ours"))
-    async with mounted(handler) as (app, records):
+    async with mounted(within(handler)) as (app, records):
         await deliver(app)
         await settled(app)
         await deliver(app)

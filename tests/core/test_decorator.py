@@ -17,6 +17,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
 from webhook_dedup import (
@@ -137,6 +138,26 @@ async def test_function_without_a_name_needs_a_scope(decorate):
     assert await decorate(MemoryStore(), key=the_id, scope="mail")(nameless)(EVENT) == (
         "a mail for evt_1"
     )
+
+
+async def test_what_is_raised_in_a_task_group():
+    """One error of this library means in a group what it means alone; any other group passes."""
+    errors = [InProgress("key", 3), ValueError("broken"), Discard("not ours")]
+
+    async def fail():
+        raise errors.pop(0)
+
+    @deduplicate(MemoryStore(), key=the_id)
+    async def handle(event):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+
+    with pytest.raises(InProgress):
+        await handle(EVENT)
+    with pytest.raises(Exception, match="TaskGroup") as caught:
+        await handle(EVENT)
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+    assert [await handle(EVENT), await handle(EVENT), errors] == [None, None, []]
 
 
 @pytest.mark.parametrize("decorate", [deduplicate, idempotent])

@@ -8,6 +8,7 @@ import threading
 import uuid
 from datetime import timedelta
 
+import anyio
 import pytest
 
 from webhook_dedup import ConfigError, Dedup, Discard, InProgress, StoreUnavailable, once
@@ -305,6 +306,19 @@ async def test_discard_ends_for_good(desk):
         async with once(desk.dedup, "letter"):
             raise Discard("the customer is gone")
     assert not await desk.send()
+
+
+async def test_discard_in_a_task_group(fresh_key):
+    """Out of a group of tasks inside the block it means the same."""
+
+    async def discard():
+        raise Discard("the customer is gone")
+
+    with pytest.raises(Exception, match="TaskGroup"):
+        async with once("memory://", fresh_key), anyio.create_task_group() as tasks:
+            tasks.start_soon(discard)
+    async with once("memory://", fresh_key) as first:
+        assert not first
 
 
 async def test_records(desk):
