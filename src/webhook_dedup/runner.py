@@ -137,6 +137,10 @@ class Runner:
         with contextlib.suppress(StoreError):
             await self._inbox.done(item)
 
+    def expect(self, standing: Standing) -> None:
+        """Hear of claims whose run begins once their sender has its acknowledgement."""
+        self._tools.expect(standing)
+
     def run(self, item: Item, job: Job, standing: Standing | None = None) -> asyncio.Future[None]:
         """Run an accepted item in a task of its own, with its claims if they were already made.
 

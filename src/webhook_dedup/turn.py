@@ -60,6 +60,11 @@ class Tools:
     ending: Callable[[], bool]
     ended: Callable[[], None]
 
+    def expect(self, standing: Standing) -> None:
+        """Let copies of what was granted wait for its run in this process, not for its lease."""
+        for _, claim in standing.granted:
+            self.siblings.began(claim.key)
+
 
 class Turn:
     """One item from its claim to its settlement.
@@ -95,12 +100,11 @@ class Turn:
             if not room:
                 await self._postpone(standing)
             elif standing is not None or (standing := await self._stand()) is not None:
-                self._call_siblings(standing)
+                self._tools.expect(standing)
                 try:
                     await self._go_on(standing)
                 finally:
-                    for item in self._waiting_siblings(standing):
-                        await self._defer(0.0, item)
+                    await self._wake_siblings(standing)
         except StoreError as exc:
             self._tell(Kind.STORE_ERROR, detail=str(exc), error=exc)
         except Exception:
@@ -110,7 +114,10 @@ class Turn:
 
     async def _postpone(self, standing: Standing | None) -> None:
         if standing is not None:
-            await self._hold(standing).release()
+            try:
+                await self._hold(standing).release()
+            finally:
+                await self._wake_siblings(standing)
         # Not deferred, as that takes a call for each: those of a rush would keep what runs from
         # the inbox for as long as it lasts.
         await self._tools.inbox.let_go(self._item)
@@ -160,10 +167,9 @@ class Turn:
             elif self._item.cut_off or not self._job.event.items:
                 self._tools.record.about(Kind.RECOVERED, event, first_seen=claim.first_seen)
 
-    def _call_siblings(self, standing: Standing) -> None:
-        """Let items of the same keys know that this process runs them now."""
-        for _, claim in standing.granted:
-            self._tools.siblings.began(claim.key)
+    async def _wake_siblings(self, standing: Standing) -> None:
+        for item in self._waiting_siblings(standing):
+            await self._defer(0.0, item)
 
     def _waiting_siblings(self, standing: Standing) -> Collection[Item]:
         """Return those that waited for the end of this run."""

@@ -120,6 +120,29 @@ async def test_what_a_copy_in_flight_is_told(ack, copy):
     assert [record.reason for record in records.of(Kind.SKIPPED)] == ["duplicate"]
 
 
+async def test_copy_that_comes_while_the_acknowledgement_is_on_its_way():
+    """Claimed for a slow client, an event has its copies wait for its run, not for its lease."""
+    handler, slow, taken = Handler(), asyncio.Event(), asyncio.Event()
+    async with mounted(handler, "claimed", policy=policy(lease=600)) as (app, _):
+
+        async def to_slow_client(scope, receive, send):
+            async def send_slowly(message):
+                taken.set()
+                await slow.wait()
+                await send(message)
+
+            await app(scope, receive, send_slowly)
+
+        original = asyncio.ensure_future(deliver(to_slow_client))
+        await taken.wait()
+        reply = await deliver(app)
+        assert reply.body == b'{"received": true, "duplicate": true}'
+        slow.set()
+        await original
+        await settled(app)
+    assert handler.runs == [BODY]
+
+
 @pytest.mark.parametrize("ack", ["first", "claimed"])
 async def test_five_at_once(ack):
     """Of five copies at once one runs and four are skipped, each with its own record."""

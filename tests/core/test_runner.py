@@ -19,7 +19,7 @@ from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
 from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
-from webhook_dedup.model import Claim, Outcome, Settlement
+from webhook_dedup.model import Claim, Item, Outcome, Settlement
 from webhook_dedup.observe.measures import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
@@ -240,6 +240,47 @@ async def test_copy_refused_by_a_holder_that_ended_before_it_came_to_wait_is_not
 
         assert now() - began < 1
         assert made.runs == ["evt_1"]
+
+
+@in_virtual_time
+async def test_copy_is_woken_by_a_holder_that_it_met_before_its_run():
+    """A claim made before an acknowledgement is known to the copies that come meanwhile."""
+    async with virtual(Work()) as made:
+        item, standing = await _met_before_its_run(made)
+        began = now()
+        await made.runner.run(item, made.job(item), standing)
+        await made.empty()
+
+        assert now() - began < 1
+        assert made.runs == ["evt_1"]
+
+
+@in_virtual_time
+async def test_copies_of_what_is_put_off_come_due_with_it():
+    """A claim that is given back for want of room lets nobody wait for its run here."""
+    work = Work()
+    policy = Policy(retries=STEADY, max_in_flight=1)
+    async with virtual(work, policy=policy, inbox=Inbox(durable=True)) as made:
+        item, standing = await _met_before_its_run(made)
+        work.gate.clear()
+        other = await made.deliver(an_event("another"))
+        await made.runner.run(item, made.job(item), standing)
+        assert len(await made.inbox.take(9, LEASE)) == 2
+        work.gate.set()
+        await other
+        await made.empty()
+
+        assert sorted(made.runs) == ["another", "evt_1"]
+
+
+async def _met_before_its_run(made: Floor) -> tuple[Item, Standing]:
+    """Return what was claimed and waits to be run, after a copy has met it."""
+    item = made.item(an_event())
+    await made.runner.accept(item)
+    standing = await stand(made.engine, made.job(item), item.id)
+    made.runner.expect(standing)
+    await (await made.deliver())
+    return item, standing
 
 
 @in_virtual_time

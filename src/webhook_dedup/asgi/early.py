@@ -39,6 +39,8 @@ async def respond_claimed(
     standing: Standing | None = None
     try:
         standing = await exchange.claim(job, item.id)
+        if standing is not None:  # copies may come while the acknowledgement is on its way
+            dedup.runner.expect(standing)
         duplicate = standing is not None and not standing.to_run
         await acknowledge_claimed(exchange.send, exchange.preset, duplicate=duplicate)
     except RejectedDelivery:
