@@ -175,7 +175,11 @@ class IdempotencyMismatch(WebhookDedupError):
 
 
 class UnstorableResult(WebhookDedupError, TypeError):
-    """A result cannot be stored so that later callers get the same; nothing of it was stored."""
+    """A result cannot be given to later callers as it was.
+
+    The call that made it raises this, having stored nothing of it; a later one raises it when the
+    function's results have another type now, and what is stored does not fit.
+    """
 
 
 class LeaseLost(WebhookDedupError):

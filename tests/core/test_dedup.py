@@ -67,6 +67,7 @@ def opened(monkeypatch) -> list[StartStore]:
         ("mysql://localhost", "no store is named mysql"),
         ("sqlite:/file.db", "named by a URL such as"),
         ("", "named by a URL such as"),
+        ("memory://?max_keys=9", r"takes no options; got '\?max_keys=9' behind it"),
         (object(), "a URL or an object with the verbs"),
         (None, "a URL or an object with the verbs"),
     ],

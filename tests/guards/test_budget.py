@@ -38,6 +38,11 @@ async def test_three_of_ten(dedup, other, passage, records):
     assert len(records.of(Kind.ESCALATED)) == 1
 
 
+def test_escalate_must_be_a_function():
+    with pytest.raises(ConfigError, match="escalate takes a function of event and data, got 'ops'"):
+        Budget(3, 300, escalate="ops")
+
+
 async def test_all_at_once(dedup, other, passage):
     """Events that come together spend no more than there is; the rest are not lost meanwhile."""
     guard, sent = Budget(3, 300), 0

@@ -265,6 +265,18 @@ async def test_results_that_are_equal_to_no_other(fresh_key):
     assert [[each.id for each in await make("a")] for _ in range(2)] == [[1], [1]]
 
 
+async def test_results_that_fit_no_more(fresh_key):
+    """A type that has changed since is told of by the function's name, and nothing runs again."""
+
+    async def make(client_id) -> int:
+        return 1
+
+    await idempotent("memory://", key=by_id, scope=fresh_key)(make)("a")
+    changed = idempotent("memory://", key=by_id, scope=fresh_key, result_type=Order)(make)
+    with pytest.raises(UnstorableResult, match=r"result of .*make does not fit the type"):
+        await changed("a")
+
+
 async def test_types_that_cannot_be_stored_at_all(fresh_key):
     """A type nothing can be made of is refused before the function runs."""
 

@@ -62,6 +62,8 @@ class Budget:
                 f"a budget allows 1 to {MOST_SENDS} sends in its window, got {sends!r}; to stop an "
                 "agent altogether, do not mount it"
             )
+        if escalate is not None and not callable(escalate):
+            raise ConfigError(f"escalate takes a function of event and data, got {escalate!r}")
         self._sends = sends
         self._window = seconds(window, "window")
         self._subjects = Subjects("budget", subject, name)

@@ -59,7 +59,7 @@ class Results:
         """
         try:
             raw = self._dump(value)
-            again = self.decode(raw)
+            again = self._decode(raw)
         except (TypeError, ValueError, RecursionError) as exc:
             raise self._unstorable(value, str(exc).splitlines()[0]) from exc
         if type(again) is not type(value):
@@ -70,7 +70,21 @@ class Results:
         return raw
 
     def decode(self, raw: bytes) -> Any:
-        """Return the result that was encoded."""
+        """Return a stored result.
+
+        Raises:
+            UnstorableResult: It does not fit the type that results have now.
+        """
+        try:
+            return self._decode(raw)
+        except ValueError as exc:
+            raise UnstorableResult(
+                f"the stored result of {self._name} does not fit the type that it returns now: "
+                f"{str(exc).splitlines()[0]}; let the type take the old ones too, or give "
+                "@idempotent another scope=, under which each key runs once more"
+            ) from exc
+
+    def _decode(self, raw: bytes) -> Any:
         adapter = self._adapter
         return json.loads(raw) if adapter is None else adapter.validate_json(raw)
 

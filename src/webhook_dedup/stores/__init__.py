@@ -40,7 +40,7 @@ def open_store(url: str, **options: Any) -> Store:
         ConfigError: The scheme is unknown, or the URL does not fit its store.
         MissingExtra: The store's packages are not installed.
     """
-    scheme, separator, _ = str(url).partition("://")
+    scheme, separator, place = str(url).partition("://")
     if not separator:
         _, password, rest = repr(url).rpartition("@")
         shown, query, _ = rest.partition("?")  # another may be in the query
@@ -48,6 +48,11 @@ def open_store(url: str, **options: Any) -> Store:
         got += "?…'" if query else ""
         raise ConfigError(f"a store is named by a URL such as {_EXAMPLES}; got {got}")
     if scheme == "memory":
+        if place:
+            raise ConfigError(
+                f"memory:// is the whole URL of a store in memory, which takes no options; got "
+                f"{place!r} behind it"
+            )
         return MemoryStore(**options)
     try:
         module, name = _STORES[scheme.partition("+")[0]]
