@@ -485,7 +485,7 @@ async def test_settlement_that_is_seen_through_survives_the_cancellation_of_its_
         await asyncio.sleep(1)
         settled.set()
 
-    seeing = asyncio.ensure_future(made.engine.see_through(settle()))
+    seeing = asyncio.ensure_future(made.engine.settler.see_through(settle()))
     await turns()
     seeing.cancel()
     await asyncio.wait([seeing])
