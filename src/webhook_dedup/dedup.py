@@ -258,9 +258,11 @@ class Dedup:
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
             self._move_out(home)
-            await self._close(store, inbox)
-            if self._home is None:
-                await end_lives(self.record.observers)
+            try:
+                if self._home is None:  # before what they may look into is closed
+                    await end_lives(self.record.observers)
+            finally:
+                await self._close(store, inbox)
         if isinstance(inbox, MemoryInbox) and len(inbox):
             logger.warning(
                 "%d accepted events were not finished and end with this process", len(inbox)

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.asgi.kit import Handler, until
+from tests.asgi.kit import Handler, deliver, until
 from tests.observe.traffic import EXPECTED, observed, run
 from tests.servers import RedisServer
 from webhook_dedup import ConfigError
@@ -68,6 +68,15 @@ async def test_a_scrape_equals_what_was_sent(registry, scrape):
     assert claims >= EXPECTED["runs"]
     assert value(samples, "store_seconds_count", verb="claim") <= claims
     assert value(samples, "store_call_failures_total", verb="claim") == 0
+
+
+async def test_what_an_app_leaves_behind_is_told(registry, scrape, tmp_path):
+    """The last look is at the end of the app, however long ago the one before it was."""
+    observer = PrometheusObserver(registry, refresh=3600)
+    store = f"sqlite:///{tmp_path}/hooks.db"
+    async with observed(Handler(422), observer, store=store) as (app, _):
+        await deliver(app)
+    assert value(scrape(), "dead") == 1
 
 
 async def test_an_inbox_that_is_away_has_no_figures(registry, scrape):

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from tests.asgi.kit import Records, deliver, living, policy, settled, source
 from webhook_dedup import WebhookDedup
 from webhook_dedup.policy import Retries
-from webhook_dedup.stores import MemoryStore
 
 __all__ = ["EXPECTED", "observed", "run"]
 
@@ -28,12 +27,12 @@ EXPECTED = {
 
 
 @asynccontextmanager
-async def observed(handler, *observers):
+async def observed(handler, *observers, store="memory://"):
     """Mount a handler under observers."""
     records = Records()
     app = WebhookDedup(
         handler,
-        store=MemoryStore(),
+        store=store,
         sources=[source()],
         observers=[records, *observers],
         policy=policy(retries=Retries(attempts=2, initial=0.01, jitter=0)),

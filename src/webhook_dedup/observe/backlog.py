@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..contracts import OperableInbox, Sought
@@ -13,6 +14,8 @@ from ..contracts import OperableInbox, Sought
 __all__ = ["Backlog", "BacklogWatch", "look"]
 
 logger = logging.getLogger("webhook_dedup")
+
+_LAST_LOOK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +45,28 @@ class BacklogWatch:
         self._told = told
         self._every = every
         self._task: asyncio.Task[None] | None = None
+        self._inbox: OperableInbox
 
     def begin(self, inbox: OperableInbox) -> None:
         """Watch an inbox in place of the one before."""
         if self._task is not None and not self._task.get_loop().is_closed():
             self._task.cancel()
+        self._inbox = inbox
         self._task = asyncio.get_running_loop().create_task(
             self._watch(inbox), name="webhook_dedup backlog"
         )
 
     async def aclose(self) -> None:
-        """Watch no longer."""
+        """Look once more, so that what is left behind is told, and watch no longer."""
         task, self._task = self._task, None
-        if task is not None and task.get_loop() is asyncio.get_running_loop():
-            task.cancel()
-            await asyncio.wait([task])
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        with suppress(asyncio.TimeoutError):
+            last = await asyncio.wait_for(_answer(self._inbox), _LAST_LOOK)
+            if last is not None:
+                self._told(last)
 
     async def _watch(self, inbox: OperableInbox) -> None:
         while True:
