@@ -250,7 +250,6 @@ class _Door:
     @contextmanager
     def blocking(self) -> Iterator[First]:
         error: BaseException | None = None
-        self._gone = False
         try:
             yield call_in_portal(self.store, lambda dedup: self.enter(dedup, lambda: None))
         except BaseException as exc:  # also a worker's time limit, just when the claim is granted

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from webhook_dedup import Discard, InProgress, Retry, WebhookDedup
-from webhook_dedup.asgi import handled
+from webhook_dedup.asgi import handled, held
 from webhook_dedup.model import Key, Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers.catalog import find_preset
@@ -343,6 +343,15 @@ async def test_discarded():
     assert len(handler.runs) == 1
 
 
+async def test_discarded_in_the_middle_of_its_response():
+    """What has begun is not begun again; copies are acknowledged."""
+    app = Script(start(), chunk(b"half", more=True), Discard("not ours"))
+    async with mounted(app, "handled") as (middleware, records):
+        assert (await deliver(middleware)).messages == [start(), chunk(b"half", more=True)]
+        assert (await deliver(middleware)).body == b'{"received": true}'
+    assert records.kinds == ["received", "started", "skipped", "received", "skipped"]
+
+
 async def test_handler_timeout():
     """A handler that takes too long is cancelled, and the sender told to come again."""
     handler = Handler()
@@ -379,6 +388,17 @@ async def test_success_is_recorded_when_the_store_has_it(monkeypatch):
         store.away.clear()
         await eventually(lambda: records.of(Kind.SUCCEEDED))
         assert (await deliver(app)).body == b"handled"
+
+
+async def test_success_that_the_store_never_hears_of_is_no_lost_lease(monkeypatch):
+    """Nobody else had the event: what is recorded is that the store was away to the end."""
+    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    store = TracedStore()
+    brief = policy(lease=0.5)
+    async with mounted(Handler(), "handled", store=store, policy=brief) as (app, records):
+        store.away.add("complete")
+        await deliver(app)
+    assert set(records.kinds) == {"received", "started", "store_error"}
 
 
 async def test_cancelled_call_releases():
@@ -450,6 +470,29 @@ async def test_work_after_the_response(seconds, order):
     assert [step for step in trace if step != "renew"] == ["start", "claim", *order]
     assert "renew" in trace
     assert records.kinds == ["received", "started", "succeeded"]
+
+
+async def test_answer_before_the_end_of_the_app_that_fails_on_its_way(monkeypatch):
+    """What a server says of it gets out when the app has returned."""
+    monkeypatch.setattr(held, "PATIENCE", 0.0)
+    refused = asyncio.Event()
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await Handler._live(receive, send)
+        await send(start())
+        await send(chunk(b"done"))
+        return await refused.wait()
+
+    def refuse(message):
+        refused.set()
+        raise RuntimeError("told to refuse it")
+
+    async with mounted(app, "handled") as (middleware, records):
+        with pytest.raises(RuntimeError, match="told to refuse"):
+            await deliver(middleware, on_send=refuse)
+        assert (await deliver(middleware)).body == b"done"
+    assert records.kinds == ["received", "started", "succeeded", "received", "skipped"]
 
 
 async def test_longer_than_the_lease():

@@ -270,10 +270,38 @@ async def test_item_is_settled_once_however_often_it_is_asked_for():
         return 200
 
     async with virtual(work) as made:
-        await (await made.deliver(a_batch("a", "b")))
+        await (await made.deliver(a_batch("a", "b", "c")))
 
-        assert made.store.keys_of("complete") == [[str(a_batch(name).key)] for name in ("a", "b")]
+        keys = [[str(a_batch(name).key) for name in names] for names in ("a", "bc")]
+        assert made.store.keys_of("complete") == keys
+        assert told(made, Kind.SUCCEEDED) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("end", [200, 500])
+@in_virtual_time
+async def test_run_whose_items_are_all_settled_is_told_of_with_the_last(end):
+    """Each item is told of once, and a success says which attempt it was and how long it took."""
+    work = BatchWork(end, settles={"a", "b"})
+    async with virtual(work) as made:
+        await (await made.deliver(a_batch("a", "b")))
+        attempts = [record.attempt for record in made.records.of(Kind.SUCCEEDED)]
+        assert attempts == [None, 1 if end == 200 else None]
+        await made.empty()
+
         assert told(made, Kind.SUCCEEDED) == ["a", "b"]
+
+
+@in_virtual_time
+async def test_item_that_cannot_be_settled_before_the_end_of_the_process_says_so():
+    """The store was away: nobody else is said to have the item."""
+    async with virtual(BatchWork()) as made:
+        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
+        holding = Holding(made.engine, made.records.record, job, await stand(made.engine, job, ""))
+        made.store.away.add("complete")
+        await made.engine.drain(1)
+
+        with pytest.raises(StoreUnavailable, match="before shutdown"):
+            await holding.event.items[0].done()
 
 
 @in_virtual_time

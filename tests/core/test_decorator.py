@@ -248,6 +248,28 @@ async def test_cancelled_caller_leaves_the_event_free():
     assert await once.handle(EVENT) == "handled"
 
 
+async def test_cancelled_caller_is_cancelled_though_the_function_succeeded():
+    """The event is done, and who cancelled the call sees that it ended by that."""
+    inside = asyncio.Event()
+
+    async def deaf(event: Any) -> str:
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done all the same"
+        return "never"
+
+    handle = deduplicate(MemoryStore(), key=the_id)(deaf)
+    call = asyncio.ensure_future(handle(EVENT))
+    await inside.wait()
+    call.cancel()
+    await asyncio.wait([call])
+
+    assert call.cancelled()
+    assert await handle(EVENT) is None
+
+
 async def test_status_of_a_plain_result_is_the_callers_business():
     """A function that returns somebody's 500 has succeeded; only endpoints are judged by it."""
 
@@ -578,6 +600,8 @@ async def test_store_away_may_be_ignored():
     once.store.away.add("claim")
 
     assert await once.handle(EVENT) == "handled"
+    assert once.records.kinds == ["store_error", "started", "succeeded"]
+    assert once.records.all[-1].detail is None
 
 
 @in_virtual_time
@@ -591,6 +615,18 @@ async def test_store_away_at_the_completion_keeps_the_caller_for_a_moment_only()
     store.away.clear()
     await asyncio.sleep(10)
     assert await once.handle(EVENT) is None
+
+
+@in_virtual_time
+async def test_completion_that_the_store_never_hears_of_is_no_lost_lease():
+    """Nobody else had the event: what is recorded is that the store was away to the end."""
+    store = CueStore(clock=LoopClock())
+    once = Once(store)
+    store.shut("complete")
+
+    assert await once.handle(EVENT) == "handled"
+    await once.dedup.stop()
+    assert set(once.records.kinds) == {"started", "store_error"}
 
 
 async def test_completion_taken_over_by_another_is_recorded_as_lease_lost():

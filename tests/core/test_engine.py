@@ -563,6 +563,19 @@ async def test_drain_is_bounded_when_the_store_hangs():
 
 
 @in_virtual_time
+async def test_drain_leaves_no_completion_behind_that_hangs():
+    """What was given up is asked for no more when the store comes back."""
+    made = virtual()
+    claim, _ = await made.claim()
+    made.store.shut("complete")
+    assert await made.engine.complete(EVENT, claim, 3600.0, patience=5.0, lease=LEASE) is None
+    await made.engine.drain(20.0)
+    await turns()
+
+    assert not made.engine.settler._settling
+
+
+@in_virtual_time
 async def test_completion_asked_for_after_the_drain_is_tried_once():
     """A thread that ends after the drain does not leave a loop behind."""
     made = virtual()
@@ -738,3 +751,22 @@ async def test_cancelled_caller_has_its_answer_told():
     await made.engine.drain(5)
 
     assert made.told == [True]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("turn", range(12))
+async def test_answer_reaches_the_caller_or_is_told_whenever_the_caller_is_cancelled(turn):
+    """It may be cancelled in the very turn of the loop in which the store answers."""
+    made = Owing()
+    claim, _ = await made.claim()
+    completing = asyncio.ensure_future(
+        made.engine.complete(
+            EVENT, claim, 3600.0, patience=5.0, lease=LEASE, later=made.told.append
+        )
+    )
+    await turns(turn + 1)
+    completing.cancel()
+    await asyncio.wait([completing])
+    await made.engine.drain(5)
+
+    assert made.told == ([True] if completing.cancelled() else [])

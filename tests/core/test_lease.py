@@ -190,6 +190,18 @@ async def test_frozen_process_gives_up_before_it_renews():
 
 
 @in_virtual_time
+async def test_lease_that_ends_in_a_block_that_never_waits_is_lost():
+    """Nothing could tell it meanwhile, and its end says so."""
+    keeper = Renewing().keeper
+    with keeper.hold(a_claim(), LEASE, lambda: None, sent=now()) as held:
+        asyncio.get_running_loop().freeze(LEASE - 1)  # type: ignore[attr-defined]
+    assert not held.lost
+    with keeper.hold(a_claim(), LEASE, lambda: None, sent=now()) as held:
+        asyncio.get_running_loop().freeze(LEASE)  # type: ignore[attr-defined]
+    assert held.lost
+
+
+@in_virtual_time
 async def test_nothing_held_leaves_nothing_behind_and_it_begins_again():
     """The timer rings once more at most; the next claim is renewed as the first was."""
     renewing = Renewing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import logging
 import math
@@ -23,6 +24,7 @@ from webhook_dedup.model import Claim, Item, Outcome, Settlement
 from webhook_dedup.observe.measures import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
+from webhook_dedup.runner import POLL
 from webhook_dedup.stores import MemoryStore
 
 from .kit import CueStore, Floor, a_bid, an_event, eventually, floor, turns
@@ -59,6 +61,10 @@ class Inbox(MemoryInbox):
     async def take(self, limit: int, lease: float, *, sources: Any = None) -> Any:
         self._enter("take")
         return await super().take(limit, lease, sources=sources)
+
+    async def renew(self, items: Any, lease: float) -> Any:
+        self._enter("renew")
+        return await super().renew(items, lease)
 
     async def begin(self, item: Any) -> bool:
         self._enter("begin")
@@ -437,6 +443,19 @@ async def test_event_in_progress_elsewhere_is_run_again_uncounted():
 
 
 @in_virtual_time
+@pytest.mark.parametrize("wait", [0.1, 5 * LEASE])
+async def test_event_that_waits_is_run_when_it_is_due(wait):
+    """Neither later, as for one that is still held, nor when the inbox is looked into next."""
+    work = Work(InProgress("k", wait))
+    async with virtual(work) as made:
+        await (await made.deliver())
+        await made.empty()
+
+        [first, again] = work.starts
+        assert again - first == pytest.approx(wait, abs=0.01)
+
+
+@in_virtual_time
 async def test_failing_event_is_retried_with_growing_waits_then_buried():
     """Back-off between runs, a dead letter with its history at the end."""
     work = Work(*[ValueError(f"no {number}") for number in range(9)])
@@ -460,6 +479,7 @@ async def test_attempt_is_counted_before_the_handler_runs():
     inbox, store = Inbox(), CueStore(clock=LoopClock())
     event = an_event()
     runs: list[str] = []
+    releases: list[Any] = []
     for process in range(5):
         work = Work()
         work.gate.clear()
@@ -470,6 +490,7 @@ async def test_attempt_is_counted_before_the_handler_runs():
         made.runner.start()
         await asyncio.sleep(LEASE + 5)
         runs += made.runs
+        releases.append(store.keys_of("release"))
         inbox = as_a_crash_leaves(inbox)
         await made.stop(0)
         store = CueStore(clock=LoopClock())
@@ -478,6 +499,7 @@ async def test_attempt_is_counted_before_the_handler_runs():
     [dead] = await inbox.find(DEAD)
     assert dead.attempts == 3
     assert "used up" in dead.history[-1].error
+    assert releases == [[], [], [], [[str(event.key)]], []], "copies need not wait for a lease"
 
 
 def as_a_crash_leaves(inbox: Inbox) -> Inbox:
@@ -675,6 +697,21 @@ async def test_drain_hands_back_cut_off_items_that_wait_for_their_turn():
             ("", 2, False),
         ]
         assert made.runs == ["a"]
+
+
+@in_virtual_time
+async def test_drain_lets_handlers_end_though_those_who_wait_cannot_be_handed_back():
+    """They come due when their leases end."""
+    gate, work = waits_at_the_gate("a")
+    async with virtual(work) as made:
+        await cut_off(made, "a", "b")
+        await asyncio.sleep(5)
+        made.inbox.away.add("renew")
+        asyncio.get_running_loop().call_later(1, gate.set)
+        await made.stop(5.0)
+
+        assert made.runs == ["a"]
+        assert made.records.kinds[-1] == "succeeded"
 
 
 @in_virtual_time
@@ -1063,6 +1100,35 @@ async def test_inbox_that_cannot_record_asks_the_sender_to_come_again():
         made.inbox.away.clear()
 
         assert (caught.value.status, caught.value.code) == (503, "inbox_unavailable")
+        [failed] = made.records.of(Kind.STORE_ERROR)
+        assert (failed.detail, failed.event_id) == ("the inbox is away for put", None)
+
+
+class Counted(Inbox):
+    """An inbox that notes when it is asked for what is due, and to renew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes: list[float] = []
+        self.renewals: list[float] = []
+
+    async def take(self, limit: int, lease: float, *, sources: Any = None) -> Any:
+        self.takes.append(now())
+        return await super().take(limit, lease, sources=sources)
+
+    async def renew(self, items: Any, lease: float) -> Any:
+        self.renewals.append(now())
+        return await super().renew(items, lease)
+
+
+@in_virtual_time
+async def test_idle_inbox_is_looked_into_once_a_poll():
+    """However often its runner was started."""
+    async with virtual(Work(), inbox=Counted()) as made:
+        made.runner.start()
+        await asyncio.sleep(9.5 * POLL)
+
+        assert len(made.inbox.takes) == 10
 
 
 # Drain
@@ -1079,8 +1145,10 @@ async def test_drain_lets_running_handlers_end():
     async with virtual(work) as made:
         await made.deliver()
         await turns()
+        [turn] = made.runner._runs
         await made.stop(5.0)
 
+        assert not turn.cancelled()
         assert made.records.kinds == ["started", "succeeded"]
         assert len(made.inbox) == 0
 
@@ -1093,9 +1161,11 @@ async def test_drain_hands_back_what_does_not_end_in_time(caplog):
         work.gate.clear()
         await made.deliver()
         await turns()
+        [turn] = made.runner._runs
         began = now()
         await made.stop(5.0)
 
+        assert turn.cancelled()
         assert now() - began == pytest.approx(5)
         assert await outcome(made) is Outcome.FRESH
         [item] = await made.inbox.take(1, LEASE)
@@ -1132,6 +1202,29 @@ async def test_drain_while_the_store_is_away_is_bounded_and_repeats_nothing():
 
         assert now() - began < 8
         assert len(made.inbox) == 1, "it ends as a duplicate, or runs again if it must"
+
+
+@in_virtual_time
+async def test_drain_ends_the_renewals_of_what_does_not_end():
+    """An inbox that is closed after the drain is asked for nothing more."""
+
+    async def deaf(_: Any) -> int:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+                return 200
+
+    released = asyncio.Event()
+    async with virtual(deaf, inbox=Counted()) as made:
+        await made.deliver()
+        await asyncio.sleep(LEASE)
+        assert made.inbox.renewals
+        await made.stop()
+        made.inbox.renewals.clear()
+        await asyncio.sleep(5 * LEASE)
+
+        assert made.inbox.renewals == []
+        released.set()
 
 
 @in_virtual_time

@@ -48,3 +48,13 @@ async def test_endings_are_known_for_a_while_in_bounded_memory():
     assert not siblings.wait(last, an_item("1"), now() - 1)
     assert siblings.wait(last, an_item("1"), now() + 1)
     assert siblings.wait("k0", an_item("1"), now() - 1)
+
+
+@in_virtual_time
+async def test_ending_is_known_as_long_though_its_key_had_ended_before():
+    """What counts is when a key ended last."""
+    siblings = Siblings()
+    for name in ("again", *map(str, range(ENDINGS_KEPT - 1)), "again", "one more"):
+        siblings.ended(name)
+
+    assert not siblings.wait("again", an_item("1"), now() - 1)

@@ -75,11 +75,13 @@ class LoopClock:
 
 
 def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run a test on a loop of its own where waiting takes no time."""
+    """Run a test on a loop of its own where waiting takes no time and no callback fails unseen."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
         loop = _VirtualLoop()
+        unseen: list[Any] = []
+        loop.set_exception_handler(lambda _, told: unseen.append(told))
         with ExitStack() as patches:
             for module in _READERS_OF_TIME:
                 patches.enter_context(patch.object(module, "monotonic", now))
@@ -87,6 +89,7 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
                 loop.run_until_complete(test(*args, **kwargs))
             finally:
                 _close(loop)
+        assert unseen == []
 
     return run
 

@@ -16,7 +16,7 @@ from webhook_dedup.errors import LeaseLost
 from webhook_dedup.portal import call_in_portal
 from webhook_dedup.stores import MemoryStore
 
-from ..core.kit import CueStore, Records, eventually
+from ..core.kit import CueStore, Records, eventually, turns
 from ..core.virtual import LoopClock, in_virtual_time, now
 
 
@@ -190,6 +190,17 @@ async def test_success_is_recorded_when_the_store_has_it():
     await asyncio.sleep(1)
     assert desk.records.kinds == ["started", "store_error", "succeeded"]
     assert desk.records.all[-1].duration is not None
+    assert desk.records.all[-1].detail is None
+
+
+@in_virtual_time
+async def test_success_that_the_store_never_hears_of_is_no_lost_lease():
+    """Nobody else had the key: what is recorded is that the store was away to the end."""
+    desk = Desk(clock=LoopClock())
+    desk.store.shut("complete")
+    assert await desk.send()
+    await desk.dedup.stop()
+    assert set(desk.records.kinds) == {"started", "store_error"}
 
 
 @in_virtual_time
@@ -268,6 +279,35 @@ async def test_lost_lease_leaves_the_key_to_its_new_holder(desk):
             await losing
         with pytest.raises(InProgress):
             await desk.send()
+
+
+@in_virtual_time
+async def test_lost_lease_is_told_in_a_task_that_was_cancelled_before():
+    """What cleans up after a cancellation may enter a block, and is not taken for cancelled."""
+    desk = Desk(clock=LoopClock())
+
+    async def clean_up():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await desk.hold_and_lose()
+
+    cleaning = asyncio.ensure_future(clean_up())
+    await turns()
+    cleaning.cancel()
+    with pytest.raises(LeaseLost):
+        await cleaning
+
+
+@in_virtual_time
+async def test_failed_block_is_renewed_no_more():
+    """Nor is its task cancelled for the claim that it gave back."""
+    desk = Desk(clock=LoopClock())
+    with pytest.raises(OSError, match="no route"):
+        async with once(desk.dedup, "letter", lease=3):
+            raise OSError("no route")
+    await asyncio.sleep(10)
+    assert desk.store.keys_of("renew") == []
 
 
 async def test_loss_of_a_claim_within_frees_the_key(desk):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.clocked import Clocked
-from webhook_dedup.contracts import Startable
+from webhook_dedup.contracts import Startable, never_waits
 from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
 from webhook_dedup.stores.bloom import BloomStore
@@ -63,6 +63,11 @@ class Counting(MemoryStore):
     async def claim(self, bids):
         self.claims += len(bids)
         answers = await super().claim(bids)
+        await self.gate.wait()
+        return answers
+
+    async def complete(self, done):
+        answers = await super().complete(done)
         await self.gate.wait()
         return answers
 
@@ -344,6 +349,17 @@ class TestForgetting:
         assert (await asking).outcome is Outcome.DUPLICATE
         assert (await claim(cache)).fresh
 
+    async def test_completions_from_before_are_not_kept(self, cache, inner):
+        """Nor does one whose store had answered before the key was forgotten."""
+        held = await claim(cache)
+        inner.gate.clear()
+        completing = asyncio.ensure_future(complete(cache, held))
+        await asyncio.sleep(0)
+        assert await cache.forget("key")
+        inner.gate.set()
+        assert await completing
+        assert (await claim(cache)).fresh
+
     async def test_takes_a_store_that_can(self):
         """In front of a store that cannot forget, nothing pretends to."""
 
@@ -365,6 +381,11 @@ class TestLifecycle:
         await cache.aclose()
         assert inner.calls == ("start", "aclose")
         assert len(cache) == 0
+
+    async def test_waits_where_its_store_does(self, inner):
+        """Calls of a store that never waits need not be gathered, behind a cache either."""
+        assert never_waits(SeenCache(MemoryStore()))
+        assert not never_waits(SeenCache(inner))
 
     async def test_is_named_like_the_store(self, cache):
         """Logs name the store that decides."""
