@@ -66,7 +66,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "claim_in":  # loads SQLAlchemy
-        from .transaction import claim_in  # noqa: PLC0415
+        from .transaction import claim_in  # noqa: PLC0415  # loads SQLAlchemy
 
         return claim_in
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -51,7 +51,6 @@ __all__ = [
     "StoreUnavailable",
     "UnstorableResult",
     "WebhookDedupError",
-    "out_of_group",
 ]
 
 

@@ -719,7 +719,7 @@ def test_store_object_works_on_one_event_loop_after_another_and_stays_open():
     """A store that was passed in is not closed with a loop."""
     store = CueStore()
     closed: list[bool] = []
-    store.aclose = lambda: closed.append(True)  # type: ignore[method-assign, assignment, return-value]
+    store.aclose = lambda: closed.append(True)  # type: ignore[method-assign, assignment, return-value]  # a spy
     runs: list[Any] = []
 
     @deduplicate(store, key=the_id)

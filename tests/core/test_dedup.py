@@ -465,7 +465,7 @@ async def test_handled_sources_lose_nothing_and_warn_of_nothing(caplog):
 async def test_durable_inbox_warns_of_nothing(caplog):
     """Nor does one that outlives the process."""
     inbox = MemoryInbox()
-    inbox.durable = True  # type: ignore[misc]
+    inbox.durable = True  # type: ignore[misc]  # constant for users
     assert await warnings_of(caplog, source(), inbox=inbox) == []
 
 

@@ -15,7 +15,7 @@ from webhook_dedup.model import Claim, Outcome, new_token
 from webhook_dedup.observe.record import Kind
 
 from .kit import CueStore, a_bid, an_event, floor, turns
-from .virtual import LoopClock, in_virtual_time, now
+from .virtual import LoopClock, freeze, in_virtual_time, now
 
 LEASE = 30.0
 
@@ -183,7 +183,7 @@ async def test_frozen_process_gives_up_before_it_renews():
     renewing = Renewing()
     holding = asyncio.ensure_future(renewing.hold(LEASE, a_claim()))
     await asyncio.sleep(1)
-    asyncio.get_running_loop().freeze(2 * LEASE)  # type: ignore[attr-defined]
+    freeze(2 * LEASE)
 
     assert await holding is not None
     assert renewing.asked == []
@@ -194,10 +194,10 @@ async def test_lease_that_ends_in_a_block_that_never_waits_is_lost():
     """Nothing could tell it meanwhile, and its end says so."""
     keeper = Renewing().keeper
     with keeper.hold(a_claim(), LEASE, lambda: None, sent=now()) as held:
-        asyncio.get_running_loop().freeze(LEASE - 1)  # type: ignore[attr-defined]
+        freeze(LEASE - 1)
     assert not held.lost
     with keeper.hold(a_claim(), LEASE, lambda: None, sent=now()) as held:
-        asyncio.get_running_loop().freeze(LEASE)  # type: ignore[attr-defined]
+        freeze(LEASE)
     assert held.lost
 
 

@@ -127,7 +127,7 @@ def test_policies_are_frozen_and_can_be_varied():
     """A policy is shared by many requests, so it does not change; a copy may differ."""
     policy = Policy(ttl=60)
     with pytest.raises(FrozenInstanceError):
-        policy.ttl = 1  # type: ignore[misc]
+        policy.ttl = 1  # type: ignore[misc]  # what is refused
 
     assert replace(policy, lease=5).ttl == 60
     assert replace(Retries(attempts=3), jitter=0).attempts == 3

@@ -199,7 +199,7 @@ def test_fields_are_in_extra_for_other_handlers():
     """Any handler finds the record's fields, those that do not apply left out."""
     seen: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = seen.append  # type: ignore[method-assign]
+    handler.emit = seen.append  # type: ignore[method-assign]  # a spy
     LogObserver(_private(handler)).record(a_skip())
 
     told = seen[0].webhook_dedup

@@ -23,7 +23,7 @@ from webhook_dedup import (
     turn,
 )
 
-__all__ = ["LoopClock", "in_virtual_time", "now"]
+__all__ = ["LoopClock", "freeze", "in_virtual_time", "now"]
 
 _READERS_OF_TIME = (calls, debts, dedup, engine, holding, lease, settling, siblings, suspects, turn)
 
@@ -31,7 +31,7 @@ _READERS_OF_TIME = (calls, debts, dedup, engine, holding, lease, settling, sibli
 _TICK = 1e-9
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]  # a class by platform
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
@@ -55,8 +55,14 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def freeze(self, seconds: float) -> None:
-        """Let time pass without running anything, as for a stopped process."""
         self._jumping.now += seconds
+
+
+def freeze(seconds: float) -> None:
+    """Let time pass without running anything, as for a stopped process."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _VirtualLoop)
+    loop.freeze(seconds)
 
 
 def now() -> float:

@@ -129,7 +129,7 @@ async def results_keep_their_types(event: Event) -> None:
     assert_type(await Service.handle(Service(), "o1"), int | None)
     assert_type(await Service().create("u"), Mailbox)
     assert_type(await once.call(dedup, "k", answer), str | None)
-    assert_type(await once.call(dedup, "k", lambda: answer()), str | None)  # noqa: PLW0108
+    assert_type(await once.call(dedup, "k", lambda: answer()), str | None)  # noqa: PLW0108  # the lambda is what is tested
     assert_type(await once.call(dedup, "k", lambda: 1, ttl=60), int | None)
     assert_type(await handle_json({}), dict[str, Any] | None)
     assert_type(await handle_json_blocking({}), int | None)
@@ -153,20 +153,20 @@ def blocking_forms_keep_their_types() -> None:
 
 
 async def arguments_are_checked() -> None:
-    await handle(1)  # type: ignore[arg-type]
-    await create()  # type: ignore[call-arg]
-    await handle_json("evt_1")  # type: ignore[arg-type]
-    await handle_json_blocking({}, 5)  # type: ignore[call-arg]
-    await create_of_json("evt_1")  # type: ignore[arg-type]
-    await create_json(1)  # type: ignore[arg-type]
-    await Service().handle("o1", number="1")  # type: ignore[arg-type]
-    Service().create.sync(1)  # type: ignore[arg-type]
-    await Service().create("u") + "x"  # type: ignore[operator]
+    await handle(1)  # type: ignore[arg-type]  # what must be an error
+    await create()  # type: ignore[call-arg]  # what must be an error
+    await handle_json("evt_1")  # type: ignore[arg-type]  # what must be an error
+    await handle_json_blocking({}, 5)  # type: ignore[call-arg]  # what must be an error
+    await create_of_json("evt_1")  # type: ignore[arg-type]  # what must be an error
+    await create_json(1)  # type: ignore[arg-type]  # what must be an error
+    await Service().handle("o1", number="1")  # type: ignore[arg-type]  # what must be an error
+    Service().create.sync(1)  # type: ignore[arg-type]  # what must be an error
+    await Service().create("u") + "x"  # type: ignore[operator]  # what must be an error
 
 
 async def claims_are_awaited_on_async_sessions(session: AsyncSession) -> None:
     await claim_in(session, "evt_1")
-    claim_in(session, "evt_1")  # type: ignore[unused-coroutine]
+    claim_in(session, "evt_1")  # type: ignore[unused-coroutine]  # what must be an error
 
 
 def claims_need_no_await(session: Session) -> None:

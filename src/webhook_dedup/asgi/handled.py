@@ -186,9 +186,8 @@ class _Handling:
         settled = run.error is not None and verdict.done
         reason, detail = verdict.reason, verdict.detail
         if settled:
-            duration = run.duration
             await self._complete(
-                None, verdict.kind, reason=reason, detail=detail, duration=duration
+                None, verdict.kind, reason=reason, detail=detail, duration=run.duration
             )
         else:
             kind = Kind.LEASE_LOST if isinstance(run.error, LeaseLost) else Kind.FAILED

@@ -195,4 +195,4 @@ class BodyOnce:
         if self._then is not None:
             return await self._then()
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("the future above never ends")  # pragma: no cover
+        raise AssertionError("the future above never ends")  # pragma: no cover  # never reached

@@ -98,7 +98,7 @@ def renew_pool(client: Redis) -> None:
     if client in _OURS:
         pool = cast(Any, client.connection_pool)  # redis-py leaves it without types
         # Redis-py has no public word for what a pool has made.
-        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
+        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001  # see above
         _OF_PARENTS.extend(filter(_is_of_open_loop, made))
         pool.reset()
         if client in _LOANS:
@@ -112,7 +112,7 @@ def _is_of_open_loop(connection: AbstractConnection) -> bool:
     poll.
     """
     reader: Any = connection._reader  # noqa: SLF001  # neither it nor its reader tells
-    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001
+    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001  # see above
 
 
 async def _let_go_if_closed(connection: AbstractConnection) -> None:

@@ -161,7 +161,7 @@ async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> Exceptio
         connection: Any = pooled.driver_connection
         try:
             # aiosqlite has no public word for several statements in one visit to its thread.
-            answers = await connection._execute(_visit, connection._conn, group)  # noqa: SLF001
+            answers = await connection._execute(_visit, connection._conn, group)  # noqa: SLF001  # see above
         finally:
             pooled.close()
     except Exception as exc:  # noqa: BLE001  # told to those who wait for it
