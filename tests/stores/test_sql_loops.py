@@ -93,8 +93,8 @@ def test_a_loop_that_stands_still_does_not_hang_the_next(tmp_path):
         asked, _ = still.run_until_complete(begin(store))
         with pytest.raises(StoreUnavailable, match="connection timed out"):
             asyncio.run(claimed(store))
-    with pytest.raises(StoreUnavailable):
-        still.run_until_complete(asked)
+        with pytest.raises(StoreUnavailable):
+            still.run_until_complete(asked)
     still.run_until_complete(store.aclose())
     still.close()
 
