@@ -319,7 +319,8 @@ async def test_unknown(url):
     await kept(url, record(Kind.RECEIVED))
     code, stories, words = await why(url, "evt_2")
     assert (code, stories) == (1, [])
-    assert "The store can only be asked with --source" in words
+    assert "can only be asked with --source" in words
+    assert "never arrived" in words
     code, stories, words = await why(url, "evt_2", "--source", "shop")
     assert (code, stories[0]["verdict"]) == (1, "unknown")
     assert "longer ago than anything is kept" in words
@@ -335,6 +336,10 @@ async def test_without_a_history(tmp_path):
     assert story["verdict"] == "running"
     assert "evt_1 of shop (acme): it is being handled by delivery d1" in words
     assert "No history is kept beside this store" in words
+    _, stories, words = await why(url, "evt_1")
+    assert stories == []
+    assert "never arrived" not in words  # the store was not asked, and it knows
+    assert "can only be asked with --source" in words
 
 
 async def test_two_sources_and_tenants(url):
@@ -349,6 +354,10 @@ async def test_two_sources_and_tenants(url):
     assert [(s["source"], s["tenant"]) for s in stories] == [("git", "x"), ("shop", "acme")]
     assert (len(stories[1]["inbox"]), len(stories[1]["history"])) == (1, 1)
     assert "the app itself caused it" in words
+    _, stories, _ = await why(url, "evt_1", "--tenant", "x")
+    assert [s["source"] for s in stories] == ["git"]
+    code, stories, _ = await why(url, "evt_1", "--tenant", "nobody")
+    assert (code, stories) == (1, [])
 
 
 async def test_an_idempotent_request(url, tmp_path):
