@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from contextlib import asynccontextmanager
 
 import pytest
@@ -433,6 +434,20 @@ async def test_a_table_that_is_not_there(url, more):
     done = await command("why", "evt_1", *more, "--inbox", wrong, url=url)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("table other_inbox is absent")
+
+
+@pytest.mark.parametrize("table", ["inbox", "history"])
+async def test_a_table_of_another_release(file_url, table):
+    """What cannot be read is not called empty: the event may be in it."""
+    await kept(file_url, record(Kind.SUCCEEDED))
+    async with app_inbox(file_url) as inbox:
+        await inbox.put([item("d1", source="shop")], 600)
+    with sqlite3.connect(file_url.removeprefix("sqlite:///")) as database:
+        database.execute(f"UPDATE webhook_dedup_{table}_version SET version = 99")
+    done = await command("why", "evt_1", url=file_url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"table webhook_dedup_{table} has version 99" in done.stderr
+    assert "use the release that made it" in done.stderr
 
 
 async def test_refused(file_url):

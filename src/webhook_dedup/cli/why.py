@@ -99,8 +99,8 @@ def _print_unknown(source: str | None, tenant: str, *, certain: bool) -> None:
     if certain:
         say("  It never arrived with a valid signature, or it is longer ago than anything is kept.")
     say(
-        "  If it came with others in one delivery, that is told of under its own id, batch:…, "
-        "until its events are settled: see 'webhook-dedup inbox list'."
+        "  One of several events in a delivery is not named until it is settled: until then "
+        "'webhook-dedup inbox list' has the delivery, as batch:…."
     )
     if source is None:
         say("  The store, which knows what is done, can only be asked with --source NAME.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..contracts import Inspector, OperableInbox, Sought, Store
-from ..errors import SchemaError
+from ..errors import TableAbsent
 from ..keys import joined
 from ..model import Item, Key
 from ..observe.history import Entries, Entry, History
@@ -78,7 +78,7 @@ async def stories_of(
 async def _items(inbox: OperableInbox, sought: Sought) -> Sequence[Item]:
     try:
         return await inbox.find(sought, limit=_MOST_ITEMS)
-    except SchemaError:  # an app without sources has none
+    except TableAbsent:  # an app without sources has none
         return []
 
 
