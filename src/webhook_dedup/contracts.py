@@ -375,7 +375,8 @@ class PureGuard(Protocol):
 
         Args:
             event: The event.
-            data: Its JSON, that of the item where a delivery brings several; ``None`` without.
+            data: Its JSON, that of the item where a delivery brings several; of a form a ``dict``
+                of its fields, each with the list of its values; ``None`` where it has neither.
         """
 
 

@@ -218,7 +218,7 @@ class Dedup:
             if isinstance(room, Startable):
                 await room.start()
         await begin_lives(self.record.observers, self.inbox)
-        self.engine = Engine(Coalescer(store), self.record)
+        self.engine = Engine(Coalescer(store), self.record, self.seen)
         self.runner = self._runner()
         warn_of_surprises(self.routes.by_name.values(), self.inbox)
         if self.bound:

@@ -15,6 +15,7 @@ from .model import Bid, Claim, Event, Settlement
 from .observe.recorder import Recorder
 from .running import Cut, Run, run_apart
 from .settling import Settler
+from .stores.seen import SeenCache
 
 __all__ = ["Engine"]
 
@@ -27,14 +28,16 @@ class Engine:
     Args:
         store: Where claims are made.
         record: Takes a record of each store failure that a settlement meets.
+        seen: The cache in front of the store, if there is one.
 
     Attributes:
         store: Where claims are made.
         settler: Settles claims that are renewed no more.
     """
 
-    def __init__(self, store: Coalescer, record: Recorder) -> None:
+    def __init__(self, store: Coalescer, record: Recorder, seen: SeenCache | None = None) -> None:
         self.store = store
+        self._seen = seen
         self.settler = Settler(store, record)
         self._keeper: LeaseKeeper[Claim] = LeaseKeeper(store.renew, lambda claim: claim.key)
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
@@ -43,6 +46,12 @@ class Engine:
         """Bid for a key. Return the claim and the monotonic time at which the bid was sent."""
         sent = monotonic()
         return await self.store.claim(bid), sent
+
+    async def claim_anew(self, bid: Bid) -> tuple[Claim, float]:
+        """Bid as :meth:`claim` does, but have the store itself answer."""
+        if self._seen is not None:
+            self._seen.doubt(bid.key)
+        return await self.claim(bid)
 
     async def claim_all(self, bids: Sequence[Bid]) -> tuple[Sequence[Claim], float]:
         """Bid for several keys; see :meth:`claim`. When one has no answer, none stays held."""

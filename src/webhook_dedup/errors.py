@@ -107,6 +107,10 @@ class SchemaError(StoreError):
     """The store's tables are absent, or were made by another version of this library."""
 
 
+class TableAbsent(SchemaError):
+    """A table is not there, as that of an inbox is not where an app has no sources."""
+
+
 class RejectedDelivery(WebhookDedupError):
     """A delivery is refused before anything is claimed or stored.
 

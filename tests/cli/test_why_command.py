@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from contextlib import asynccontextmanager
 
 import pytest
@@ -319,7 +320,8 @@ async def test_unknown(url):
     await kept(url, record(Kind.RECEIVED))
     code, stories, words = await why(url, "evt_2")
     assert (code, stories) == (1, [])
-    assert "The store can only be asked with --source" in words
+    assert "can only be asked with --source" in words
+    assert "never arrived" in words
     code, stories, words = await why(url, "evt_2", "--source", "shop")
     assert (code, stories[0]["verdict"]) == (1, "unknown")
     assert "longer ago than anything is kept" in words
@@ -335,6 +337,10 @@ async def test_without_a_history(tmp_path):
     assert story["verdict"] == "running"
     assert "evt_1 of shop (acme): it is being handled by delivery d1" in words
     assert "No history is kept beside this store" in words
+    _, stories, words = await why(url, "evt_1")
+    assert stories == []
+    assert "never arrived" not in words  # the store was not asked, and it knows
+    assert "can only be asked with --source" in words
 
 
 async def test_two_sources_and_tenants(url):
@@ -349,6 +355,10 @@ async def test_two_sources_and_tenants(url):
     assert [(s["source"], s["tenant"]) for s in stories] == [("git", "x"), ("shop", "acme")]
     assert (len(stories[1]["inbox"]), len(stories[1]["history"])) == (1, 1)
     assert "the app itself caused it" in words
+    _, stories, _ = await why(url, "evt_1", "--tenant", "x")
+    assert [s["source"] for s in stories] == ["git"]
+    code, stories, _ = await why(url, "evt_1", "--tenant", "nobody")
+    assert (code, stories) == (1, [])
 
 
 async def test_an_idempotent_request(url, tmp_path):
@@ -424,6 +434,20 @@ async def test_a_table_that_is_not_there(url, more):
     done = await command("why", "evt_1", *more, "--inbox", wrong, url=url)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("table other_inbox is absent")
+
+
+@pytest.mark.parametrize("table", ["inbox", "history"])
+async def test_a_table_of_another_release(file_url, table):
+    """What cannot be read is not called empty: the event may be in it."""
+    await kept(file_url, record(Kind.SUCCEEDED))
+    async with app_inbox(file_url) as inbox:
+        await inbox.put([item("d1", source="shop")], 600)
+    with sqlite3.connect(file_url.removeprefix("sqlite:///")) as database:
+        database.execute(f"UPDATE webhook_dedup_{table}_version SET version = 99")
+    done = await command("why", "evt_1", url=file_url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"table webhook_dedup_{table} has version 99" in done.stderr
+    assert "use the release that made it" in done.stderr
 
 
 async def test_refused(file_url):

@@ -9,7 +9,7 @@ from webhook_dedup.contracts import Sought
 from webhook_dedup.dashboard import listing
 from webhook_dedup.dashboard.place import StorePlace
 from webhook_dedup.dashboard.shown import body_text, marked
-from webhook_dedup.errors import SchemaError, StoreUnavailable
+from webhook_dedup.errors import SchemaError, StoreUnavailable, TableAbsent
 from webhook_dedup.observe.record import Kind, Record
 
 from .kit import ADMIN, text_of
@@ -88,7 +88,9 @@ async def test_none_is_said_of_all_only(desk):
         assert every not in text_of(await browser.get("dead?after=x"))
 
 
-@pytest.mark.parametrize("error", [SchemaError("no table"), StoreUnavailable("away")])
+@pytest.mark.parametrize(
+    "error", [TableAbsent("no table"), SchemaError("another version"), StoreUnavailable("away")]
+)
 async def test_a_history_that_is_not_there(error):
     """Outside an app without a history, it is not looked for at every request, nor left open."""
     opened, closed = [], []
@@ -108,7 +110,7 @@ async def test_a_history_that_is_not_there(error):
     place = StorePlace(None, None, history)
     answers = await asyncio.gather(*(place.rooms() for _ in range(5)), return_exceptions=True)
     assert closed == opened
-    if isinstance(error, SchemaError):
+    if isinstance(error, TableAbsent):
         assert [rooms.history for rooms in answers] == [None] * 5
         assert len(opened) == 1
     else:

@@ -143,6 +143,15 @@ async def test_reset(dedup, passage):
     assert not await guard.reset(dedup.seen, mine.event.subject, source="agent")
 
 
+async def test_reset_elsewhere(dedup, other, passage, records):
+    """A process that saw a budget spent hears at once that another one gave it back."""
+    guard, mine = Budget(2, 300), passage(dedup)
+    assert [await spend(guard, mine) for _ in range(3)] == ["sent", "sent", "OverBudget"]
+    assert await guard.reset(other.seen, mine.event.subject, source="agent")
+    assert [await spend(guard, mine) for _ in range(3)] == ["sent", "sent", "OverBudget"]
+    assert len(records.of(Kind.ESCALATED)) == 2
+
+
 async def test_escalation_that_fails_is_tried_again(passage, records):
     """A hook that raises neither loses the event nor the escalation."""
     called = []

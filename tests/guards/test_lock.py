@@ -190,6 +190,19 @@ async def test_sources_may_share_a_lock(dedup, passage):
         await task
 
 
+async def test_subject_from_a_form(passage):
+    """A field of a form is a list, and its only value the subject a person knows and resets."""
+    async with Dedup("memory://") as dedup:
+        mail = passage(dedup, None, data={"sender": ["bob@example.com"]})
+        for guard in (OneAtATime("sender"), OneAtATime(lambda _, data: data["sender"])):
+            task, end = await held(guard, mail)
+            with pytest.raises(Locked) as locked:
+                await guard.run(mail, Inside())
+            assert locked.value.key.endswith("::bob@example.com")
+            end.set()
+            await task
+
+
 async def test_subject_from_the_event(fresh_key, passage):
     """A subject is found by a JMESPath or a function where the preset knows none."""
     async with Dedup("memory://") as dedup:

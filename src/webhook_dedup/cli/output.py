@@ -20,7 +20,7 @@ from rich.text import Text
 
 from ..desk.moments import age_of
 from ..desk.text import inert
-from ..errors import ConfigError, SchemaError, WebhookDedupError
+from ..errors import ConfigError, TableAbsent, WebhookDedupError
 
 __all__ = [
     "AsJson",
@@ -56,7 +56,7 @@ def obey(work: Coroutine[Any, Any, int]) -> NoReturn:
         code = asyncio.run(work)
     except ConfigError as exc:
         _fail(str(exc), _MISUSED)
-    except SchemaError as exc:
+    except TableAbsent as exc:
         # The rest of the message is for those who write the app.
         _fail(f"{str(exc).partition(';')[0]}; is this the store the app uses?", _REFUSED)
     except WebhookDedupError as exc:

@@ -11,7 +11,7 @@ import typer
 
 from ..contracts import OperableInbox, Sharing, Store
 from ..desk.stories import Rooms
-from ..errors import ConfigError, SchemaError, StoreError
+from ..errors import ConfigError, StoreError, TableAbsent
 from ..inbox import inbox_beside
 from ..observe.history import History
 from ..stores import open_store
@@ -136,7 +136,7 @@ async def opened_history(store: Store, *, empty_too: bool = False) -> AsyncItera
 async def _is_kept(history: History, store: Store, *, empty_too: bool) -> bool:
     try:
         await history.start()
-    except SchemaError:
+    except TableAbsent:
         return False
     return store.name != "redis" or empty_too or bool(await history.find(limit=1))
 

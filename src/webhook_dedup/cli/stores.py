@@ -107,10 +107,7 @@ def reset_budget(
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give a subject its whole budget back; replay its dead letters afterwards.
-
-    A process that saw it spent may go by that for up to a minute.
-    """
+    """Give a subject its whole budget back; replay its dead letters afterwards."""
     obey(_reset_budget(store, subject, sends, source, name, tenant, as_json=as_json))
 
 

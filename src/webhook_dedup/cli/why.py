@@ -51,7 +51,7 @@ async def _why(
     else:
         _print(event_id, stories)
         if not any(story.known for story in stories):
-            _print_unknown(source, tenant)
+            _print_unknown(source, tenant, certain=bool(rooms.history or source))
         if rooms.history is None:
             _print_no_history()
     return 0 if any(story.known for story in stories) else 1
@@ -95,10 +95,15 @@ def _print(event_id: str, stories: Sequence[Story]) -> None:
         say(f"{event_id}: nothing is known of it")
 
 
-def _print_unknown(source: str | None, tenant: str) -> None:
-    say("  It never arrived with a valid signature, or it is longer ago than anything is kept.")
+def _print_unknown(source: str | None, tenant: str, *, certain: bool) -> None:
+    if certain:
+        say("  It never arrived with a valid signature, or it is longer ago than anything is kept.")
+    say(
+        "  One of several events in a delivery is not named until it is settled: until then "
+        "'webhook-dedup inbox list' has the delivery, as batch:…."
+    )
     if source is None:
-        say("  The store can only be asked with --source NAME.")
+        say("  The store, which knows what is done, can only be asked with --source NAME.")
     else:
         remind_of_tenant(tenant)
 

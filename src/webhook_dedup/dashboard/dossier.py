@@ -11,7 +11,7 @@ from ..desk.deeds import Subject, subject_of_item
 from ..desk.runs import runs_begun
 from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story
-from ..errors import SchemaError
+from ..errors import TableAbsent
 from ..model import Item
 from ..observe.history import Entry, Request
 from ..observe.masking import MASK, masked_headers, masked_query
@@ -82,7 +82,7 @@ async def find_item(rooms: Rooms, delivery_id: str) -> Item | None:
     """Return a delivery that waits or is dead."""
     try:
         return await rooms.inbox.get(delivery_id) if delivery_id else None
-    except SchemaError:  # an app without sources has none
+    except TableAbsent:  # an app without sources has none
         return None
 
 

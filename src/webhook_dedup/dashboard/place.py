@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from ..contracts import Forgetful, OperableInbox, Store
 from ..dedup import Dedup
 from ..desk.stories import Rooms
-from ..errors import MissingPower, SchemaError, StoreError
+from ..errors import MissingPower, StoreError, TableAbsent
 from ..observe.history import History
 from ..observe.log import fields
 from ..observe.record import Record
@@ -119,7 +119,7 @@ class StorePlace:
             await history.start()
         except StoreError as exc:
             await history.aclose()
-            if isinstance(exc, SchemaError):
+            if isinstance(exc, TableAbsent):
                 return None
             raise
         return history

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..contracts import Inspector, OperableInbox, Sought, Store
-from ..errors import SchemaError
+from ..errors import TableAbsent
 from ..keys import joined
 from ..model import Item, Key
 from ..observe.history import Entries, Entry, History
@@ -60,7 +60,7 @@ async def stories_of(
         rooms: Where to look.
         event_id: The provider's event id.
         source: Only of this source, whose story is told even if nothing is known.
-        tenant: Of which tenant that story is.
+        tenant: Only of this tenant, unless it is empty.
         request: Method and path of a key of ``IdempotencyMiddleware``, where no history has them.
     """
     entries = Entries()
@@ -70,14 +70,15 @@ async def stories_of(
     items = await _items(rooms.inbox, Sought(source=source, event_id=event_id))
     stories = {} if source is None else {(source, tenant): Story(event_id, source, tenant)}
     _sort(entries, items, stories, event_id)
-    told = [replace(stories[place], cut=cut) for place in sorted(stories)]
+    places = sorted(place for place in stories if tenant in {"", place[1]})
+    told = [replace(stories[place], cut=cut) for place in places]
     return [await _with_claim(rooms.store, story, request) for story in told]
 
 
 async def _items(inbox: OperableInbox, sought: Sought) -> Sequence[Item]:
     try:
         return await inbox.find(sought, limit=_MOST_ITEMS)
-    except SchemaError:  # an app without sources has none
+    except TableAbsent:  # an app without sources has none
         return []
 
 

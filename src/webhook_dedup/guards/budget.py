@@ -88,8 +88,7 @@ class Budget:
             tenant: The tenant of the events, if the source has tenants.
 
         Returns:
-            Whether anything of the budget was spent. A process that saw it spent may say so for up
-            to a minute more.
+            Whether anything of the budget was spent.
 
         Raises:
             MissingPower: The store cannot forget single keys.
@@ -101,19 +100,28 @@ class Budget:
         return any([await store.forget(str(key)) for key in keys])
 
     async def _take(self, passage: Passage) -> tuple[Claim, float]:
-        """Claim the first send that is free."""
+        """Claim a send that is free."""
+        # By the cache alone it is not spent: another process may have been told to reset it.
+        taken = await self._first_free(passage) or await self._first_free(passage, anew=True)
+        if taken is not None:
+            return taken
+        await self._tell(passage)
+        raise OverBudget(f"{self._sends} sends were made in {self._window:g} s")
+
+    async def _first_free(
+        self, passage: Passage, *, anew: bool = False
+    ) -> tuple[Claim, float] | None:
         under_way: Claim | None = None
         for number in range(self._sends):
             key = self._subjects.key(passage, number)
-            claim, sent = await passage.bid(key, self._lease)
+            claim, sent = await passage.bid(key, self._lease, anew=anew)
             if claim.fresh:
                 return claim, sent
             if not claim.done:
                 under_way = claim
         if under_way is not None:  # it may yet fail, and then there is room
             raise Locked(under_way.key, min(under_way.remaining, 1.0))
-        await self._tell(passage)
-        raise OverBudget(f"{self._sends} sends were made in {self._window:g} s")
+        return None
 
     async def _settle(self, passage: Passage, claim: Claim, run: Run) -> None:
         sent = run.error is None and judge(None, passage.status_of(run.value)).ending is Ending.DONE
@@ -124,7 +132,8 @@ class Budget:
 
     async def _tell(self, passage: Passage) -> None:
         """Escalate once a window."""
-        claim, _ = await passage.bid(self._subjects.key(passage, "escalated"), self._lease)
+        key = self._subjects.key(passage, "escalated")
+        claim, _ = await passage.bid(key, self._lease, anew=True)
         if not claim.fresh:
             return
         reason, event = Reason.OVER_BUDGET.value, passage.event

@@ -40,9 +40,13 @@ class Passage:
     record: Recorder
     status_of: Callable[[Any], int | None]
 
-    async def bid(self, key: Key, lease: float) -> tuple[Claim, float]:
-        """Bid for a key of a guard's own; see :meth:`Engine.claim`."""
-        return await self.engine.claim(Bid(str(key), new_token(), lease))
+    async def bid(self, key: Key, lease: float, *, anew: bool = False) -> tuple[Claim, float]:
+        """Bid for a key of a guard's own; see :meth:`Engine.claim`.
+
+        With ``anew`` the store itself answers, no cache.
+        """
+        claim = self.engine.claim_anew if anew else self.engine.claim
+        return await claim(Bid(str(key), new_token(), lease))
 
     async def under(
         self,

@@ -15,7 +15,8 @@ from .passage import Passage
 __all__ = ["Subject", "Subjects"]
 
 Subject = str | Callable[[Event, Any], object]
-"""A JMESPath into the event's JSON, or a function of the event and its JSON."""
+"""A JMESPath into the event's JSON, or a function of the event and its JSON (of a form: its fields,
+each with the list of its values)."""
 
 
 class Subjects:
@@ -49,6 +50,8 @@ class Subjects:
                 JSON in which a JMESPath could find one.
         """
         found = self._find(passage.event, passage.data)
+        if isinstance(found, list) and len(found) == 1:  # a field of a form has all its values
+            found = found[0]
         if type(found).__repr__ is object.__repr__ and type(found).__str__ is object.__str__:
             raise ConfigError(
                 f"the subject of a {self._what} guard must be text or an integer, got {found!r}, "

@@ -64,14 +64,15 @@ class IdempotencyMiddleware:
         required: Answer requests without a key with 400: all that are guarded, or those of the
             paths that are listed.
         header: Name of the header.
-        client_id: JMESPath of the key in the JSON body, for requests without the header. Null is
-            no key, and blank text is refused with 400.
+        client_id: Where the key is in requests without the header: a JMESPath into the JSON body,
+            ``"form:field"``, ``"header:Name"`` or a function of the parsed request. Null is no key,
+            and blank text is refused with 400.
         caller: Tells who sent a request; ``None`` for one who cannot be told is answered with 400,
             because another's response might be his. By default all of Authorization and Cookie
             together, so that a cookie which changes between tries makes the retry a new caller's
             first request. Give one where callers show themselves otherwise, where tokens or cookies
             are renewed between retries, or, as ``lambda scope: "all"``, where there is only one.
-            Records name it as the tenant.
+            It stands in keys and, as the tenant, in records and the log: digest what is secret.
         wait: Seconds to wait for a first request that is still running.
         lease: Seconds after which a process that fell silent is taken for dead.
         ttl: How long responses are kept, 48 hours unless given. Publish it to your clients.

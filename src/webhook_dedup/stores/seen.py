@@ -201,6 +201,10 @@ class SeenCache:
             self._seen.pop(key, None)
             self._forgotten += 1
 
+    def doubt(self, key: str) -> None:
+        """Have the store say, the next time, how a key stands."""
+        self._seen.pop(key, None)
+
     async def aclose(self) -> None:
         """Forget everything and close the store behind it."""
         self._seen.clear()

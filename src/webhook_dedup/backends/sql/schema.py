@@ -22,7 +22,7 @@ from sqlalchemy.engine import Dialect as SqlalchemyDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ...errors import SchemaError
+from ...errors import SchemaError, TableAbsent
 from .dialects import Dialect
 
 __all__ = ["OrderedText", "VersionedTable"]
@@ -76,7 +76,7 @@ class VersionedTable:
             async with dialect.exclusively(engine, self.name) as connection:
                 found = await connection.run_sync(self._create)
         if found is None:
-            raise SchemaError(
+            raise TableAbsent(
                 f"table {self.name} is absent; pass create=True, or run:\n"
                 f"{self.ddl(engine.dialect)}"
             )

@@ -15,7 +15,7 @@ from ...backends.sql.dialects import dialect_of
 from ...backends.sql.names import beside
 from ...backends.sql.schema import VersionedTable
 from ...contracts import Sharing
-from ...errors import SchemaError
+from ...errors import SchemaError, TableAbsent
 from ...inbox.sql.schema import schema as inbox_schema
 from ...observe.history.sql import schema as history_schema
 from ...stores.sql.schema import schema as claims_schema
@@ -110,10 +110,11 @@ async def _versions(engine: AsyncEngine, tables: list[VersionedTable]) -> list[F
     for table in tables:
         try:
             await table.prepare(engine, dialect_of(engine), create=False)
+        except TableAbsent:
+            continue
         except SchemaError as exc:
-            if "has version" in str(exc):
-                found, _, remedy = str(exc).partition(";")
-                findings.append(Finding(Level.FAILURE, "tables", found, remedy.strip()))
+            found, _, remedy = str(exc).partition(";")
+            findings.append(Finding(Level.FAILURE, "tables", found, remedy.strip()))
         except SQLAlchemyError as exc:
             findings.append(
                 Finding(Level.FAILURE, "tables", _first_line(exc), "see the log of the database")
