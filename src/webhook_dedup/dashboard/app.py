@@ -92,12 +92,12 @@ def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRou
 async def _refuse(show: Show, request: Request, refusal: Exception) -> Response:
     """Say why a request goes no further: to people on a page, to programs in a line."""
     status, detail = _told(refusal)
-    if status == _NOT_SIGNED_IN and bearer_of(request) is None:
+    if bearer_of(request) is not None:
+        return PlainTextResponse(f"{inert(detail)}\n", status)
+    if status == _NOT_SIGNED_IN:
         return show.bare(
             request, "sign_in.html", status=status, next=_address(request), **_once_more(request)
         )
-    if bearer_of(request) is not None:
-        return PlainTextResponse(f"{inert(detail)}\n", status)
     return show.bare(request, "refused.html", status=status, detail=detail)
 
 
