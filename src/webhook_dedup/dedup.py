@@ -28,8 +28,8 @@ from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
 from .runner import Runner
 from .source import Source
+from .startup_warnings import warn_at_startup
 from .stores import MemoryStore, SeenCache, open_store
-from .surprises import warn_of_surprises
 from .worker import AT_WORK
 
 __all__ = ["Dedup", "loop_of"]
@@ -220,7 +220,7 @@ class Dedup:
         await begin_lives(self.record.observers, self.inbox)
         self.engine = Engine(Coalescer(store), self.record)
         self.runner = self._runner()
-        warn_of_surprises(self.routes.by_name.values(), self.inbox)
+        warn_at_startup(self.routes.by_name.values(), self.inbox)
         if self.bound:
             self.runner.start()
         elif self.routes.by_name:
