@@ -17,15 +17,26 @@ from webhook_dedup import (
     engine,
     holding,
     lease,
+    quarantine,
     settling,
     siblings,
-    suspects,
     turn,
 )
 
 __all__ = ["LoopClock", "freeze", "in_virtual_time", "now"]
 
-_READERS_OF_TIME = (calls, debts, dedup, engine, holding, lease, settling, siblings, suspects, turn)
+_READERS_OF_TIME = (
+    calls,
+    debts,
+    dedup,
+    engine,
+    holding,
+    lease,
+    settling,
+    siblings,
+    quarantine,
+    turn,
+)
 
 
 _TICK = 1e-9
