@@ -22,8 +22,8 @@ from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
 from .quarantine import Quarantine, is_suspect
 from .siblings import Siblings
-from .strangers import Strangers
 from .turn import Tools, Turn
+from .unknown_sources import UnknownSources
 
 __all__ = ["Runner"]
 
@@ -80,7 +80,7 @@ class Runner:
         self._context = contextvars.copy_context()
         self._lease = policy.lease
         self._quarantine = Quarantine(policy.lease, policy.max_in_flight)
-        self._strangers = Strangers()
+        self._unknown_sources = UnknownSources()
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._ending = False
         self._tools = Tools(
@@ -295,8 +295,8 @@ class Runner:
 
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
-        wait = self._strangers.wait(item.id)
-        if self._strangers.is_news(item.delivery.source):
+        wait = self._unknown_sources.wait(item.id)
+        if self._unknown_sources.is_news(item.delivery.source):
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
         with contextlib.suppress(StoreError):
             await self._inbox.inbox.renew([item], wait)
