@@ -115,7 +115,7 @@ class RedisInbox:
         return f"<RedisInbox {self._where}>"
 
     async def start(self) -> None:
-        self._wire.settle()
+        self._wire.bind_loop()
         await self._start.demand()
 
     async def put(self, items: Sequence[Item], lease: float) -> None:
