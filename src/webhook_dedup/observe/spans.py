@@ -15,7 +15,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
-from .measures import ends_run
+from .metrics import ends_run
 from .record import Kind, Record
 
 __all__ = ["Spans"]
