@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..desk.deeds import Subject
-from ..desk.stories import key_of_request, keys_of
+from ..desk.lookup import key_of_request, keys_of
 from ..errors import ConfigError
 
 __all__ = ["RequestLine", "named_keys", "request_line", "unknown"]

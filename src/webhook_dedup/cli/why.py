@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Inspector, Sought
-from ..desk.stories import Rooms, stories_of
+from ..desk.lookup import Rooms, stories_of
 from ..desk.story import Story, told_of
 from .claims import facts_of
 from .items import summary

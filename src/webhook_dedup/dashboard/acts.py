@@ -22,7 +22,7 @@ from ..desk.deeds import (
     record_of,
     subject_of_item,
 )
-from ..desk.stories import Rooms, stories_of
+from ..desk.lookup import Rooms, stories_of
 from ..errors import MissingPower
 from .arrival import Arrival, State
 from .dossier import find_item

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ..contracts import Sought
-from ..desk.stories import Rooms
+from ..desk.lookup import Rooms
 from ..desk.story import BY_HAND
 from ..errors import StoreError
 from . import shown

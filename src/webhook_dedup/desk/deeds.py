@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..contracts import OperableInbox
 from ..model import Item
 from ..observe.record import Kind, Record
+from .lookup import tenant_in
 from .runs import REPLAYED
-from .stories import tenant_in
 
 __all__ = [
     "BURY",

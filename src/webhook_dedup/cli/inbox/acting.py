@@ -12,7 +12,7 @@ import typer
 
 from ...contracts import OperableInbox, Sought
 from ...desk.deeds import Deed, Subject, one_by_one, subject_of_item
-from ...desk.stories import Rooms
+from ...desk.lookup import Rooms
 from ...errors import ConfigError
 from ..diary import note, write
 from ..output import print_json, say
