@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..desk.deeds import Subject
+from ..desk.actions import Subject
 from ..desk.lookup import key_of_request, keys_of
 from ..errors import ConfigError
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Forgetful, Inspector, Store
-from ..desk.deeds import FORGET, RESET, Deed, Subject
+from ..desk.actions import FORGET, RESET, Action, Subject
 from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
@@ -160,8 +160,8 @@ async def _first_forgotten(store: Forgetful, keys: Sequence[str]) -> str | None:
     return None
 
 
-async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> None:
+async def _keep(store: Store, action: Action, subject: Subject, about: str = "") -> None:
     """Record what was done, if a history is kept beside the store."""
     async with opened_history(store) as history:
-        note(history, deed, subject, about)
+        note(history, action, subject, about)
         await write(history)

@@ -17,7 +17,7 @@ from ..desk.text import inert
 from ..errors import ConfigError, StoreError
 from ..observe.history import History
 from ..urls import route_path
-from .acts import Acts
+from .actions import Actions
 from .auth import Auth, Door, TokenDoor, bearer_of, door_of
 from .entrance import Entrance
 from .gate import EXIT, Gate, Refused
@@ -82,7 +82,7 @@ def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRou
     entrance = Entrance(show, door).routes if isinstance(door, TokenDoor) else ()
     return [
         *Pages(show, masked).routes,
-        *Acts(show).routes,
+        *Actions(show).routes,
         *entrance,
         Route("/stream", Stream(show).answer, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[(__package__ or "", "static")])),
