@@ -14,7 +14,7 @@ from ...contracts import OperableInbox, Sought
 from ...desk.actions import Act, Action, Subject, one_by_one, subject_of_item
 from ...desk.lookup import Rooms
 from ...errors import ConfigError
-from ..diary import note, write
+from ..audit import note, write
 from ..output import print_json, say
 from ..places import Places, opened_rooms
 from ..progress import bar
