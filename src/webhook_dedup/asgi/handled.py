@@ -17,7 +17,7 @@ from ..policy import RETRY_AFTER, SETTLE_PATIENCE
 from ..running import Run
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
-from .held import Held, without_files
+from .held_response import HeldResponse, without_files
 from .responses import acknowledge, refuse, replay
 from .scopes import BodyOnce, with_event
 
@@ -76,7 +76,9 @@ class _Handling:
         self._delivery = delivery
         self._holding = holding
         self._began = monotonic()
-        self._response = Held(exchange.scope, exchange.receive, exchange.send, self._answer_early)
+        self._response = HeldResponse(
+            exchange.scope, exchange.receive, exchange.send, self._answer_early
+        )
 
     async def run(self) -> None:
         self._record(Kind.STARTED)

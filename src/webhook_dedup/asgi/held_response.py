@@ -10,7 +10,7 @@ from typing import Any
 from .responses import BODILESS, Captured
 from .types import Message, Receive, Scope, Send
 
-__all__ = ["Held", "without_files"]
+__all__ = ["HeldResponse", "without_files"]
 
 WAKE_AFTER = 0.05
 PATIENCE = 1.0
@@ -22,7 +22,7 @@ _FILES = ("http.response.pathsend", "http.response.zerocopysend")
 _CONTENT = ("http.response.body", *_FILES)
 
 
-class Held:
+class HeldResponse:
     """The channels of an app whose response is forwarded as it comes, but for what completes it.
 
     Apps work on after their last message: background tasks and the exit code of FastAPI's
