@@ -19,12 +19,12 @@ from ..observe.history import History
 from ..urls import route_path
 from .actions import Actions
 from .auth import Auth, Door, TokenDoor, bearer_of, door_of
-from .entrance import Entrance
 from .gate import EXIT, Gate, Refused
 from .live import Stream
 from .pages import Pages
 from .place import DedupPlace, Place
 from .show import Show
+from .sign_in import SignIn
 
 __all__ = ["dashboard", "pages_of"]
 
@@ -79,11 +79,11 @@ def pages_of(place: Place, door: Door, mask_headers: Iterable[str] = ()) -> ASGI
 
 def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRoute]:
     masked = frozenset(name.lower() for name in mask_headers)
-    entrance = Entrance(show, door).routes if isinstance(door, TokenDoor) else ()
+    sign_in = SignIn(show, door).routes if isinstance(door, TokenDoor) else ()
     return [
         *Pages(show, masked).routes,
         *Actions(show).routes,
-        *entrance,
+        *sign_in,
         Route("/stream", Stream(show).answer, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[(__package__ or "", "static")])),
     ]
