@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .aiosqlite_driver import AiosqliteDriver
+from .asyncpg_driver import AsyncpgDriver
 from .direct import Driver, is_ours
-from .lending import Lending
-from .writer import Writer
 
 __all__ = ["driver_of"]
 
-_DRIVERS: dict[str, Callable[[AsyncEngine], Driver]] = {"asyncpg": Lending, "aiosqlite": Writer}
+_DRIVERS: dict[str, Callable[[AsyncEngine], Driver]] = {
+    "asyncpg": AsyncpgDriver,
+    "aiosqlite": AiosqliteDriver,
+}
 
 
 def driver_of(engine: AsyncEngine) -> Driver | None:
