@@ -14,7 +14,7 @@ from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
 from .holding import Job, Standing
-from .inbox.history import note
+from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Item
 from .observe.record import Kind, Record
