@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, RejectedDelivery
 from .ids import bad_id, event_id_of, join_parts
+from .jmespaths import compile_jmespath
 from .parsed import Parsed, is_header_name, shown
-from .paths import compile_path
 from .times import parse_time
 
 __all__ = [
@@ -187,7 +187,7 @@ def _form_field(name: str) -> Reader:
 
 
 def _body(expression: str) -> Reader:
-    search = compile_path(expression)
+    search = compile_jmespath(expression)
     what = f"the JMESPath {shown(expression)}"
 
     def read(parsed: Parsed) -> object:
