@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .debts import UNCONFIRMED
 from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
 from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .policy import SETTLE_PATIENCE
+from .unconfirmed import UNCONFIRMED
 from .verdict import Verdict, judge
 
 __all__ = ["Errand", "event_for", "key_text"]

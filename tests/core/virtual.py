@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 from webhook_dedup import (
     calls,
-    debts,
     dedup,
     engine,
     holding,
@@ -21,13 +20,14 @@ from webhook_dedup import (
     settling,
     siblings,
     turn,
+    unconfirmed,
 )
 
 __all__ = ["LoopClock", "freeze", "in_virtual_time", "now"]
 
 _READERS_OF_TIME = (
     calls,
-    debts,
+    unconfirmed,
     dedup,
     engine,
     holding,

@@ -8,13 +8,13 @@ from time import monotonic
 from typing import Any
 
 from ..batch import events_of
-from ..debts import UNCONFIRMED
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
 from ..running import Run
+from ..unconfirmed import UNCONFIRMED
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
 from .held_response import HeldResponse, without_files
