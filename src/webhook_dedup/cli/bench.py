@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,12 +80,12 @@ async def _measure(
         bar = progress.add_task("", total=len(urls) * (len(tasks) * len(_OPERATIONS) + 1))
         for url in urls:
             async with opened(url) as store:
-                for name, operation in _OPERATIONS.items():
-                    for number in tasks:
-                        progress.update(bar, description=f"{store.name}: {name}, {number} tasks")
-                        samples = await _samples(operation(store), number, seconds, rounds)
-                        lines.append(_Line(store.name, name, number, summary(samples)))
-                        progress.advance(bar)
+                for name, number in product(_OPERATIONS, tasks):
+                    progress.update(bar, description=f"{store.name}: {name}, {number} tasks")
+                    operation = _OPERATIONS[name](store)
+                    samples = await _samples(operation, number, seconds, rounds)
+                    lines.append(_Line(store.name, name, number, summary(samples)))
+                    progress.advance(bar)
                 progress.update(bar, description=f"{store.name}: race")
                 alone = is_within_process(url)
                 verdicts[store.name] = await (race(store) if alone else race_processes(url))

@@ -228,12 +228,13 @@ class History:
         last = page_of(after)
         while True:
             async for page in self._written_since(mark - _OVERLAP):
-                if page.id not in seen:
-                    seen[page.id] = page.written
-                    mark = max(mark, page.written)
-                    for entry in read_page(page):
-                        if page.id != last or entry.id > after:
-                            yield entry
+                if page.id in seen:
+                    continue
+                seen[page.id] = page.written
+                mark = max(mark, page.written)
+                for entry in read_page(page):
+                    if page.id != last or entry.id > after:
+                        yield entry
             seen = {page_id: at for page_id, at in seen.items() if at >= mark - 2 * _OVERLAP}
             await asyncio.sleep(every)
 
