@@ -31,7 +31,7 @@ from .model import Claim, Event, Key, Outcome, fingerprint_of
 from .observe.record import Kind, Record, skip
 from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
-from .running import Run
+from .run import Run
 from .threads import call
 from .verdict import judge
 

@@ -12,7 +12,7 @@ from .errors import HandlerTimeout, LeaseLost, out_of_group
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.recorder import Recorder
-from .running import Cut, Run, run_apart
+from .run import Cut, Run, run_apart
 from .settling import Settler
 from .unconfirmed import Later, PendingCompletion
 

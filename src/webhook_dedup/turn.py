@@ -19,7 +19,7 @@ from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
-from .running import Run
+from .run import Run
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
 

@@ -13,7 +13,7 @@ from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
-from ..running import Run
+from ..run import Run
 from ..unconfirmed import UNCONFIRMED
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
