@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any
 
 from . import endpoint
-from .consumed import BodyGone, read
 from .dedup import Dedup
+from .endpoint_requests import BodyGone, read
 from .errand import Errand
 from .errors import (
     AlreadyDone,
