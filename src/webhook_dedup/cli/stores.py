@@ -15,8 +15,7 @@ from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim
 from .audit import note, write
-from .claim_keys import RequestLine, named_keys, unknown
-from .claims import facts_of
+from .claims import RequestLine, facts_of, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import StoreUrl, opened_history, opened_store
 

@@ -10,8 +10,7 @@ import typer
 from ..contracts import Inspector, Sought
 from ..desk.lookup import Rooms, stories_of
 from ..desk.story import Story, told_of
-from .claim_keys import RequestLine, request_line
-from .claims import facts_of
+from .claims import RequestLine, facts_of, request_line
 from .items import summary
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import InboxUrl, Places, StoreUrl, opened_rooms
