@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from msgspec import Struct
 
 from ..model import Bid, Claim, Outcome
 
-__all__ = ["Entry", "answer", "outcome_of", "sight"]
+__all__ = ["Entry", "Keyed", "answer", "outcome_of", "sight"]
+
+
+class Keyed(Protocol):
+    """What a verb is asked about."""
+
+    @property
+    def key(self) -> str:
+        """The key as text."""
 
 
 class Entry(Struct, gc=False):

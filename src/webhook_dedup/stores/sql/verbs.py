@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Executable
 
 from ...backends.sql.dialects import Dialect
 from ...keys import printable
 from ...model import Bid, Claim, Outcome, Settlement
-from ..entry import outcome_of
+from ..entry import Keyed, outcome_of
 from .statements import Row, Statements
 
-__all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing", "sight"]
-
-
-class Keyed(Protocol):
-    """What a verb is asked about."""
-
-    @property
-    def key(self) -> str:
-        """The key as text."""
+__all__ = ["Verb", "claiming", "completing", "releasing", "renewing", "sight"]
 
 
 Asked = TypeVar("Asked", bound=Keyed)
