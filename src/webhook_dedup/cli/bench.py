@@ -6,10 +6,10 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -110,7 +110,7 @@ def _tell(lines: Sequence[_Line], verdicts: dict[str, Verdict], *, as_json: bool
     columns = ("store", "operation", "tasks", "per second", "spread", "CPU us", "p50 ms", "p99 ms")
     print_table(columns, [_row(line) for line in lines])
     raced = ("store", "raced for", "claims", "run twice", "lost")
-    print_table(raced, [(name, *map(str, _race(each))) for name, each in verdicts.items()])
+    print_table(raced, [(name, *map(str, astuple(each))) for name, each in verdicts.items()])
 
 
 def _row(line: _Line) -> tuple[str, ...]:
@@ -125,7 +125,3 @@ def _row(line: _Line) -> tuple[str, ...]:
         f"{figures.p50_ms:.3f}",
         f"{figures.p99_ms:.3f}",
     )
-
-
-def _race(verdict: Verdict) -> tuple[Any, ...]:
-    return (verdict.keys, verdict.claims, verdict.missed, verdict.skipped)
