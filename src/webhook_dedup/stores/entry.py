@@ -37,7 +37,7 @@ def answer(entry: Entry, bid: Bid, now: float) -> Claim:
     return Claim(
         key=bid.key,
         token=bid.token,
-        outcome=outcome_of(bid, entry.token, entry.fingerprint, done=entry.done),
+        outcome=outcome_of(bid, entry.token, entry.fingerprint, entry.done),
         fingerprint=bid.fingerprint,
         first_seen=entry.first_seen,
         remaining=entry.expires_at - now,
@@ -52,7 +52,7 @@ def sight(key: str, entry: Entry, now: float) -> Claim:
     return answer(entry, Bid(key, "", 0.0), now)
 
 
-def outcome_of(bid: Bid, holder: str, fingerprint: bytes | None, *, done: bool) -> Outcome:
+def outcome_of(bid: Bid, holder: str, fingerprint: bytes | None, done: bool) -> Outcome:
     """Judge a bid for a live key by what is kept of that."""
     if holder == bid.token and not done:
         return Outcome.FRESH

@@ -130,7 +130,7 @@ def _not_taken(bid: Bid, row: Row | None) -> Claim | None:
     return Claim(
         key=bid.key,
         token=bid.token,
-        outcome=outcome_of(bid, row.token, row.fingerprint, done=bool(row.done)),
+        outcome=outcome_of(bid, row.token, row.fingerprint, bool(row.done)),
         fingerprint=bid.fingerprint,
         first_seen=row.first_seen,
         remaining=row.left,
