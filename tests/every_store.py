@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from .binaries import redis_binaries
 from .conftest import GIVEN_REDIS
-from .servers import RedisServer
+from .servers import DURABLE, RedisServer
 
-__all__ = ["a_redis", "empty_url", "fresh_key", "lasting_url", "store_url"]
+__all__ = [
+    "a_redis",
+    "durable_redis",
+    "durable_url",
+    "empty_url",
+    "fresh_key",
+    "lasting_url",
+    "store_url",
+]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +33,13 @@ def a_redis() -> Iterator[str]:
         yield server.url
 
 
+@contextmanager
+def durable_redis() -> Iterator[RedisServer]:
+    """A Redis that has on disk what it has answered."""
+    with RedisServer(redis_binaries()[0], args=DURABLE) as server:
+        yield server
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres", "redis"])
 def store_url(request, tmp_path) -> str:
     """A store of each kind that keeps results. ``memory://`` is one for the whole process."""
@@ -34,6 +50,16 @@ def store_url(request, tmp_path) -> str:
 def lasting_url(request, tmp_path) -> str:
     """A store of each kind that outlives the processes which use it."""
     return _url_of(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def durable_url(request, tmp_path) -> Iterator[str]:
+    """A store of each kind beside which the inbox is durable."""
+    if request.param == "redis":
+        with durable_redis() as server:
+            yield server.url
+    else:
+        yield _url_of(request, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "redis"])

@@ -23,6 +23,8 @@ from .binaries import Binary, ServerMissing, postgres_binary, redis_binaries, te
 from .ports import HOST, free_port, reserve_port
 
 START_LIMIT = 30.0
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+"""Options of a Redis that has on disk what it has answered."""
 
 
 class Server:

@@ -11,7 +11,7 @@ from redis.cluster import RedisCluster as ClusterClient
 from redis.sentinel import Sentinel as SentinelClient
 
 from .binaries import redis_binaries
-from .servers import RedisServer
+from .servers import DURABLE, RedisServer
 
 
 def test_a_redis_of_each_series_is_there():
@@ -27,8 +27,7 @@ def test_redis_url_answers(redis_url):
 
 def test_redis_keeps_its_port_and_data_over_a_kill(redis_binary):
     """A killed Redis with an append-only file comes back at the same port with its keys."""
-    durable = ("--appendonly", "yes", "--appendfsync", "always")
-    with RedisServer(redis_binary, args=durable) as server:
+    with RedisServer(redis_binary, args=DURABLE) as server:
         url = server.url
         with server.client() as client:
             client.set("kept", "1")

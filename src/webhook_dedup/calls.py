@@ -11,9 +11,9 @@ from time import monotonic
 from typing import Any
 
 from . import endpoint
-from .consumed import BodyGone, read
-from .debts import UNCONFIRMED
 from .dedup import Dedup
+from .endpoint_requests import BodyGone, read
+from .errand import Errand
 from .errors import (
     AlreadyDone,
     ConfigError,
@@ -27,15 +27,15 @@ from .errors import (
 )
 from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
-from .model import Bid, Claim, Event, Key, Outcome, fingerprint_of, new_token
+from .model import Claim, Event, Key, Outcome, fingerprint_of
 from .observe.record import Kind, Record, skip
-from .policy import DEFAULT_TTL, SETTLE_PATIENCE, Policy
+from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
-from .running import Run
+from .run import Run
 from .threads import call
-from .verdict import Verdict, judge
+from .verdict import judge
 
-__all__ = ["Once", "by_expression", "by_key"]
+__all__ = ["OncePerEvent", "by_expression", "by_key"]
 
 # An odd id that JSON can hold may be the sender's mistake, any other is the program's.
 _SENT = (str, int, float, list, dict, type(None))
@@ -83,7 +83,7 @@ def by_expression(expression: Expression) -> Find:
     return find
 
 
-class Once:
+class OncePerEvent:
     """A function that runs once per event.
 
     A function that has a Starlette or FastAPI request among its arguments is an endpoint: what
@@ -134,7 +134,9 @@ class Once:
             passage = Passage(event, data, dedup.engine, dedup.record, status_of)
             self._refuse_by_itself(passage)
             guarded = self._guards.around(passage, work)
-            return await _Call(dedup, policy, event, status_of).run(guarded)
+            ttl = policy.ttl or DEFAULT_TTL
+            one = _Call(dedup, event, policy.lease, ttl, policy, status_of)
+            return await one.answer(guarded)
         except BodyGone as exc:
             raise ConfigError(exc.detail) from exc
         except WebhookDedupError as exc:
@@ -176,15 +178,18 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of a function, whose event is known."""
+class _Call(Errand):
+    """One call of a function, whose event is known.
 
-    dedup: Dedup
+    Attributes:
+        policy: In force.
+        status_of: Finds the HTTP status of what the function returned.
+    """
+
     policy: Policy
-    event: Event
     status_of: Callable[[Any], int | None]
 
-    async def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def answer(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Run ``work`` if the event is new. What it returns is returned, what it raises raised.
 
         Raises:
@@ -195,9 +200,10 @@ class _Call:
         if claim is not None and not claim.fresh:
             self._refuse_copy(claim)
             claim = None
-        self._tell(Kind.STARTED)
+        if claim is None:
+            self.tell(Kind.STARTED)
         run = await self.dedup.engine.run(
-            work, claim, lease=self.policy.lease, sent=sent, timeout=self.policy.handler_timeout
+            work, claim, lease=self.lease, sent=sent, timeout=self.policy.handler_timeout
         )
         await self._settle(claim, run)
         if run.cancelled:
@@ -207,18 +213,15 @@ class _Call:
         return run.value
 
     async def _claim(self) -> tuple[Claim | None, float]:
-        event, policy = self.event, self.policy
-        if event.key is None:
+        if self.event.key is None:
             return None, monotonic()
-        bid = Bid(str(event.key), new_token(), policy.lease, event.fingerprint)
         try:
-            claim, sent = await self.dedup.engine.claim(bid)
-        except StoreError as exc:
-            self._tell(Kind.STORE_ERROR, detail=str(exc))
-            if policy.on_store_error != "process":
+            claim, sent = await self.bid()
+        except StoreError:
+            if self.policy.on_store_error != "process":
                 raise
             return None, monotonic()
-        if claim.outcome is Outcome.MISMATCH and policy.on_mismatch == "reject":
+        if claim.outcome is Outcome.MISMATCH and self.policy.on_mismatch == "reject":
             raise RejectedDelivery(
                 409, "body_changed", "this event id came before with another body"
             )
@@ -234,48 +237,12 @@ class _Call:
 
     async def _settle(self, claim: Claim | None, run: Run) -> None:
         verdict = judge(run.error, None if run.error else self.status_of(run.value))
-        told = functools.partial(self._tell_end, verdict, run.duration)
-        if not verdict.done:
-            try:
-                # A lock within may be what was lost.
-                if claim is not None and claim not in run.lost:
-                    await self.dedup.engine.release(self.event, claim)
-            finally:  # a caller that is cancelled meanwhile leaves the release to the engine
-                told(not isinstance(run.error, LeaseLost))
-        elif claim is None:
-            told(True)
-        else:
-            await self._complete(claim, told)
-
-    async def _complete(self, claim: Claim, told: Callable[[bool | None], object]) -> None:
-        policy = self.policy
-        completed = await self.dedup.engine.complete(
-            self.event,
-            claim,
-            policy.ttl or DEFAULT_TTL,
-            patience=SETTLE_PATIENCE,
-            lease=policy.lease,
-            later=told,
-        )
-        if completed is None:
-            self._tell(Kind.STORE_ERROR, detail=UNCONFIRMED, warning=True)
-        else:
-            told(completed)
-
-    def _tell_end(self, verdict: Verdict, duration: float, settled: bool | None) -> None:
-        """Record how the call ended; ``settled`` is False when another caller has the event."""
-        if settled is None:  # the engine has recorded that the store was away to the end
-            return
-        self._tell(
-            verdict.kind if settled else Kind.LEASE_LOST,
-            reason=verdict.reason,
-            status=verdict.status,
-            detail=verdict.detail or (None if settled else "another caller has the event now"),
-            duration=duration,
-        )
-
-    def _tell(self, kind: Kind, **fields: Any) -> None:
-        self.dedup.record.about(kind, self.event, **fields)
+        fields: dict[str, Any] = {"status": verdict.status, "duration": run.duration}
+        lost = isinstance(run.error, LeaseLost)
+        if claim is None or (claim in run.lost and not verdict.done):
+            self.tell_end(verdict, fields, not lost)
+        else:  # a lock within may be what was lost
+            await self.end(claim, verdict, lost=lost, **fields)
 
 
 def _body(parsed: Parsed | None, event_id: str | None, policy: Policy) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from .calls import Once, by_expression, by_key
+from .calls import OncePerEvent, by_expression, by_key
 from .contracts import Store, need
 from .decorated import Decorated, decorated, scope_of
 from .dedup import Dedup
@@ -100,7 +100,7 @@ def deduplicate(
 
     def decorate(function: Callable[..., Any]) -> Any:
         name = scope_of(function, scope)
-        return decorated(function, store, Once(function, name, policy, find, checked))
+        return decorated(function, store, OncePerEvent(function, name, policy, find, checked))
 
     return decorate
 

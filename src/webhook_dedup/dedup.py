@@ -19,7 +19,7 @@ from .guards import Passage
 from .holding import Job
 from .inbox import MemoryInbox, inbox_beside
 from .model import Delivery, Event, Item, Remembers, new_token
-from .observe.lives import begin_lives, end_lives
+from .observe.lifecycle import close_observers, start_observers
 from .observe.log import LogObserver
 from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
@@ -28,8 +28,8 @@ from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
 from .runner import Runner
 from .source import Source
+from .startup_warnings import warn_at_startup
 from .stores import MemoryStore, SeenCache, open_store
-from .surprises import warn_of_surprises
 from .worker import AT_WORK
 
 __all__ = ["Dedup", "loop_of"]
@@ -217,10 +217,10 @@ class Dedup:
         for room in (store, self.inbox):
             if isinstance(room, Startable):
                 await room.start()
-        await begin_lives(self.record.observers, self.inbox)
+        await start_observers(self.record.observers, self.inbox)
         self.engine = Engine(Coalescer(store), self.record, self.seen)
         self.runner = self._runner()
-        warn_of_surprises(self.routes.by_name.values(), self.inbox)
+        warn_at_startup(self.routes.by_name.values(), self.inbox)
         if self.bound:
             self.runner.start()
         elif self.routes.by_name:
@@ -260,7 +260,7 @@ class Dedup:
             self._move_out(home)
             try:
                 if self._home is None:  # before what they may look into is closed
-                    await end_lives(self.record.observers)
+                    await close_observers(self.record.observers)
             finally:
                 await self._close(store, inbox)
         if isinstance(inbox, MemoryInbox) and len(inbox):

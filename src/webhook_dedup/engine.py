@@ -8,14 +8,14 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .coalesce import Coalescer
-from .debts import Later, Owed
 from .errors import HandlerTimeout, LeaseLost, out_of_group
 from .lease import Held, LeaseKeeper
 from .model import Bid, Claim, Event, Settlement
 from .observe.recorder import Recorder
-from .running import Cut, Run, run_apart
+from .run import Cut, Run, run_apart
 from .settling import Settler
 from .stores.seen import SeenCache
+from .unconfirmed import Later, PendingCompletion
 
 __all__ = ["Engine"]
 
@@ -203,8 +203,8 @@ class Engine:
         settlement = Settlement(claim, ttl, result)
         if patience is None:
             return self.settler.complete(event, settlement)
-        owed = Owed(event, settlement, monotonic() + lease if lease else 0.0, later)
-        return self.settler.complete_within(patience, owed)
+        pending = PendingCompletion(event, settlement, monotonic() + lease if lease else 0.0, later)
+        return self.settler.complete_within(patience, pending)
 
     def release(self, event: Event, claim: Claim) -> Coroutine[Any, Any, bool | None]:
         """Make a claim absent, after its run. Asked once: if the store is away, its lease ends it.

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .debts import UNCONFIRMED
 from .dedup import Dedup
 from .errors import ConfigError, InProgress, LeaseLost, StoreError
 from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .policy import SETTLE_PATIENCE
+from .unconfirmed import UNCONFIRMED
 from .verdict import Verdict, judge
 
 __all__ = ["Errand", "event_for", "key_text"]
@@ -136,16 +136,36 @@ class Errand:
         Returns:
             False when another caller has the key.
         """
-        verdict, engine = judge(error), self.dedup.engine
+        lost = isinstance(error, LeaseLost)
+        return await self.end(claim, judge(error), result, lost=lost, **fields)
+
+    async def end(
+        self,
+        claim: Claim,
+        verdict: Verdict,
+        result: bytes | None = None,
+        *,
+        lost: bool,
+        **fields: Any,
+    ) -> bool:
+        """Complete the claim or release it, by a verdict; see :meth:`settle`.
+
+        Args:
+            claim: The claim under which the work ran.
+            verdict: How that ended.
+            result: What later callers are given.
+            lost: Whether it ended because a lease was lost.
+            fields: What else the record tells.
+        """
+        engine = self.dedup.engine
         if not verdict.done:
-            lost = isinstance(error, LeaseLost)
             try:
                 # If it was lost, its token is refused; what was lost may be another claim, within.
                 await engine.release(self.event, claim)
             finally:  # a caller that is cancelled meanwhile leaves the release to the engine
-                self._tell_end(verdict, fields, not lost)
+                self.tell_end(verdict, fields, not lost)
             return not lost
-        told = functools.partial(self._tell_end, verdict, fields)
+        told = functools.partial(self.tell_end, verdict, fields)
         completed = await engine.complete(
             self.event,
             claim,
@@ -161,8 +181,8 @@ class Errand:
             told(completed)
         return completed is not False
 
-    def _tell_end(self, verdict: Verdict, fields: dict[str, Any], settled: bool | None) -> None:
-        """Record how the errand ended; ``settled`` is False when another caller has the key."""
+    def tell_end(self, verdict: Verdict, fields: dict[str, Any], settled: bool | None) -> None:
+        """Record how the work ended; ``settled`` is False when another caller has the key."""
         if settled is None:  # the engine has recorded that the store was away to the end
             return
         kind = verdict.kind if settled else Kind.LEASE_LOST

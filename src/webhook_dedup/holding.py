@@ -18,7 +18,7 @@ from .model import Bid, Claim, Event, Key, Outcome, new_token
 from .observe.record import Kind, skip
 from .observe.recorder import Recorder
 from .policy import Policy
-from .running import Run
+from .run import Run
 
 __all__ = ["Holding", "Job", "Standing", "stand"]
 

@@ -7,6 +7,8 @@ from hashlib import blake2b
 
 __all__ = ["check_keys", "digest", "joined", "printable"]
 
+_LONGEST_PRINTED = 400
+
 
 def check_keys(keys: Iterable[str]) -> None:
     """Refuse blank keys and keys that stand twice in one batch.
@@ -34,9 +36,9 @@ def digest(key: str) -> bytes:
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def printable(key: str, limit: int = 400) -> str:
-    """Return a key as text that any database column takes, cut to ``limit`` characters."""
-    if len(key) <= limit and key.isprintable():
+def printable(key: str) -> str:
+    """Return a key as text that any database column takes, cut to 400 characters."""
+    if len(key) <= _LONGEST_PRINTED and key.isprintable():
         return key
-    text = key[:limit].encode("utf-8", "backslashreplace").decode()
-    return text.replace("\0", "\\x00")[:limit]
+    text = key[:_LONGEST_PRINTED].encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\x00")[:_LONGEST_PRINTED]

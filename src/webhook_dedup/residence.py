@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from .errors import ConfigError
 
-__all__ = ["Residence", "elsewhere", "home_of", "settle"]
+__all__ = ["Residence", "bind_loop", "elsewhere", "home_of"]
 
 
 class Residence:
@@ -53,7 +53,7 @@ _homes: WeakKeyDictionary[object, Residence] = WeakKeyDictionary()
 _lock = Lock()
 
 
-def settle(connection: object, name: str, on_move: Callable[[], object] = bool) -> Residence:
+def bind_loop(connection: object, name: str, on_move: Callable[[], object] = bool) -> Residence:
     """Let what keeps connections live on the present event loop for as long as that one runs.
 
     Args:
@@ -85,7 +85,7 @@ def home_of(connection: object) -> Residence | None:
     try:
         with _lock:
             home = _homes.get(connection)
-    except TypeError:  # what no dictionary may hold weakly never settled
+    except TypeError:  # what no dictionary may hold weakly was never bound
         return None
     return home if home is not None and home.alive else None
 

@@ -14,16 +14,16 @@ from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
 from .holding import Job, Standing
-from .inbox.history import note
+from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Item
 from .observe.record import Kind, Record
 from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
+from .quarantine import Quarantine, is_suspect
 from .siblings import Siblings
-from .strangers import Strangers
-from .suspects import Suspects, is_suspect
 from .turn import Tools, Turn
+from .unknown_sources import UnknownSources
 
 __all__ = ["Runner"]
 
@@ -79,8 +79,8 @@ class Runner:
         # Kept: it may be a request that starts it, and what is taken is no business of that one.
         self._context = contextvars.copy_context()
         self._lease = policy.lease
-        self._suspects = Suspects(policy.lease, policy.max_in_flight)
-        self._strangers = Strangers()
+        self._quarantine = Quarantine(policy.lease, policy.max_in_flight)
+        self._unknown_sources = UnknownSources()
         self._rows: LeaseKeeper[Item] = LeaseKeeper(inbox.renew, lambda item: item.id)
         self._ending = False
         self._tools = Tools(
@@ -274,29 +274,29 @@ class Runner:
     def _dispatch(self, item: Item, job: Job) -> None:
         if not is_suspect(item, job):
             self.run(item, job)
-        elif self._suspects.add(item, job):
+        elif self._quarantine.add(item, job):
             self._record.about(Kind.DEFERRED, job.event, detail=ONE_AT_A_TIME)
 
     async def _run_suspect(self) -> None:
         """Run the next suspect if the place is free, unless it has come due meanwhile."""
-        while not self.busy and (suspect := self._suspects.next()) is not None:
+        while not self.busy and (suspect := self._quarantine.next()) is not None:
             item, job = suspect
             if all(await self._inbox.inbox.renew([item], self._lease)):
                 ended = self.run(item, job)
                 ended.add_done_callback(lambda _: self._wake.set())
-                self._suspects.enter(item, ended)
+                self._quarantine.enter(item, ended)
 
     async def _hand_back_suspects(self) -> None:
         """Let those who wait for their turn come due at once, for other processes."""
-        waiting = list(self._suspects.leave())
+        waiting = list(self._quarantine.leave())
         if waiting:
             with contextlib.suppress(StoreError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._inbox.inbox.renew(waiting, 0.0), LAST_WORDS)
 
     async def _leave(self, item: Item, why: str) -> None:
         """Leave an item to a process that knows its source, or to the day it is configured."""
-        wait = self._strangers.wait(item.id)
-        if self._strangers.is_news(item.delivery.source):
+        wait = self._unknown_sources.wait(item.id)
+        if self._unknown_sources.is_news(item.delivery.source):
             logger.warning("inbox item %s is left waiting: %s", item.id, why)
         with contextlib.suppress(StoreError):
             await self._inbox.inbox.renew([item], wait)

@@ -9,11 +9,11 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .coalesce import Coalescer
-from .debts import SLACK, Debtor, Owed
 from .errors import StoreError
 from .model import Claim, Event, Settlement
 from .observe.record import Kind
 from .observe.recorder import Recorder
+from .unconfirmed import SLACK, ExitWait, PendingCompletion
 
 __all__ = ["Settler"]
 
@@ -36,8 +36,8 @@ class Settler:
         self._store = store
         self._record = record
         self._settling: set[asyncio.Task[Any]] = set()
-        self._owed: set[Owed] = set()
-        self._debtor = Debtor(self._settle_up)
+        self._pending: set[PendingCompletion] = set()
+        self._exit_wait = ExitWait(self._wait_for_pending)
         self._draining = asyncio.Event()
         self._over = False
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
@@ -50,20 +50,20 @@ class Settler:
             self._take_over(self.complete(event, settlement))
             raise
 
-    async def complete_within(self, patience: float, owed: Owed) -> bool | None:
+    async def complete_within(self, patience: float, pending: PendingCompletion) -> bool | None:
         """Wait for a completion for some seconds; it goes on, whatever becomes of the caller."""
         answer: asyncio.Future[bool | None] = self._loop.create_future()
-        owed.answer = answer
-        if owed.until:
-            self._owed.add(owed)
-        self.start(self._pay(owed))
+        pending.answer = answer
+        if pending.until:
+            self._pending.add(pending)
+        self.start(self._confirm(pending))
         try:
             done, _ = await asyncio.wait([answer], timeout=patience)
         except asyncio.CancelledError:
-            self._leave(owed)
+            self._leave(pending)
             raise
         if not done:
-            self._leave(owed)
+            self._leave(pending)
             return None
         return answer.result()
 
@@ -101,30 +101,30 @@ class Settler:
         self._over = True
         for task in late:
             task.cancel()
-        for owed in list(self._owed):
-            self._give_up(owed)
+        for pending in list(self._pending):
+            self._give_up(pending)
 
-    async def _settle_up(self) -> None:
+    async def _wait_for_pending(self) -> None:
         """Wait for completions for as long as their leases may hold."""
-        if self._owed:
-            longest = max(owed.until for owed in self._owed) - monotonic()
+        if self._pending:
+            longest = max(pending.until for pending in self._pending) - monotonic()
             await self.drain(max(0.0, longest) + SLACK)
 
-    def _leave(self, owed: Owed) -> None:
-        owed.leave()
-        if owed in self._owed:
-            self._debtor.owe(owed.until)
+    def _leave(self, pending: PendingCompletion) -> None:
+        pending.leave()
+        if pending in self._pending:
+            self._exit_wait.extend(pending.until)
 
-    async def _pay(self, owed: Owed) -> None:
+    async def _confirm(self, pending: PendingCompletion) -> None:
         try:
-            told = await self._ask(owed.event, owed.settlement, owed.until)
+            told = await self._ask(pending.event, pending.settlement, pending.until)
         except asyncio.CancelledError:
-            self._take_over(self._pay(owed), owed)
+            self._take_over(self._confirm(pending), pending)
             raise
         if told is None:
-            self._give_up(owed)
-        self._owed.discard(owed)
-        owed.end(told)
+            self._give_up(pending)
+        self._pending.discard(pending)
+        pending.end(told)
 
     async def _ask(self, event: Event, settlement: Settlement, until: float = 0.0) -> bool | None:
         """Ask until the store answers; when draining, until a monotonic time."""
@@ -144,25 +144,27 @@ class Settler:
                 await asyncio.sleep(min(wait, left, LAST_WAIT))
             wait = min(wait * 2, LONGEST_WAIT)
 
-    def _give_up(self, owed: Owed) -> None:
+    def _give_up(self, pending: PendingCompletion) -> None:
         """Record that the store has not confirmed a completion, and will not be asked again."""
-        if owed in self._owed:
-            self._owed.discard(owed)
+        if pending in self._pending:
+            self._pending.discard(pending)
             detail = (
                 "its work is done, but the store did not take that before the end of this process; "
                 "it may be done again"
             )
-            self._record.about(Kind.STORE_ERROR, owed.event, detail=detail, warning=True)
-        owed.end(None)
+            self._record.about(Kind.STORE_ERROR, pending.event, detail=detail, warning=True)
+        pending.end(None)
 
-    def _take_over(self, settling: Coroutine[Any, Any, S], owed: Owed | None = None) -> None:
+    def _take_over(
+        self, settling: Coroutine[Any, Any, S], pending: PendingCompletion | None = None
+    ) -> None:
         """Go on with the settlement of a caller that was cancelled: every verb may be repeated.
 
         What is in a task of ours is not gone on with, unless its lease may hold: ``asyncio.run``
         cancels every task of a loop that ends, before this library is told to drain.
         """
         ours = asyncio.current_task() in self._settling
-        if self._over or (ours and owed not in self._owed):
+        if self._over or (ours and pending not in self._pending):
             settling.close()
         else:
             self.start(settling)

@@ -14,12 +14,12 @@ from .coalesce import InboxCoalescer
 from .engine import Engine
 from .errors import LeaseLost, StoreError, StoreUnavailable
 from .holding import Holding, Job, Standing, stand
-from .inbox.history import note
+from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
-from .running import Run
+from .run import Run
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
 

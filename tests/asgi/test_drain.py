@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from tests.recovery.processes import Life, delivery, durable_redis, opened
+from tests.every_store import durable_redis
+from tests.recovery.processes import Life, delivery, opened
 from tests.servers import wait_until
 from webhook_dedup.contracts import Sought
 

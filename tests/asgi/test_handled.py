@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from webhook_dedup import Discard, InProgress, Retry, WebhookDedup
-from webhook_dedup.asgi import handled, held
+from webhook_dedup.asgi import handled, held_response
 from webhook_dedup.model import Key, Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers.catalog import find_preset
@@ -474,7 +474,7 @@ async def test_work_after_the_response(seconds, order):
 
 async def test_answer_before_the_end_of_the_app_that_fails_on_its_way(monkeypatch):
     """What a server says of it gets out when the app has returned."""
-    monkeypatch.setattr(held, "PATIENCE", 0.0)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.0)
     refused = asyncio.Event()
 
     async def app(scope, receive, send):

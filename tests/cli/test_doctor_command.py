@@ -17,7 +17,7 @@ import pytest
 import redis as redis_driver
 
 from tests.cli.operating import FAILED, app_inbox, command, item
-from tests.servers import RedisServer, wait_until
+from tests.servers import DURABLE, RedisServer, wait_until
 from tests.stores.sql_support import role, session
 from webhook_dedup import open_store
 from webhook_dedup.cli.checkup import finding, writing
@@ -242,8 +242,7 @@ async def test_a_right_that_is_missing_later(redis_server):
 
 async def test_a_durable_redis(redis_binary):
     """11: a Redis that keeps what it acknowledges has nothing to be warned of."""
-    options = ("--appendonly", "yes", "--appendfsync", "always")
-    with RedisServer(redis_binary, args=options) as server:
+    with RedisServer(redis_binary, args=DURABLE) as server:
         code, found = await doctor(server.url, "--strict")
     assert code == 0, found
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.binaries import redis_binaries
+from tests.every_store import durable_url
 from tests.ports import HOST, free_port, reserve_port
-from tests.servers import RedisServer, wait_until
+from tests.servers import wait_until
 from webhook_dedup import ConfigError, Dedup, Source
 from webhook_dedup.providers import sign
 
@@ -26,17 +26,7 @@ from .operating import SECRET
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["sqlite", "postgres", "redis"])
-def url(request, tmp_path):
-    """A store with a durable inbox beside it, of every kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/webhooks.db"
-    elif request.param == "postgres":
-        yield request.getfixturevalue("postgres_url")
-    else:
-        durable = ["--appendonly", "yes", "--appendfsync", "always"]
-        with RedisServer(redis_binaries()[0], args=durable) as server:
-            yield server.url
+url = durable_url
 
 
 class Crew:

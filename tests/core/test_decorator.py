@@ -12,7 +12,6 @@ import sys
 import textwrap
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -41,10 +40,11 @@ from webhook_dedup.stores import MemoryStore
 from webhook_dedup.threads import THREADS
 
 from ..asgi.kit import Handler, deliver, living, source
-from ..binaries import redis_binaries
-from ..servers import RedisServer
+from ..every_store import a_redis, lasting_url
 from .kit import CueStore, Records, a_bid, eventually
 from .virtual import LoopClock, in_virtual_time
+
+__all__ = ["a_redis", "lasting_url"]
 
 
 def the_id(event: Any) -> Any:
@@ -949,11 +949,11 @@ def _python(program: str) -> str:
     return done.stdout.strip()
 
 
-async def test_fifty_calls_at_once_run_once_on_a_real_store(shared_store_url):
+async def test_fifty_calls_at_once_run_once_on_a_real_store(lasting_url):
     """The race, on every store that several processes can share."""
     runs: list[Any] = []
 
-    @deduplicate(shared_store_url, key=the_id, scope=f"race-{os.urandom(8).hex()}")
+    @deduplicate(lasting_url, key=the_id, scope=f"race-{os.urandom(8).hex()}")
     async def handle(event: Any) -> str:
         runs.append(event)
         await asyncio.sleep(0)
@@ -988,11 +988,11 @@ def _race(url: str, scope: str, barrier: Any, results: Any) -> None:
     results.put(runs)
 
 
-def test_calls_from_several_processes_run_once(shared_store_url):
+def test_calls_from_several_processes_run_once(lasting_url):
     """Three processes, ten copies in each, ten rounds: each event has one run."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(3), context.Queue()
-    args = (shared_store_url, f"race-{os.urandom(8).hex()}", barrier, results)
+    args = (lasting_url, f"race-{os.urandom(8).hex()}", barrier, results)
     processes = [context.Process(target=_race, args=args) for _ in range(3)]
     for process in processes:
         process.start()
@@ -1001,18 +1001,6 @@ def test_calls_from_several_processes_run_once(shared_store_url):
         process.join(60)
 
     assert sorted(runs) == sorted(str(number) for number in range(10))
-
-
-@pytest.fixture(params=["sqlite", "redis", "postgres"])
-def shared_store_url(request: pytest.FixtureRequest, tmp_path) -> Iterator[str]:
-    """Every store that several processes can share."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    elif request.param == "postgres":
-        yield request.getfixturevalue("postgres_url")
-    else:
-        with RedisServer(redis_binaries()[-1]) as server:
-            yield server.url
 
 
 @in_virtual_time

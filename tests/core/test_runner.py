@@ -21,7 +21,7 @@ from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
 from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Item, Outcome, Settlement
-from webhook_dedup.observe.measures import ends_run
+from webhook_dedup.observe.metrics import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
 from webhook_dedup.runner import POLL

@@ -12,20 +12,31 @@ from unittest.mock import patch
 
 from webhook_dedup import (
     calls,
-    debts,
+    dedup,
+    engine,
+    holding,
+    lease,
+    quarantine,
+    settling,
+    siblings,
+    turn,
+    unconfirmed,
+)
+
+__all__ = ["LoopClock", "freeze", "in_virtual_time", "now"]
+
+_READERS_OF_TIME = (
+    calls,
+    unconfirmed,
     dedup,
     engine,
     holding,
     lease,
     settling,
     siblings,
-    suspects,
+    quarantine,
     turn,
 )
-
-__all__ = ["LoopClock", "freeze", "in_virtual_time", "now"]
-
-_READERS_OF_TIME = (calls, debts, dedup, engine, holding, lease, settling, siblings, suspects, turn)
 
 
 _TICK = 1e-9

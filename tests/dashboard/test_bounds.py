@@ -7,8 +7,8 @@ import pytest
 
 from webhook_dedup.contracts import Sought
 from webhook_dedup.dashboard import listing
+from webhook_dedup.dashboard.filters import body_text, marked
 from webhook_dedup.dashboard.place import StorePlace
-from webhook_dedup.dashboard.shown import body_text, marked
 from webhook_dedup.errors import SchemaError, StoreUnavailable, TableAbsent
 from webhook_dedup.observe.record import Kind, Record
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.asgi.processes import APP, Served
 from tests.asgi.wire import Connection, request
-from tests.every_store import a_redis
+from tests.every_store import a_redis, lasting_url
 from tests.servers import wait_until
 from webhook_dedup.providers import sign
 
@@ -32,11 +32,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 AGENT = "The Agent <agent@example.com>"
 
 
-@pytest.fixture(params=["sqlite", "postgres", "redis"])
-def store(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/agent.db"
-    return request.getfixturevalue("postgres_url" if request.param == "postgres" else "a_redis")
+store = lasting_url
 
 
 class Agent(Served):

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Response
 from pydantic import BaseModel
 
 from webhook_dedup import AlreadyDone, ConfigError, Dedup, Discard, IdempotencyMiddleware
-from webhook_dedup.asgi import held
+from webhook_dedup.asgi import held_response
 from webhook_dedup.errors import LeaseLost, MissingPower
 from webhook_dedup.stores import open_store
 
@@ -423,7 +423,7 @@ async def test_what_ends_an_event_is_no_response(messages, error):
 @pytest.mark.parametrize("error", [None, OSError("too late")])
 async def test_answered_before_long_work_ends(monkeypatch, error):
     """Work put behind the response so that nobody need wait for it does not delay it."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     left, over, runs = asyncio.Event(), asyncio.Event(), []
 
     async def app(scope, receive, send):
@@ -451,7 +451,7 @@ async def test_answered_before_long_work_ends(monkeypatch, error):
 
 async def test_a_claim_lost_behind_an_early_answer(monkeypatch):
     """What the app raises after its response was answered goes on to the server, and only there."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     left = asyncio.Event()
 
     async def app(scope, receive, send):
@@ -475,7 +475,7 @@ async def test_a_claim_lost_behind_an_early_answer(monkeypatch):
 
 async def test_an_error_answered_early_keeps_its_key(monkeypatch):
     """The same request, made again after an error, is not handled beside the first."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     left, over, runs = asyncio.Event(), asyncio.Event(), []
 
     async def app(scope, receive, send):

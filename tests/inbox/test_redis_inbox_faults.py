@@ -9,7 +9,7 @@ import redis.asyncio as aioredis
 from tests import redis_support
 from tests.proxy import Proxy
 from tests.redis_groups import RedisCluster
-from tests.servers import RedisServer
+from tests.servers import DURABLE, RedisServer
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, StoreError, StoreUnavailable
 from webhook_dedup.inbox.redis import RedisInbox
@@ -35,7 +35,6 @@ HANG = 20.0
 """Seconds after which a call that should have failed counts as hanging."""
 LONG = 600.0
 SHORT = 0.5
-SYNCS = ("--appendonly", "yes", "--appendfsync", "always")
 EVICTS = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru")
 
 
@@ -238,7 +237,7 @@ async def put_until_killed(inbox, enough):
 
 async def test_killed_server_keeps_what_it_confirmed(redis_binary):
     """After SIGKILL under load every item whose put returned is there, byte for byte."""
-    with RedisServer(redis_binary, args=SYNCS) as server:
+    with RedisServer(redis_binary, args=DURABLE) as server:
         inbox = RedisInbox.from_url(server.url)
         await inbox.start()
         assert inbox.durable
@@ -262,9 +261,9 @@ async def test_killed_server_keeps_what_it_confirmed(redis_binary):
     ("args", "remedies"),
     [
         ((), ["appendonly yes", "appendfsync always"]),
-        (SYNCS[:2], ["appendfsync always"]),
-        (SYNCS[2:], ["appendonly yes"]),
-        (SYNCS + EVICTS, ["maxmemory-policy noeviction"]),
+        (DURABLE[:2], ["appendfsync always"]),
+        (DURABLE[2:], ["appendonly yes"]),
+        (DURABLE + EVICTS, ["maxmemory-policy noeviction"]),
     ],
     ids=["nothing", "everysec", "no file", "evicts"],
 )
@@ -283,7 +282,7 @@ async def test_server_that_forgets(redis_binary, caplog, args, remedies):
 
 @pytest.mark.parametrize(
     "args",
-    [SYNCS, SYNCS + EVICTS[:2], SYNCS + EVICTS[2:]],
+    [DURABLE, DURABLE + EVICTS[:2], DURABLE + EVICTS[2:]],
     ids=["no limit", "limit", "no limit to evict for"],
 )
 async def test_durable_server(redis_binary, caplog, args):
@@ -313,7 +312,7 @@ async def test_durable_cluster(redis_binary, caplog):
     """A cluster is durable when every primary of it is."""
     cluster = RedisCluster(redis_binary)
     for node in cluster.nodes:
-        node._args += SYNCS
+        node._args += DURABLE
     with cluster:
         inbox = RedisInbox.from_url(cluster.url.replace("redis:", "redis+cluster:"))
         await inbox.start()

@@ -1,11 +1,10 @@
 """Several processes on one Redis inbox: each item is taken once."""
 
-import asyncio
-import json
-import sys
 import uuid
 from collections import Counter
+from itertools import chain
 
+from tests.together import run_together
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.testing.inbox_rules.case import an_item
@@ -43,19 +42,8 @@ async def test_processes_take(redis_url):
     inbox = RedisInbox.from_url(redis_url, prefix=prefix)
     items = [an_item() for _ in range(ITEMS)]
     await inbox.put(items, 0.0)
-    takers = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", TAKER, redis_url, prefix, str(TASKS)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for _ in range(PROCESSES)
-    ]
-    for taker in takers:
-        assert await taker.stdout.readline() == b"ready\n"
-    answers = await asyncio.gather(*(taker.communicate(b"go\n") for taker in takers))
-    assert all(taker.returncode == 0 for taker in takers)
-    taken = Counter(item_id for out, _ in answers for item_id in json.loads(out))
+    parts = await run_together(PROCESSES, TAKER, redis_url, prefix, str(TASKS))
+    taken = Counter(chain.from_iterable(parts))
     assert taken == Counter(item.id for item in items)
     assert {item.attempts for item in await inbox.find(Sought(), limit=ITEMS)} == {1}
     await inbox.aclose()

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-import sys
 from collections import Counter
+from itertools import chain
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.inbox.sql_support import opened
 from tests.stores import sql_support
+from tests.together import run_together, spawn
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.model import Bid, Settlement, new_token
@@ -59,27 +60,15 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def spawn(code, url):
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", code, url),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-
-
 async def test_processes_never_take_the_same_item(url):
     """Of several processes that take at once each item goes to one, and none is left."""
     items = [an_item() for _ in range(ITEMS)]
     async with opened(url) as inbox:
         await inbox.put(items, 0.0)
-        takers = [await spawn(TAKER, url) for _ in range(PROCESSES)]
-        for taker in takers:
-            assert await taker.stdout.readline() == b"ready\n"
-        answers = await asyncio.gather(*(taker.communicate(b"go\n") for taker in takers))
+        parts = await run_together(PROCESSES, TAKER, url)
         left = await inbox.take(ITEMS, LONG_LEASE)
         assert {item.attempts for item in await inbox.find(Sought(), limit=ITEMS)} <= {0, 1}
-    assert all(taker.returncode == 0 for taker in takers)
-    taken = Counter(each for out, _ in answers for each in json.loads(out))
+    taken = Counter(chain.from_iterable(parts))
     taken.update(item.id for item in left)
     assert taken == Counter(item.id for item in items)
 

@@ -349,8 +349,8 @@ async def test_nothing_holds_on_to_deliveries(away):
     """Records that wait for an absent place are text, and bounded in bytes."""
     away.record(told(Kind.FAILED, error=ValueError("x")))
     await away.flush()
-    assert not away._scribe._taken
-    assert len(away._scribe._pages) == 1
+    assert not away._writer._taken
+    assert len(away._writer._pages) == 1
 
 
 async def test_close_and_start_again(place):
@@ -502,7 +502,7 @@ async def test_what_comes_while_it_writes_waits_for_company(away):
 
 async def test_the_end_in_the_middle_of_a_batch_loses_nothing(away):
     """Records that were being put into rows when the app ended are written all the same."""
-    away._scribe._room = 1000
+    away._writer._room = 1000
     away._ledger.back = True
     for n in range(550):
         away.record(told(Kind.RECEIVED, f"evt_{n}"))

@@ -178,7 +178,7 @@ async def test_calls_of_one_id_at_once(registry):
 
 def test_a_bounded_memory_of_runs(registry, monkeypatch):
     """Runs whose end nobody tells do not pile up."""
-    monkeypatch.setattr("webhook_dedup.observe.measures._MOST_OPEN", 3)
+    monkeypatch.setattr("webhook_dedup.observe.metrics._MOST_OPEN", 3)
     observer = PrometheusObserver(registry)
     for number in range(10):
         observer.record(Record(Kind.STARTED, "shop", delivery_id=str(number)))

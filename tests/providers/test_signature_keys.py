@@ -503,6 +503,12 @@ def test_nothing_but_https_is_fetched(url):
         fetch_https(url)
 
 
+def test_what_fetches_keys_is_not_loaded_before():
+    """Few senders have keys that are fetched, and an HTTP client is slow to import."""
+    code = "import sys, webhook_dedup; assert 'urllib.request' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 WITHOUT_CRYPTOGRAPHY = """
 import sys
 sys.modules["cryptography"] = None

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.asgi.kit import signed
 from tests.asgi.processes import APP, Served
 from tests.asgi.wire import request
-from tests.binaries import redis_binaries
-from tests.servers import RedisServer
 from webhook_dedup.inbox import inbox_beside
 from webhook_dedup.model import Bid, Claim, Key
 from webhook_dedup.stores import open_store
 
 OWN_APP = "tests.recovery.app:app"
-DURABLE_REDIS = ["--appendonly", "yes", "--appendfsync", "always"]
 
 
 class Life(Served):
@@ -57,13 +53,6 @@ def delivery(event: str, **more: Any) -> bytes:
     """A signed request."""
     body = json.dumps({"id": event, **more}).encode()
     return request("/hook", body, signed(body))
-
-
-@contextmanager
-def durable_redis() -> Iterator[RedisServer]:
-    """A Redis that has on disk what it has answered."""
-    with RedisServer(redis_binaries()[0], args=DURABLE_REDIS) as server:
-        yield server
 
 
 @asynccontextmanager

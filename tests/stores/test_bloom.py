@@ -13,7 +13,7 @@ from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
 from webhook_dedup.stores import bloom
 from webhook_dedup.stores.bloom import BloomStore
 from webhook_dedup.stores.entry import Entry
-from webhook_dedup.stores.exact import Ledger
+from webhook_dedup.stores.exact import ExactKeys
 from webhook_dedup.stores.memory import MemoryStore
 from webhook_dedup.testing import FakeClock, StoreContract
 
@@ -241,7 +241,7 @@ class TestAlone:
 class TestLedger:
     def test_strangers_change_nothing(self):
         """Only the token that holds a key drops or prolongs it."""
-        ledger = Ledger(recent=10)
+        ledger = ExactKeys(recent=10)
         ledger.put("key", Entry("holder", expires_at=30.0))
         ledger.drop("key", "stranger")
         ledger.extend("key", "stranger", 90.0)

@@ -1,10 +1,10 @@
 """Several processes on one Redis: each event is fresh once."""
 
-import asyncio
 import json
-import sys
 from collections import Counter
+from itertools import chain
 
+from tests.together import run_together
 from webhook_dedup.testing.store_rules.case import a_key
 
 PROCESSES, TASKS, KEYS = 4, 25, 40
@@ -40,17 +40,6 @@ asyncio.run(main(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])))
 async def test_processes_race(redis_url):
     """Of all tasks in all processes that claim a key, one is told it is fresh."""
     keys = [a_key(str(number)) for number in range(KEYS)]
-    racers = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RACER, redis_url, json.dumps(keys), str(TASKS)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for _ in range(PROCESSES)
-    ]
-    for racer in racers:
-        assert await racer.stdout.readline() == b"ready\n"
-    answers = await asyncio.gather(*(racer.communicate(b"go\n") for racer in racers))
-    assert all(racer.returncode == 0 for racer in racers)
-    won = Counter(key for out, _ in answers for key in json.loads(out))
+    parts = await run_together(PROCESSES, RACER, redis_url, json.dumps(keys), str(TASKS))
+    won = Counter(chain.from_iterable(parts))
     assert won == Counter(keys)

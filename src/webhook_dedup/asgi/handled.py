@@ -8,16 +8,16 @@ from time import monotonic
 from typing import Any
 
 from ..batch import events_of
-from ..debts import UNCONFIRMED
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
 from ..holding import Holding, Job, Standing
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
-from ..running import Run
+from ..run import Run
+from ..unconfirmed import UNCONFIRMED
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange
-from .held import Held, without_files
+from .held_response import HeldResponse, without_files
 from .responses import acknowledge, refuse, replay
 from .scopes import BodyOnce, with_event
 
@@ -76,7 +76,9 @@ class _Handling:
         self._delivery = delivery
         self._holding = holding
         self._began = monotonic()
-        self._response = Held(exchange.scope, exchange.receive, exchange.send, self._answer_early)
+        self._response = HeldResponse(
+            exchange.scope, exchange.receive, exchange.send, self._answer_early
+        )
 
     async def run(self) -> None:
         self._record(Kind.STARTED)

@@ -12,6 +12,7 @@ from .types import Message, Send
 
 __all__ = [
     "BODILESS",
+    "FILES",
     "Captured",
     "acknowledge",
     "acknowledge_claimed",
@@ -24,6 +25,8 @@ Headers = list[tuple[bytes, bytes]]
 
 LARGEST_RESULT = 64 * 1024
 BODILESS = frozenset({204, 205, 304})
+# With these the server sends by itself what the app never puts into a message.
+FILES = ("http.response.pathsend", "http.response.zerocopysend")
 _JSON = (b"content-type", b"application/json")
 _CLAIMED = {
     duplicate: json.dumps({"received": True, "duplicate": duplicate}).encode()
@@ -91,8 +94,8 @@ class Captured:
             self._size += len(chunk)
             if self.fits:
                 self._chunks.append(chunk)
-        elif message["type"] in ("http.response.pathsend", "http.response.zerocopysend"):
-            self._size = LARGEST_RESULT + 1  # a file the server sends by itself
+        elif message["type"] in FILES:
+            self._size = LARGEST_RESULT + 1
 
     def encode(self) -> bytes | None:
         """Return the response as bytes, or ``None`` when it is too large to keep.

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -79,12 +80,12 @@ async def _measure(
         bar = progress.add_task("", total=len(urls) * (len(tasks) * len(_OPERATIONS) + 1))
         for url in urls:
             async with opened(url) as store:
-                for name, operation in _OPERATIONS.items():
-                    for number in tasks:
-                        progress.update(bar, description=f"{store.name}: {name}, {number} tasks")
-                        samples = await _samples(operation(store), number, seconds, rounds)
-                        lines.append(_Line(store.name, name, number, summary(samples)))
-                        progress.advance(bar)
+                for name, number in product(_OPERATIONS, tasks):
+                    progress.update(bar, description=f"{store.name}: {name}, {number} tasks")
+                    operation = _OPERATIONS[name](store)
+                    samples = await _samples(operation, number, seconds, rounds)
+                    lines.append(_Line(store.name, name, number, summary(samples)))
+                    progress.advance(bar)
                 progress.update(bar, description=f"{store.name}: race")
                 alone = is_within_process(url)
                 verdicts[store.name] = await (race(store) if alone else race_processes(url))
@@ -109,7 +110,7 @@ def _tell(lines: Sequence[_Line], verdicts: dict[str, Verdict], *, as_json: bool
     columns = ("store", "operation", "tasks", "per second", "spread", "CPU us", "p50 ms", "p99 ms")
     print_table(columns, [_row(line) for line in lines])
     raced = ("store", "raced for", "claims", "run twice", "lost")
-    print_table(raced, [(name, *map(str, _race(each))) for name, each in verdicts.items()])
+    print_table(raced, [(name, *map(str, astuple(each))) for name, each in verdicts.items()])
 
 
 def _row(line: _Line) -> tuple[str, ...]:
@@ -124,7 +125,3 @@ def _row(line: _Line) -> tuple[str, ...]:
         f"{figures.p50_ms:.3f}",
         f"{figures.p99_ms:.3f}",
     )
-
-
-def _race(verdict: Verdict) -> tuple[Any, ...]:
-    return (verdict.keys, verdict.claims, verdict.missed, verdict.skipped)

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple, cast
 import typer
 
 from ..contracts import OperableInbox, Sharing, Store
-from ..desk.stories import Rooms
+from ..desk.lookup import Rooms
 from ..errors import ConfigError, StoreError, TableAbsent
 from ..inbox import inbox_beside
 from ..observe.history import History

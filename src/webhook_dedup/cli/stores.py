@@ -9,14 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Forgetful, Inspector, Store
-from ..desk.deeds import FORGET, RESET, Deed, Subject
+from ..desk.actions import FORGET, RESET, Action, Subject
 from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower
 from ..guards import Budget
 from ..model import Claim
-from .claims import facts_of
-from .diary import note, write
-from .named import RequestLine, named_keys, unknown
+from .audit import note, write
+from .claims import RequestLine, facts_of, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import StoreUrl, opened_history, opened_store
 
@@ -157,8 +156,8 @@ async def _first_forgotten(store: Forgetful, keys: Sequence[str]) -> str | None:
     return None
 
 
-async def _keep(store: Store, deed: Deed, subject: Subject, about: str = "") -> None:
+async def _keep(store: Store, action: Action, subject: Subject, about: str = "") -> None:
     """Record what was done, if a history is kept beside the store."""
     async with opened_history(store) as history:
-        note(history, deed, subject, about)
+        note(history, action, subject, about)
         await write(history)

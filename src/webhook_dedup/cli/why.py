@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from ..contracts import Inspector, Sought
-from ..desk.stories import Rooms, stories_of
+from ..desk.lookup import Rooms, stories_of
 from ..desk.story import Story, told_of
-from .claims import facts_of
+from .claims import RequestLine, facts_of, request_line
 from .items import summary
-from .named import RequestLine, request_line
 from .output import AsJson, obey, print_json, remind_of_tenant, say
 from .places import InboxUrl, Places, StoreUrl, opened_rooms
 from .tail import facts

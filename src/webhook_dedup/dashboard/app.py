@@ -17,14 +17,14 @@ from ..desk.text import inert
 from ..errors import ConfigError, StoreError
 from ..observe.history import History
 from ..urls import route_path
-from .acts import Acts
+from .actions import Actions
 from .auth import Auth, Door, TokenDoor, bearer_of, door_of
-from .entrance import Entrance
 from .gate import EXIT, Gate, Refused
 from .live import Stream
 from .pages import Pages
 from .place import DedupPlace, Place
 from .show import Show
+from .sign_in import SignIn
 
 __all__ = ["dashboard", "pages_of"]
 
@@ -79,11 +79,11 @@ def pages_of(place: Place, door: Door, mask_headers: Iterable[str] = ()) -> ASGI
 
 def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRoute]:
     masked = frozenset(name.lower() for name in mask_headers)
-    entrance = Entrance(show, door).routes if isinstance(door, TokenDoor) else ()
+    sign_in = SignIn(show, door).routes if isinstance(door, TokenDoor) else ()
     return [
         *Pages(show, masked).routes,
-        *Acts(show).routes,
-        *entrance,
+        *Actions(show).routes,
+        *sign_in,
         Route("/stream", Stream(show).answer, methods=["GET"]),
         Mount("/static", StaticFiles(packages=[(__package__ or "", "static")])),
     ]
@@ -92,12 +92,12 @@ def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRou
 async def _refuse(show: Show, request: Request, refusal: Exception) -> Response:
     """Say why a request goes no further: to people on a page, to programs in a line."""
     status, detail = _told(refusal)
-    if status == _NOT_SIGNED_IN and bearer_of(request) is None:
+    if bearer_of(request) is not None:
+        return PlainTextResponse(f"{inert(detail)}\n", status)
+    if status == _NOT_SIGNED_IN:
         return show.bare(
             request, "sign_in.html", status=status, next=_address(request), **_once_more(request)
         )
-    if bearer_of(request) is not None:
-        return PlainTextResponse(f"{inert(detail)}\n", status)
     return show.bare(request, "refused.html", status=status, detail=detail)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from ..desk.lookup import tenant_in
 from ..desk.runs import runs_begun
-from ..desk.stories import tenant_in
 from ..model import Item
 from ..observe.history import Entry
 from ..observe.record import Kind

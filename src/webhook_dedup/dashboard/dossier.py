@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..desk.deeds import Subject, subject_of_item
+from ..desk.actions import Subject, subject_of_item
+from ..desk.lookup import Rooms, stories_of
 from ..desk.runs import runs_begun
-from ..desk.stories import Rooms, stories_of
 from ..desk.story import Story
 from ..errors import TableAbsent
 from ..model import Item

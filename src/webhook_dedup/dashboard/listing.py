@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Literal
 
 from ..contracts import Sought
-from ..desk.stories import Rooms
+from ..desk.lookup import Rooms
 from ..errors import SchemaError
 from ..observe.history import Entries, Entry, History
 from ..observe.record import Kind

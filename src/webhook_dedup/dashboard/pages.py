@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..desk.deeds import Subject
+from ..desk.actions import Subject
 from ..desk.moments import age_of
 from ..desk.story import line_of, told_of
 from ..observe.record import Kind, Reason

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from ..contracts import Forgetful, OperableInbox, Store
 from ..dedup import Dedup
-from ..desk.stories import Rooms
+from ..desk.lookup import Rooms
 from ..errors import MissingPower, StoreError, TableAbsent
 from ..observe.history import History
 from ..observe.log import fields

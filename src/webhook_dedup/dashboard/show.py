@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ..contracts import Sought
-from ..desk.stories import Rooms
+from ..desk.lookup import Rooms
 from ..desk.story import BY_HAND
 from ..errors import StoreError
-from . import shown
+from . import filters
 from .gate import visitor_of
 from .links import asked_of, link
 from .place import Place
@@ -74,18 +74,18 @@ def _environment() -> Environment:
         loader=PackageLoader(__package__ or "", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=shown.finalized,
+        finalize=filters.finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
-        ago=shown.ago,
-        hexdump=shown.hexdump,
-        marked=shown.marked,
-        size=shown.size,
-        span=shown.span,
-        text=shown.body_text,
-        within=shown.within,
+        ago=filters.ago,
+        hexdump=filters.hexdump,
+        marked=filters.marked,
+        size=filters.size,
+        span=filters.span,
+        text=filters.body_text,
+        within=filters.within,
     )
     environment.globals.update(assets=_digest_of_assets(), by_hand=tuple(BY_HAND))
     return environment

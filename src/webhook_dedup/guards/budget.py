@@ -11,7 +11,7 @@ from ..errors import ConfigError, Locked, MissingPower, OverBudget
 from ..model import Claim, Event
 from ..observe.record import Kind, Reason
 from ..policy import SETTLE_PATIENCE, Duration, seconds
-from ..running import Run
+from ..run import Run
 from ..threads import call
 from ..verdict import Ending, judge
 from .passage import Passage

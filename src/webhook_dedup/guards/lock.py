@@ -12,7 +12,7 @@ from ..errors import ConfigError, Locked, Skipped
 from ..model import Claim
 from ..observe.record import Reason
 from ..policy import Duration, check_choice, seconds
-from ..running import Run
+from ..run import Run
 from .passage import Passage
 from .subject import Subject, Subjects
 

@@ -13,7 +13,7 @@ from ..engine import Engine
 from ..errors import ConfigError
 from ..model import Bid, Claim, Event, Key, new_token
 from ..observe.recorder import Recorder
-from ..running import Run
+from ..run import Run
 from ..threads import outlast
 
 __all__ = ["Guard", "Guards", "Passage"]

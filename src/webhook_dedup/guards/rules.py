@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..model import Event
 from ..observe.record import Reason
-from ..providers.paths import compile_path
+from ..providers.jmespaths import compile_jmespath
 from .data import need_json
 from .senders import within
 
@@ -123,7 +123,7 @@ def _compile_test(rule: Mapping[str, Any], where: str) -> Test:
     if not isinstance(rule["field"], str):
         raise ConfigError(f"{where}.field must be a JMESPath, got {rule['field']!r}")
     try:
-        find = compile_path(rule["field"])
+        find = compile_jmespath(rule["field"])
     except ConfigError as exc:
         raise ConfigError(f"{where}.field: {exc}") from exc
     operator, value = rule["is"], rule["value"]

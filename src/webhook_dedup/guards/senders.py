@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..model import Event
 from ..observe.record import Reason
-from ..providers.paths import compile_path
+from ..providers.jmespaths import compile_jmespath
 from .data import need_json
 
 __all__ = ["SelfSent", "within"]
@@ -43,7 +43,7 @@ class SelfSent:
         domains: Iterable[str] = (),
         is_self: Callable[[str], bool] | None = None,
     ) -> None:
-        self._senders = compile_path(sender)
+        self._senders = compile_jmespath(sender)
         self._addresses = frozenset(map(_plain, _texts(addresses, "addresses")))
         self._domains = tuple(_texts(domains, "domains"))
         self._is_self = None if is_self is None else _plain_function(is_self)

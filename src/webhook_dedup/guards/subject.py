@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..model import Event, Key
-from ..providers.paths import compile_path
+from ..providers.jmespaths import compile_jmespath
 from .data import need_json
 from .passage import Passage
 
@@ -78,7 +78,7 @@ def _finder(subject: Subject | None) -> Callable[[Event, Any], object]:
         raise ConfigError("the function that finds a subject must be a plain def, not async")
     if callable(subject):
         return subject
-    search = compile_path(subject)
+    search = compile_jmespath(subject)
 
     def find(_: Event, data: Any) -> object:
         remedy = "write for example subject=lambda event, data: data.thread"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ..asgi.held import Held, without_files
+from ..asgi.held_response import HeldResponse, without_files
 from ..asgi.scopes import BodyOnce
 from ..asgi.types import ASGIApp, Receive, Scope, Send
 from ..errand import Errand
@@ -42,7 +42,7 @@ class Handling:
         self._scope = scope
         self._send = send
         self._docs = docs
-        self._response = Held(scope, receive, send, self._answer_early)
+        self._response = HeldResponse(scope, receive, send, self._answer_early)
 
     async def run(self, app: ASGIApp, body: bytes, sent: float) -> None:
         """Run the app; whatever it raises goes on to the server."""

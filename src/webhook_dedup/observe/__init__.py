@@ -1,1 +1,1 @@
-"""What happened, told as records: the record itself, the log, and later metrics and history."""
+"""What happened, told as records, and who takes them: log, metrics, traces, history."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..contracts import OperableInbox
 from ..errors import MissingExtra
 from .backlog import Backlog, BacklogWatch
-from .measures import BATCHES, COUNTERS, SECONDS, Runs, count
+from .metrics import BATCHES, COUNTERS, SECONDS, Runs, count
 from .record import Kind, Record
 
 try:

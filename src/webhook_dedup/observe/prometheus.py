@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..contracts import OperableInbox
 from ..errors import ConfigError, MissingExtra
 from .backlog import Backlog, BacklogWatch
-from .measures import BATCHES, COUNTERS, SECONDS, Runs, count
+from .metrics import BATCHES, COUNTERS, SECONDS, Runs, count
 from .record import Kind, Record
 
 try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
-from .measures import ends_run
+from .metrics import ends_run
 from .record import Kind, Record
 
 __all__ = ["Spans"]
@@ -225,11 +225,8 @@ def _parent(record: Record) -> Context | None:
 def _sent(record: Record) -> Context:
     """Return the trace that the headers of a delivery name."""
     headers = () if record.delivery is None else record.delivery.headers
-    return propagate.extract(_carrier(headers), Context())
-
-
-def _carrier(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    carrier = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    return propagate.extract(carrier, Context())
 
 
 def _attributes(record: Record) -> dict[str, Any]:

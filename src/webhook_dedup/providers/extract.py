@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, RejectedDelivery
 from .ids import bad_id, event_id_of, join_parts
+from .jmespaths import compile_jmespath
 from .parsed import Parsed, is_header_name, shown
-from .paths import compile_path
 from .times import parse_time
 
 __all__ = [
@@ -56,7 +56,7 @@ def compile_extractor(expression: Expression) -> Callable[[Parsed], str | None]:
     Raises:
         ConfigError: The expression is invalid.
     """
-    read = _compile(expression)
+    read = compile_reader(expression)
     return lambda parsed: event_id_of(read(parsed))
 
 
@@ -66,7 +66,11 @@ def compile_reader(expression: Expression) -> Reader:
     Raises:
         ConfigError: The expression is invalid.
     """
-    return _compile(expression)
+    if isinstance(expression, FirstOf):
+        return _first_of(expression.choices)
+    if isinstance(expression, tuple):
+        return _composite(expression)
+    return _single(expression)
 
 
 def compile_lenient(expression: Expression) -> Callable[[Parsed], str | None]:
@@ -92,7 +96,7 @@ def compile_time(expression: Expression) -> Callable[[Parsed], float | None]:
     Raises:
         ConfigError: The expression is invalid.
     """
-    raw = _compile(expression)
+    raw = compile_reader(expression)
 
     def read(parsed: Parsed) -> float | None:
         try:
@@ -101,14 +105,6 @@ def compile_time(expression: Expression) -> Callable[[Parsed], float | None]:
             return None
 
     return read
-
-
-def _compile(expression: Expression) -> Reader:
-    if isinstance(expression, FirstOf):
-        return _first_of(expression.choices)
-    if isinstance(expression, tuple):
-        return _composite(expression)
-    return _single(expression)
 
 
 def _single(expression: Single) -> Reader:
@@ -187,7 +183,7 @@ def _form_field(name: str) -> Reader:
 
 
 def _body(expression: str) -> Reader:
-    search = compile_path(expression)
+    search = compile_jmespath(expression)
     what = f"the JMESPath {shown(expression)}"
 
     def read(parsed: Parsed) -> object:

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from .batches import ItemRequest
+from .jmespaths import compile_jmespath
 from .parsed import Parsed
-from .paths import compile_path
 
 __all__ = ["BodyHash", "EscapedHeader", "FormJson", "Hashed", "JwtPayload", "Outer"]
 
@@ -24,7 +24,7 @@ class _ByPath:
     _search: _Search = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_search", compile_path(self.path))
+        object.__setattr__(self, "_search", compile_jmespath(self.path))
 
 
 @dataclass(frozen=True, slots=True)

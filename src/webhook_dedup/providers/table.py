@@ -65,9 +65,6 @@ def _key(preset: Preset) -> str:
     return f"{where}{text}{' …' if more else ''}"
 
 
-def _main(path: Path) -> None:
-    path.write_text(rewritten(path.read_text("utf-8")), "utf-8")
-
-
 if __name__ == "__main__":
-    _main(Path(sys.argv[1] if len(sys.argv) > 1 else "README.md"))
+    readme = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
+    readme.write_text(rewritten(readme.read_text("utf-8")), "utf-8")

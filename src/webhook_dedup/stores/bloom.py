@@ -15,7 +15,7 @@ from ..keys import check_keys
 from ..model import Bid, Claim, Outcome, Remembers, Settlement
 from .confirming import Confirming
 from .entry import Entry, answer
-from .exact import Ledger
+from .exact import ExactKeys
 from .generations import Generations
 
 __all__ = ["BloomStore"]
@@ -78,7 +78,7 @@ class BloomStore:
         self._confirming = Confirming(confirm)
         self.clock = clock or SystemClock()
         self._hasher = blake2b(key=secrets.token_bytes(32), digest_size=16)
-        self._known = Ledger(_RECENT)
+        self._known = ExactKeys(_RECENT)
         self._done = Generations(capacity, error_rate)
 
     @classmethod

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ..contracts import Store
+from .entry import Keyed
 
 __all__ = ["Confirming"]
 
 
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
-
-
-_Asked = TypeVar("_Asked", bound=_Keyed)
+_Asked = TypeVar("_Asked", bound=Keyed)
 _Answer = TypeVar("_Answer")
 
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from msgspec import Struct
 
 from ..model import Bid, Claim, Outcome
 
-__all__ = ["Entry", "answer", "sight"]
+__all__ = ["Entry", "Keyed", "answer", "outcome_of", "sight"]
+
+
+class Keyed(Protocol):
+    """What a verb is asked about."""
+
+    @property
+    def key(self) -> str:
+        """The key as text."""
 
 
 class Entry(Struct, gc=False):
@@ -27,7 +37,7 @@ def answer(entry: Entry, bid: Bid, now: float) -> Claim:
     return Claim(
         key=bid.key,
         token=bid.token,
-        outcome=_outcome(entry, bid),
+        outcome=outcome_of(bid, entry.token, entry.fingerprint, entry.done),
         fingerprint=bid.fingerprint,
         first_seen=entry.first_seen,
         remaining=entry.expires_at - now,
@@ -42,10 +52,11 @@ def sight(key: str, entry: Entry, now: float) -> Claim:
     return answer(entry, Bid(key, "", 0.0), now)
 
 
-def _outcome(entry: Entry, bid: Bid) -> Outcome:
-    if entry.token == bid.token and not entry.done:
+def outcome_of(bid: Bid, holder: str, fingerprint: bytes | None, done: bool) -> Outcome:
+    """Judge a bid for a live key by what is kept of that."""
+    if holder == bid.token and not done:
         return Outcome.FRESH
-    known = entry.fingerprint is not None and bid.fingerprint is not None
-    if known and entry.fingerprint != bid.fingerprint:
+    known = fingerprint is not None and bid.fingerprint is not None
+    if known and fingerprint != bid.fingerprint:
         return Outcome.MISMATCH
-    return Outcome.DUPLICATE if entry.done else Outcome.IN_FLIGHT
+    return Outcome.DUPLICATE if done else Outcome.IN_FLIGHT

@@ -7,12 +7,12 @@ from itertools import islice
 
 from .entry import Entry
 
-__all__ = ["Ledger"]
+__all__ = ["ExactKeys"]
 
 _SWEEP_PER_CALL = 64
 
 
-class Ledger:
+class ExactKeys:
     """All held keys and the last few done ones.
 
     Args:

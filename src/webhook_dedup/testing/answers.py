@@ -85,7 +85,8 @@ def assert_ran_once(runs: Sequence[object], expected: Iterable[object] | None = 
     for run in runs:  # entries need not be hashable
         if run not in distinct:
             distinct.append(run)
-    wrong = [f"{run!r} ran {_times(runs, run)}" for run in distinct if _count(runs, run) > 1]
+    counts = [(run, sum(each == run for each in runs)) for run in distinct]
+    wrong = [f"{run!r} ran {count} times" for run, count in counts if count > 1]
     wanted = [*expected] if expected is not None else distinct
     wrong += [f"{run!r} did not run" for run in wanted if run not in distinct]
     wrong += [f"{run!r} ran and was not expected" for run in distinct if run not in wanted]
@@ -93,11 +94,3 @@ def assert_ran_once(runs: Sequence[object], expected: Iterable[object] | None = 
         wrong = ["the handler did not run at all"]
     if wrong:
         raise AssertionError("; ".join(wrong))
-
-
-def _count(runs: Iterable[object], run: object) -> int:
-    return sum(each == run for each in runs)
-
-
-def _times(runs: Iterable[object], run: object) -> str:
-    return f"{_count(runs, run)} times"

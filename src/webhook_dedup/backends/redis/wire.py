@@ -15,7 +15,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
-from ...residence import Residence, settle
+from ...residence import Residence, bind_loop
 from .exchange import Exchange, undisturbed
 from .faults import Translating, code_of, translate
 from .loans import renew_pool
@@ -102,10 +102,10 @@ class Wire:
     def _turns(self) -> asyncio.Semaphore:
         home = self._home
         if home is None or not home.here:
-            home = self.settle()
+            home = self.bind_loop()
         return _TURNS[home]
 
-    def settle(self) -> Residence:
+    def bind_loop(self) -> Residence:
         """Let the client live on the present event loop for as long as that one runs.
 
         Raises:
@@ -113,7 +113,7 @@ class Wire:
         """
         client = self._client
         renew = bool if isinstance(client, RedisCluster) else partial(renew_pool, client)
-        self._home = home = settle(client, "redis", renew)
+        self._home = home = bind_loop(client, "redis", renew)
         _TURNS.setdefault(home, asyncio.Semaphore(self._connections))
         return home
 

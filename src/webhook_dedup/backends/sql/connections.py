@@ -13,15 +13,20 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import StoreUnavailable, WebhookDedupError
+from .aiosqlite_driver import AiosqliteDriver
+from .asyncpg_driver import AsyncpgDriver
 from .dialects import Dialect
-from .direct import Ask, BySqlalchemy, Driver
-from .drivers import driver_of
+from .direct import Ask, BySqlalchemy, Driver, is_ours
 from .faults import Fault, fault_of, is_of_a_replica, translated
 
 __all__ = ["Connections"]
 
 T = TypeVar("T")
 
+_DRIVERS: dict[str, Callable[[AsyncEngine], Driver]] = {
+    "asyncpg": AsyncpgDriver,
+    "aiosqlite": AiosqliteDriver,
+}
 _REPEATS = {Fault.CONFLICT: 5, Fault.LOST: 1}
 _PAUSE = 0.01
 
@@ -37,7 +42,7 @@ class Connections:
 
     def __init__(self, engine: AsyncEngine, dialect: Dialect, timeout: float) -> None:
         self._engine = engine
-        self._driver = driver_of(engine)
+        self._driver = _driver_of(engine)
         self._store = dialect.name
         self._abandons = dialect.abandons
         self._timeout = timeout
@@ -132,3 +137,9 @@ class Connections:
                     raise translated(exc, self._store) from exc
             await asyncio.sleep(pause * random.random())  # noqa: S311  # no secret
             pause *= 2
+
+
+def _driver_of(engine: AsyncEngine) -> Driver | None:
+    """Return the shortest way to the database of an engine, if there is one below SQLAlchemy."""
+    driver = _DRIVERS.get(engine.dialect.driver) if is_ours(engine) else None
+    return None if driver is None else driver(engine)

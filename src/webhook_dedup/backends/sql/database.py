@@ -11,7 +11,7 @@ from sqlalchemy import Executable, StaticPool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
-from ...residence import Residence, settle
+from ...residence import Residence, bind_loop
 from .connections import Connections
 from .dialects import dialect_of
 from .direct import Ask, is_ours
@@ -81,7 +81,7 @@ class Database:
             SchemaError: The table is absent and may not be made, or is of another version.
             StoreUnavailable: The database cannot be reached now.
         """
-        self._settle()
+        self._bind_loop()
         async with self._starting:
             if self._started:
                 return
@@ -124,9 +124,9 @@ class Database:
     def _ready(self) -> bool:
         return self._started and self._home is not None and self._home.here
 
-    def _settle(self) -> None:
+    def _bind_loop(self) -> None:
         renew = partial(renew_pool, self.engine.sync_engine) if is_ours(self.engine) else bool
-        home = settle(self.engine, self.dialect.name, renew)
+        home = bind_loop(self.engine, self.dialect.name, renew)
         if home is not self._home:
             self._home, self._starting = home, asyncio.Lock()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, Table, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -116,11 +115,6 @@ async def _versions(engine: AsyncEngine, tables: list[VersionedTable]) -> list[F
             found, _, remedy = str(exc).partition(";")
             findings.append(Finding(Level.FAILURE, "tables", found, remedy.strip()))
         except SQLAlchemyError as exc:
-            findings.append(
-                Finding(Level.FAILURE, "tables", _first_line(exc), "see the log of the database")
-            )
+            said, _, _ = str(exc).partition("\n")
+            findings.append(Finding(Level.FAILURE, "tables", said, "see the log of the database"))
     return findings
-
-
-def _first_line(exc: Any) -> str:
-    return str(exc).partition("\n")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -11,10 +11,10 @@ from typing import Literal
 import typer
 
 from ...contracts import OperableInbox, Sought
-from ...desk.deeds import Deed, Subject, one_by_one, subject_of_item
-from ...desk.stories import Rooms
+from ...desk.actions import Act, Action, Subject, one_by_one, subject_of_item
+from ...desk.lookup import Rooms
 from ...errors import ConfigError
-from ..diary import note, write
+from ..audit import note, write
 from ..output import print_json, say
 from ..places import Places, opened_rooms
 from ..progress import bar
@@ -24,15 +24,13 @@ __all__ = ["Order", "carry_out"]
 
 _AT_ONCE = 500
 
-_Act = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a person wants done, and to which items.
 
     Attributes:
-        deed: What it is.
+        action: What it is.
         ids: The items, or none where a filter says which.
         sought: The filter.
         state: Which state the filter means if it names none.
@@ -40,7 +38,7 @@ class Order:
         as_json: Answer in JSON.
     """
 
-    deed: Deed
+    action: Action
     ids: Sequence[str]
     sought: Sought
     state: Literal["waiting", "dead"]
@@ -48,7 +46,7 @@ class Order:
     as_json: bool
 
 
-async def carry_out(places: Places, order: Order, act: _Act) -> int:
+async def carry_out(places: Places, order: Order, act: Act) -> int:
     """Act on the items a person named, or on those the filter finds and he agrees to.
 
     They are collected first: the items counted are those acted on, and what comes meanwhile, or
@@ -61,22 +59,22 @@ async def carry_out(places: Places, order: Order, act: _Act) -> int:
         if found and not order.ids and not _agreed(order, len(found)):
             return 1
         done = 0
-        with bar(order.deed.name, len(found)) as advance:
+        with bar(order.action.name, len(found)) as advance:
             for start in range(0, len(found), _AT_ONCE):
                 part = found[start : start + _AT_ONCE]
-                done += await _act_on(rooms, part, order.deed, act)
+                done += await _act_on(rooms, part, order.action, act)
                 advance(len(part))
     if order.as_json:
-        print_json({"action": order.deed.name, "matched": len(found), "done": done})
+        print_json({"action": order.action.name, "matched": len(found), "done": done})
     else:
-        say(f"{order.deed.name}: {done} of {len(found)}" if found else "nothing found")
+        say(f"{order.action.name}: {done} of {len(found)}" if found else "nothing found")
     return 0 if done else 1
 
 
-async def _act_on(rooms: Rooms, part: Sequence[Subject], deed: Deed, act: _Act) -> int:
+async def _act_on(rooms: Rooms, part: Sequence[Subject], action: Action, act: Act) -> int:
     if rooms.history is None:
         return await act(rooms.inbox, [each.delivery_id for each in part])
-    done = await one_by_one(rooms.inbox, part, act, partial(note, rooms.history, deed))
+    done = await one_by_one(rooms.inbox, part, act, partial(note, rooms.history, action))
     await write(rooms.history)
     return done
 
@@ -102,7 +100,7 @@ async def _found(inbox: OperableInbox, order: Order) -> list[Subject]:
 def _agreed(order: Order, number: int) -> bool:
     if order.yes:
         return True
-    question = f"{order.deed.name} {number} item{'' if number == 1 else 's'}"
+    question = f"{order.action.name} {number} item{'' if number == 1 else 's'}"
     if not sys.stdin.isatty():
         say(f"{question}? Nobody is there to ask: pass --yes", err=True)
         return False

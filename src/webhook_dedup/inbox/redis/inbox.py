@@ -16,7 +16,7 @@ from ...contracts import Sharing, Sought
 from ...errors import StoreUnavailable
 from ...keys import check_keys
 from ...model import Attempt, Item
-from ..history import entry, note
+from ..attempts import entry, note
 from .durability import is_durable
 from .pages import Pages
 from .rows import decoded, encoded, fields, microseconds, read_row, stand_in
@@ -115,7 +115,7 @@ class RedisInbox:
         return f"<RedisInbox {self._where}>"
 
     async def start(self) -> None:
-        self._wire.settle()
+        self._wire.bind_loop()
         await self._start.demand()
 
     async def put(self, items: Sequence[Item], lease: float) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...model import Delivery, Item
+from ..attempts import entry, read_entry
 from ..codec import UnreadableDelivery, decode_delivery, encode_head, number
-from ..history import entry, read_entry
 
 __all__ = [
     "Argument",

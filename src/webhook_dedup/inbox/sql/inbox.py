@@ -19,7 +19,7 @@ from ...contracts import Sharing, Sought
 from ...errors import StoreError
 from ...keys import check_keys, digest
 from ...model import Attempt, Item
-from ..history import entry, note
+from ..attempts import entry, note
 from .durability import is_durable
 from .portions import by_number, by_weight
 from .rows import escaped, past_of, read_row, stand_in, values_of

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...keys import digest
 from ...model import Delivery, Item
+from ..attempts import entry, read_entry
 from ..codec import UnreadableDelivery, decode_delivery, encode_head
-from ..history import entry, read_entry
 
 __all__ = ["escaped", "past_of", "read_row", "stand_in", "unescaped", "values_of"]
 

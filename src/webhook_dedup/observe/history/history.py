@@ -13,7 +13,7 @@ from ..record import Record
 from .entry import Entries, Entry
 from .ledger import Ledger, Wanted, open_ledger
 from .page import Kept, Page, Pen, page_of, read_page
-from .scribe import Scribe
+from .writer import Writer
 
 if TYPE_CHECKING:
     from ...contracts import Store
@@ -82,7 +82,7 @@ class History:
         self._ledger: Ledger = open_ledger(place, create=create)
         self._closed = False
         masked = frozenset(name.lower() for name in mask_headers)
-        self._scribe = Scribe(
+        self._writer = Writer(
             Pen(masked, bodies=bodies).pages,
             self._write,
             self._trim,
@@ -94,10 +94,10 @@ class History:
     @property
     def dropped(self) -> int:
         """How many records were dropped since the start of this process."""
-        return self._scribe.dropped
+        return self._writer.dropped
 
     def record(self, record: Record) -> None:
-        self._scribe.take(record)
+        self._writer.take(record)
 
     async def start(self) -> None:
         """Connect and prepare the table; may be called again, also after :meth:`aclose`.
@@ -112,11 +112,11 @@ class History:
 
     async def flush(self) -> bool:
         """Write what was recorded so far; ``False`` if the store did not take it."""
-        return await self._scribe.flush()
+        return await self._writer.flush()
 
     async def aclose(self) -> None:
         """Write what is left, and free what was opened here."""
-        await self._scribe.aclose(_LAST_WRITE)
+        await self._writer.aclose(_LAST_WRITE)
         self._closed = True
         await self._ledger.aclose()
 
@@ -228,12 +228,13 @@ class History:
         last = page_of(after)
         while True:
             async for page in self._written_since(mark - _OVERLAP):
-                if page.id not in seen:
-                    seen[page.id] = page.written
-                    mark = max(mark, page.written)
-                    for entry in read_page(page):
-                        if page.id != last or entry.id > after:
-                            yield entry
+                if page.id in seen:
+                    continue
+                seen[page.id] = page.written
+                mark = max(mark, page.written)
+                for entry in read_page(page):
+                    if page.id != last or entry.id > after:
+                        yield entry
             seen = {page_id: at for page_id, at in seen.items() if at >= mark - 2 * _OVERLAP}
             await asyncio.sleep(every)
 

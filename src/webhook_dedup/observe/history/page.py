@@ -216,7 +216,8 @@ def read_page(page: Kept) -> list[Entry]:
         ]
     except (LookupError, TypeError, ValueError, RecursionError):
         unreadable = "this page of the history was written by another release, or damaged"
-        record = Record(Kind.STORE_ERROR, "", detail=unreadable, at=_at(page.id))
+        moment = int(page.id[:_TIME], 16) / 1_000_000
+        record = Record(Kind.STORE_ERROR, "", detail=unreadable, at=moment)
         return [Entry(f"{page.id}000", "", record)]
 
 
@@ -228,10 +229,6 @@ def _entry(
     fields = dict(zip((*_SHARED, *_USUAL), (*shared, *told), strict=False))
     record = Record(**{**fields, **rare, "kind": Kind(told[0])})
     return Entry(entry_id, by, record, trace, arrival if record.kind is _RECEIVED else None)
-
-
-def _at(page_id: str) -> float:
-    return int(page_id[:_TIME], 16) / 1_000_000
 
 
 def _read_request(

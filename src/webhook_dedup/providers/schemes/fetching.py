@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ...errors import SignatureError
+
+if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
 
 __all__ = ["KeyCache", "fetch_https", "key_unavailable"]
 
@@ -27,11 +28,6 @@ _FAILURE_LIFETIME = 5.0
 _MAX_FAILURES = 16
 
 Key = TypeVar("Key")
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: the host was checked, and a redirect would leave it."""
 
 
 def fetch_https(
@@ -49,14 +45,27 @@ def fetch_https(
     """
     if not url.startswith("https://"):
         raise OSError("only https is fetched")
+    # They load a lot, and few senders have keys that are fetched.
+    from http.client import HTTPException  # noqa: PLC0415  # see above
+    from urllib.request import Request  # noqa: PLC0415  # see above
+
     ends = time.monotonic() + timeout
-    opener = urllib.request.build_opener(_NoRedirects)
-    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))  # noqa: S310 - https was checked
+    request = Request(url, data=body, headers=dict(headers or {}))  # noqa: S310 - https was checked
     try:
-        with opener.open(request, timeout=timeout) as answer:
+        with _opener().open(request, timeout=timeout) as answer:
             return _read(answer.read1, ends)
     except HTTPException as exc:
         raise OSError(f"the answer is no HTTP: {type(exc).__name__}") from exc
+
+
+def _opener() -> OpenerDirector:
+    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415  # see above
+
+    class NoRedirects(HTTPRedirectHandler):
+        def redirect_request(self, *_: Any, **__: Any) -> None:
+            """Follow none: the host was checked, and a redirect would leave it."""
+
+    return build_opener(NoRedirects)
 
 
 def _read(read: Callable[[int], bytes], ends: float) -> bytes:

@@ -13,7 +13,6 @@ from ...errors import ConfigError
 __all__ = [
     "KEY_FORMATS",
     "KeyFormat",
-    "base64_key",
     "exact_key",
     "from_base64",
     "hex_key",
@@ -62,9 +61,9 @@ def hex_key(secret: str | bytes, looks: str = "hex digits, two for each byte") -
         raise ConfigError(f"the secret must be {looks}") from None
 
 
-def base64_key(secret: str | bytes, looks: str = "base64") -> bytes:
+def _base64_key(secret: str | bytes) -> bytes:
     """Return the bytes of a secret written in base64, padded or not."""
-    return from_base64(text_of(secret, looks).encode(), looks)
+    return from_base64(text_of(secret, "base64").encode(), "base64")
 
 
 def from_base64(encoded: bytes, looks: str) -> bytes:
@@ -80,5 +79,5 @@ def from_base64(encoded: bytes, looks: str) -> bytes:
 
 
 KEY_FORMATS: Mapping[str, Callable[[str | bytes], bytes]] = MappingProxyType(
-    {"text": exact_key, "hex": hex_key, "base64": base64_key}
+    {"text": exact_key, "hex": hex_key, "base64": _base64_key}
 )

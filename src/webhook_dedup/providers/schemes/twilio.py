@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from ..forms import Form
 from ..parsed import Parsed
 from .digests import any_match, hmac_digest
 from .keys import exact_key
@@ -68,11 +67,8 @@ def _fields(message: Parsed) -> bytes:
     form = form_fields(message) if is_urlencoded(message) else {}
     if not form:
         _check_body_hash(message)
-    return _joined(form).encode()
-
-
-def _joined(form: Form) -> str:
-    return "".join(name + value for name in sorted(form) for value in sorted(set(form[name])))
+    fields = (name + value for name in sorted(form) for value in sorted(set(form[name])))
+    return "".join(fields).encode()
 
 
 def _check_body_hash(message: Parsed) -> None:

@@ -107,7 +107,7 @@ class RedisStore:
         return self._prefix
 
     async def start(self) -> None:
-        self._wire.settle()
+        self._wire.bind_loop()
         await self._start.demand()
 
     async def claim(self, bids: Sequence[Bid]) -> Sequence[Claim]:

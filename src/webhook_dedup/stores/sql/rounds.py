@@ -11,8 +11,9 @@ from sqlalchemy import Executable
 from ...backends.sql.direct import Ask
 from ...errors import StoreUnavailable
 from ...keys import digest
+from ..entry import Keyed
 from .statements import Row
-from .verbs import Keyed, Verb
+from .verbs import Verb
 
 __all__ = ["live_rows", "settle"]
 

@@ -15,11 +15,12 @@ from ...backends.sql.engines import open_engine
 from ...backends.sql.names import agreed
 from ...keys import check_keys, digest
 from ...model import Bid, Claim, Remembers, Settlement
+from ..entry import Keyed
 from .rounds import live_rows, settle
 from .schema import schema
 from .statements import SWEPT_AT_ONCE, Statements
 from .sweeper import Sweeper
-from .verbs import Keyed, Verb, claiming, completing, releasing, renewing, sight
+from .verbs import Verb, claiming, completing, releasing, renewing, sight
 
 __all__ = ["SqlStore"]
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Executable
 
 from ...backends.sql.dialects import Dialect
 from ...keys import printable
 from ...model import Bid, Claim, Outcome, Settlement
+from ..entry import Keyed, outcome_of
 from .statements import Row, Statements
 
-__all__ = ["Keyed", "Verb", "claiming", "completing", "releasing", "renewing", "sight"]
-
-
-class Keyed(Protocol):
-    """What a verb is asked about."""
-
-    @property
-    def key(self) -> str:
-        """The key as text."""
+__all__ = ["Verb", "claiming", "completing", "releasing", "renewing", "sight"]
 
 
 Asked = TypeVar("Asked", bound=Keyed)
@@ -137,7 +130,7 @@ def _not_taken(bid: Bid, row: Row | None) -> Claim | None:
     return Claim(
         key=bid.key,
         token=bid.token,
-        outcome=_outcome(bid, row),
+        outcome=outcome_of(bid, row.token, row.fingerprint, bool(row.done)),
         fingerprint=bid.fingerprint,
         first_seen=row.first_seen,
         remaining=row.left,
@@ -145,15 +138,6 @@ def _not_taken(bid: Bid, row: Row | None) -> Claim | None:
         holder=row.token,
         result=row.result,
     )
-
-
-def _outcome(bid: Bid, row: Row) -> Outcome:
-    if _holds(bid, row):
-        return Outcome.FRESH
-    known = row.fingerprint is not None and bid.fingerprint is not None
-    if known and row.fingerprint != bid.fingerprint:
-        return Outcome.MISMATCH
-    return Outcome.DUPLICATE if row.done else Outcome.IN_FLIGHT
 
 
 def _not_completed(settlement: Settlement, row: Row | None) -> bool | None:
@@ -168,8 +152,8 @@ def _not_released(claim: Claim, row: Row | None) -> bool | None:
     return None if _holds(claim, row) else False
 
 
-def _holds(asked: Bid | Claim, row: Row) -> bool:
-    return row.token == asked.token and not row.done
+def _holds(claim: Claim, row: Row) -> bool:
+    return row.token == claim.token and not row.done
 
 
 def _pairs(claims: Mapping[bytes, Claim]) -> list[tuple[bytes, str]]:

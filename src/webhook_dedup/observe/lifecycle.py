@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from ..contracts import Closable, Inbox, Observer, Startable, Watching
 from ..errors import StoreError
 
-__all__ = ["begin_lives", "end_lives"]
+__all__ = ["close_observers", "start_observers"]
 
 logger = logging.getLogger("webhook_dedup")
 
 
-async def begin_lives(observers: Iterable[Observer], inbox: Inbox) -> None:
+async def start_observers(observers: Iterable[Observer], inbox: Inbox) -> None:
     """Start the observers that can be started, and show the inbox to those that watch it.
 
     One whose own store is away observes what it can: events are not held up for it.
@@ -28,7 +28,7 @@ async def begin_lives(observers: Iterable[Observer], inbox: Inbox) -> None:
             observer.watch(inbox)
 
 
-async def end_lives(observers: Iterable[Observer]) -> None:
+async def close_observers(observers: Iterable[Observer]) -> None:
     """Close the observers that can be closed, whatever becomes of the others."""
     for observer in observers:
         if isinstance(observer, Closable):

@@ -13,14 +13,14 @@ from .gate import cookie_path, set_cookie, visitor_of
 from .links import asked_of, link
 from .show import Show
 
-__all__ = ["Entrance"]
+__all__ = ["SignIn"]
 
 _SESSION = 12 * 3600.0
 _SEE_OTHER, _WRONG = 303, 401
 _SAFE = "/?&=%+-._~"
 
 
-class Entrance:
+class SignIn:
     """The form.
 
     Args:

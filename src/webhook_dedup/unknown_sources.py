@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-__all__ = ["Strangers"]
+__all__ = ["UnknownSources"]
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 KEPT = 10_000
 
 
-class Strangers:
+class UnknownSources:
     """Knows for how long an item is left: twice as long each time it is met again.
 
     The app that it belongs to asks for it when it comes due, as this one does. What this one got by

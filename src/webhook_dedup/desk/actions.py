@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..contracts import OperableInbox
 from ..model import Item
 from ..observe.record import Kind, Record
+from .lookup import tenant_in
 from .runs import REPLAYED
-from .stories import tenant_in
 
 __all__ = [
     "BURY",
@@ -17,7 +17,8 @@ __all__ = [
     "PURGE",
     "REPLAY",
     "RESET",
-    "Deed",
+    "Act",
+    "Action",
     "Subject",
     "one_by_one",
     "record_of",
@@ -25,8 +26,12 @@ __all__ = [
 ]
 
 
+Act = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
+"""Acts on items of an inbox by their ids; returns how many were there."""
+
+
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """Something that can be done.
 
     Attributes:
@@ -40,11 +45,11 @@ class Deed:
     kind: Kind
 
 
-REPLAY = Deed("replay", REPLAYED, Kind.RETRIED)
-BURY = Deed("bury", "buried", Kind.BURIED)
-PURGE = Deed("purge", "purged", Kind.ESCALATED)
-FORGET = Deed("forget", "forgotten", Kind.ESCALATED)
-RESET = Deed("reset-budget", "budget_reset", Kind.ESCALATED)
+REPLAY = Action("replay", REPLAYED, Kind.RETRIED)
+BURY = Action("bury", "buried", Kind.BURIED)
+PURGE = Action("purge", "purged", Kind.ESCALATED)
+FORGET = Action("forget", "forgotten", Kind.ESCALATED)
+RESET = Action("reset-budget", "budget_reset", Kind.ESCALATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +75,22 @@ def subject_of_item(item: Item) -> Subject:
     return Subject(item.id, item.event_id, source, tenant_in(item.key, source))
 
 
-def record_of(deed: Deed, subject: Subject, by: str, about: str = "") -> Record:
-    """Make the record of a deed.
+def record_of(action: Action, subject: Subject, by: str, about: str = "") -> Record:
+    """Make the record of an action.
 
     Args:
-        deed: What was done.
+        action: What was done.
         subject: To what.
         by: Who did it.
         about: What else there is to say.
     """
     return Record(
-        deed.kind,
+        action.kind,
         subject.source,
         event_id=subject.event_id or None,
         tenant=subject.tenant or None,
         delivery_id=subject.delivery_id or None,
-        reason=deed.done,
+        reason=action.done,
         detail=f"{about}, by {by}" if about else f"by {by}",
     )
 
@@ -93,7 +98,7 @@ def record_of(deed: Deed, subject: Subject, by: str, about: str = "") -> Record:
 async def one_by_one(
     inbox: OperableInbox,
     subjects: Sequence[Subject],
-    act: Callable[[OperableInbox, Sequence[str]], Awaitable[int]],
+    act: Act,
     note: Callable[[Subject], None],
 ) -> int:
     """Act on deliveries in the inbox and note each that was there; say how many.

@@ -12,17 +12,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ..contracts import OperableInbox
-from ..desk.deeds import (
+from ..desk.actions import (
     BURY,
     FORGET,
     REPLAY,
-    Deed,
+    Act,
+    Action,
     Subject,
     one_by_one,
     record_of,
     subject_of_item,
 )
-from ..desk.stories import Rooms, stories_of
+from ..desk.lookup import Rooms, stories_of
 from ..errors import MissingPower
 from .arrival import Arrival, State
 from .dossier import find_item
@@ -33,17 +34,16 @@ from .outcome import Outcome, link_to_outcome
 from .pages import subject_of, wish_of
 from .show import Show
 
-__all__ = ["Acts"]
+__all__ = ["Actions"]
 
 _OK, _SEE_OTHER, _NOT_FOUND, _CONFLICT = 200, 303, 404, 409
 _MOST_REPLAYED = 5_000
 _LONGEST_REASON = 200
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Carry = Callable[[OperableInbox, Sequence[str]], Awaitable[int]]
 
 
-class Acts:
+class Actions:
     """Asks, acts, and goes back to where the outcome is seen.
 
     Args:
@@ -56,15 +56,15 @@ class Acts:
 
     @property
     def routes(self) -> list[Route]:
-        """The acts by their paths. GET asks, POST acts."""
-        acts = {
+        """The actions by their paths. GET asks, POST acts."""
+        actions = {
             "/replay": self.replay,
             "/replay-all": self.replay_all,
             "/bury": self.bury,
             "/forget": self.forget,
         }
         both = ["GET", "POST"]
-        return [Route(path, _for_admins(act), methods=both) for path, act in acts.items()]
+        return [Route(path, _for_admins(action), methods=both) for path, action in actions.items()]
 
     async def replay(self, request: Request) -> Response:
         """Run a delivery again, its attempts counted from zero."""
@@ -124,9 +124,9 @@ class Acts:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
         return subject_of_item(item)
 
-    async def _ask(self, request: Request, act: Deed, subjects: Sequence[Subject]) -> Response:
+    async def _ask(self, request: Request, action: Action, subjects: Sequence[Subject]) -> Response:
         return await self._show.page(
-            request, "confirm.html", act=act.name, subjects=subjects, many=False
+            request, "confirm.html", act=action.name, subjects=subjects, many=False
         )
 
     async def _ask_for_all(
@@ -145,24 +145,24 @@ class Acts:
         )
 
     async def _carry_out(
-        self, request: Request, act: Deed, subjects: Sequence[Subject], carry: Carry
+        self, request: Request, action: Action, subjects: Sequence[Subject], act: Act
     ) -> int:
         """Act on deliveries in the inbox; say how many were there."""
         rooms = await self._place.rooms()
         return await one_by_one(
-            rooms.inbox, subjects, carry, lambda subject: self._record(request, act, subject)
+            rooms.inbox, subjects, act, lambda subject: self._record(request, action, subject)
         )
 
-    def _record(self, request: Request, act: Deed, subject: Subject) -> None:
-        self._place.record(record_of(act, subject, visitor_of(request).name))
+    def _record(self, request: Request, action: Action, subject: Subject) -> None:
+        self._place.record(record_of(action, subject, visitor_of(request).name))
 
-    def _seen(self, request: Request, subject: Subject, act: Deed, number: int) -> Response:
+    def _seen(self, request: Request, subject: Subject, action: Action, number: int) -> Response:
         """Go to the page where the outcome is seen."""
         return _redirect(
             link_to_outcome(
                 request,
                 "delivery",
-                Outcome(act.done, number),
+                Outcome(action.done, number),
                 id=subject.delivery_id,
                 event=subject.event_id,
                 source=subject.source,

@@ -7,22 +7,20 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .responses import BODILESS, Captured
+from .responses import BODILESS, FILES, Captured
 from .types import Message, Receive, Scope, Send
 
-__all__ = ["Held", "without_files"]
+__all__ = ["HeldResponse", "without_files"]
 
 WAKE_AFTER = 0.05
 PATIENCE = 1.0
 
 _START = "http.response.start"
 _TRAILERS = "http.response.trailers"
-# With these the server sends by itself what the app never puts into a message.
-_FILES = ("http.response.pathsend", "http.response.zerocopysend")
-_CONTENT = ("http.response.body", *_FILES)
+_CONTENT = ("http.response.body", *FILES)
 
 
-class Held:
+class HeldResponse:
     """The channels of an app whose response is forwarded as it comes, but for what completes it.
 
     Apps work on after their last message: background tasks and the exit code of FastAPI's
@@ -189,9 +187,9 @@ def without_files(scope: Scope) -> Scope:
     What a server would read by itself could be gone by the end of the run.
     """
     extensions = scope.get("extensions") or {}
-    if not any(name in extensions for name in _FILES):
+    if not any(name in extensions for name in FILES):
         return scope
-    left = {name: value for name, value in extensions.items() if name not in _FILES}
+    left = {name: value for name, value in extensions.items() if name not in FILES}
     return {**scope, "extensions": left}
 
 
@@ -200,7 +198,7 @@ def _is_last(message: Message) -> bool:
     kind = message["type"]
     if kind == _TRAILERS:
         return not message.get("more_trailers", False)
-    return kind == _FILES[0] or (kind in _CONTENT and not message.get("more_body", False))
+    return kind == FILES[0] or (kind in _CONTENT and not message.get("more_body", False))
 
 
 def _body_size(start: Message) -> float:

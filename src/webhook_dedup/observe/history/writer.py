@@ -14,7 +14,7 @@ from ...errors import WebhookDedupError
 from ..record import Record
 from .page import Page
 
-__all__ = ["Scribe"]
+__all__ = ["Writer"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -23,7 +23,7 @@ _ROOM_BYTES = 32 * 1024 * 1024
 _LONGEST_PAUSE = 5.0  # until then what was taken holds on to its deliveries
 
 
-class Scribe:
+class Writer:
     """A bounded buffer and the task that empties it. It never makes anybody wait.
 
     What finds no room, because the ledger is away or slow, is dropped and counted.

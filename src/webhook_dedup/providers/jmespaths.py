@@ -13,14 +13,14 @@ from jmespath.visitor import TreeInterpreter
 
 from ..errors import ConfigError
 
-__all__ = ["Search", "compile_path"]
+__all__ = ["Search", "compile_jmespath"]
 
 Search = Callable[[Any], object]
 
 _DOTTED_NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-def compile_path(expression: str) -> Search:
+def compile_jmespath(expression: str) -> Search:
     """Return a function that finds what a JMESPath names in a JSON document.
 
     Raises:

@@ -10,7 +10,7 @@ from time import monotonic
 from .holding import Job
 from .model import Item
 
-__all__ = ["Suspects", "is_suspect"]
+__all__ = ["Quarantine", "is_suspect"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -20,14 +20,14 @@ SUSPICIOUS = 2  # runs that did not end
 def is_suspect(item: Item, job: Job) -> bool:
     """Whether an item may be what ends its process: runs of it began and never ended.
 
-    Suspects are run one at a time. All that were cut off together come due together as well, and
+    Quarantine are run one at a time. All that were cut off together come due together as well, and
     one that kills its process would else take the others along until their attempts are used up.
     """
     left = job.policy.retries.attempts - item.attempts
     return left > 0 and (item.cut_off >= SUSPICIOUS or (item.cut_off > 0 and left == 1))
 
 
-class Suspects:
+class Quarantine:
     """Knows which suspect has the place to run, and who waits for it.
 
     The place is one's own until the end of its run, but for one lease at most: what kills its

@@ -23,7 +23,7 @@ from .direct import Ask, Texts, silent
 from .faults import Fault, fault_of
 from .layout import Sql, laid_out
 
-__all__ = ["Writer"]
+__all__ = ["AiosqliteDriver"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ _AT_ONCE = 64  # other processes wait for the file meanwhile
 _WAITED_IN_VAIN = {Fault.CONFLICT, Fault.AWAY}  # for the file's lock, or the one connection
 
 
-class Writer:
+class AiosqliteDriver:
     """A driver for SQLite. An error of one statement is told to all that went with it.
 
     Args:

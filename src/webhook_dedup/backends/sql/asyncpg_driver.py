@@ -12,12 +12,12 @@ from sqlalchemy.pool import QueuePool
 
 from .direct import Ask, Texts, silent
 
-__all__ = ["Lending"]
+__all__ = ["AsyncpgDriver"]
 
 T = TypeVar("T")
 
 
-class Lending:
+class AsyncpgDriver:
     """A driver whose connections are lent one at a time.
 
     Args:

@@ -6,21 +6,21 @@ import getpass
 import os
 import socket
 
-from ..desk.deeds import Deed, Subject, record_of
+from ..desk.actions import Action, Subject, record_of
 from ..observe.history import History
 from .output import say
 
 __all__ = ["note", "write"]
 
 
-def note(history: History | None, deed: Deed, subject: Subject, about: str = "") -> None:
-    """Have a deed kept by a history, if there is one."""
+def note(history: History | None, action: Action, subject: Subject, about: str = "") -> None:
+    """Have an action kept by a history, if there is one."""
     if history is not None:
-        history.record(record_of(deed, subject, _operator(), about))
+        history.record(record_of(action, subject, _operator(), about))
 
 
 async def write(history: History | None) -> None:
-    """Write what was noted; say so if that cannot be done, since the deed is done."""
+    """Write what was noted; say so if that cannot be done, since the action is done."""
     if history is not None and not await history.flush():
         say("done, but the history did not take the record of it", err=True)
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from .model import Event, Settlement
 from .residence import Residence
 
-__all__ = ["SLACK", "UNCONFIRMED", "Debtor", "Later", "Owed"]
+__all__ = ["SLACK", "UNCONFIRMED", "ExitWait", "Later", "PendingCompletion"]
 
 Later = Callable[[bool | None], object]
 """Told what became of a completion after its caller has gone; see :meth:`Engine.complete`."""
@@ -26,7 +26,7 @@ UNCONFIRMED = "its work is done, the store has not confirmed that yet and is ask
 SLACK = 1.0
 
 
-class Owed(Struct, eq=False):
+class PendingCompletion(Struct, eq=False):
     """A completion that is to be confirmed.
 
     Attributes:
@@ -64,36 +64,36 @@ class Owed(Struct, eq=False):
             self.later(told)
 
 
-class Debtor:
-    """Holds up the end of the process while completions are owed.
+class ExitWait:
+    """Holds up the end of the process while completions are pending.
 
     That is for event loops in background threads, which nobody drains.
 
     Args:
-        settle_up: Waits until nothing is owed, or need not be waited for any more.
+        wait_for_pending: Waits until nothing is pending, or need not be waited for any more.
     """
 
-    def __init__(self, settle_up: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._settle_up = settle_up
+    def __init__(self, wait_for_pending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._wait_for_pending = wait_for_pending
         self._home = Residence()
         self._until = 0.0
 
-    def owe(self, until: float) -> None:
+    def extend(self, until: float) -> None:
         """Hold up the end of the process, at most until then."""
         self._until = max(self._until, until)
-        _debtors.add(self)
+        _exit_waits.add(self)
         _wait_at_exit()
 
     def wait(self) -> None:
         """Wait until they are settled; called in another thread than the loop's."""
         left = self._until - monotonic()
         if left > 0 and self._home.alive:  # a loop that has ended was drained
-            settling = asyncio.run_coroutine_threadsafe(self._settle_up(), self._home.loop)
+            settling = asyncio.run_coroutine_threadsafe(self._wait_for_pending(), self._home.loop)
             with contextlib.suppress(Exception):
                 settling.result(left + 2 * SLACK)
 
 
-_debtors: WeakSet[Debtor] = WeakSet()
+_exit_waits: WeakSet[ExitWait] = WeakSet()
 
 
 @functools.cache
@@ -104,9 +104,9 @@ def _wait_at_exit() -> None:
     """
     register: Any = getattr(threading, "_register_atexit", atexit.register)
     with contextlib.suppress(RuntimeError):  # the process is ending already
-        register(_wait_for_debtors)
+        register(_wait_for_all)
 
 
-def _wait_for_debtors() -> None:
-    for debtor in list(_debtors):
-        debtor.wait()
+def _wait_for_all() -> None:
+    for each in list(_exit_waits):
+        each.wait()

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, S
 from starlette.routing import Route
 
 from webhook_dedup import Discard, Retry, WebhookDedup
-from webhook_dedup.asgi import held
+from webhook_dedup.asgi import held_response
 from webhook_dedup.asgi.responses import LARGEST_RESULT
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
@@ -174,7 +174,7 @@ async def test_orders_after_the_last_message():
 @pytest.mark.parametrize("error", [None, RuntimeError("too late")])
 async def test_answered_before_long_work_ends(monkeypatch, error):
     """Work put behind the response so that the sender need not wait for it does not delay it."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     late = Late(error=error)
     async with mounted(late.app, "handled") as (app, records):
         first, left = [], asyncio.Event()
@@ -202,7 +202,7 @@ async def test_answered_before_long_work_ends(monkeypatch, error):
 
 async def test_a_failure_answered_early_stays_claimed(monkeypatch):
     """The copy that a failing answer asks for does not run beside the app that goes on."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     late = Late(start(503), chunk(b"later"))
     async with mounted(late.app, "handled") as (app, records):
         left = asyncio.Event()
@@ -220,7 +220,7 @@ async def test_a_failure_answered_early_stays_claimed(monkeypatch):
 
 async def test_an_early_answer_that_does_not_get_through(monkeypatch):
     """What the app fails with later is recorded, though its client left before."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     late, leaving = Late(error=ZeroDivisionError("too late")), asyncio.Event()
 
     def gone(_):
@@ -241,7 +241,7 @@ async def test_an_early_answer_that_does_not_get_through(monkeypatch):
 @pytest.mark.parametrize("cut", ["timed out", "cancelled", "lost"])
 async def test_undoing_what_was_answered(monkeypatch, cut):
     """An app that is cut off and takes long to undo its work is not answered as one that works."""
-    monkeypatch.setattr(held, "PATIENCE", 0.3)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.3)
     store, inside, undoing, undone = TracedStore(), *(asyncio.Event() for _ in range(3))
 
     async def run(receive, send):
@@ -264,7 +264,7 @@ async def test_undoing_what_was_answered(monkeypatch, cut):
         elif cut == "lost":
             store.away.add("renew")
         await undoing.wait()
-        await asyncio.sleep(2 * held.PATIENCE)
+        await asyncio.sleep(2 * held_response.PATIENCE)
         assert sent == []
         undone.set()
         await asyncio.wait([call])
@@ -275,7 +275,7 @@ async def test_undoing_what_was_answered(monkeypatch, cut):
 @pytest.mark.parametrize("message", [start(500), chunk(b"sorry")])
 async def test_more_after_the_end(monkeypatch, message):
     """A response that goes on after its end fails, as servers have it, and is not answered."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     sent = []
 
     async def run(receive, send):
@@ -288,20 +288,20 @@ async def test_more_after_the_end(monkeypatch, message):
         for _ in range(2):
             with pytest.raises(RuntimeError, match="after its response was complete"):
                 await deliver(middleware, on_send=sent.append)
-        await asyncio.sleep(3 * held.PATIENCE)
+        await asyncio.sleep(3 * held_response.PATIENCE)
     assert sent == []
     assert records.kinds[2:] == ["failed", "received", "started", "failed"]
 
 
 async def test_an_end_that_is_said_twice_and_fails(monkeypatch):
     """A second end is ignored, and does not have a run that fails answered later."""
-    monkeypatch.setattr(held, "PATIENCE", 0.2)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.2)
     late = Late(start(), chunk(b"done"), chunk(b""), error=ZeroDivisionError("boom"))
     late.gate.set()
     async with mounted(late.app, "handled") as (app, records):
         with pytest.raises(ZeroDivisionError):
             await deliver(app)
-        await asyncio.sleep(2 * held.PATIENCE)
+        await asyncio.sleep(2 * held_response.PATIENCE)
         assert records.kinds[-1] == "failed"
         late.error = None
         assert (await deliver(app)).body == b"done"
@@ -443,7 +443,7 @@ async def test_departure_for_a_task_that_listens():
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="before, the two cannot be told apart")
 async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
     """A task that is cancelled at the very moment at which it is woken is cancelled."""
-    monkeypatch.setattr("webhook_dedup.asgi.held.WAKE_AFTER", 0)
+    monkeypatch.setattr("webhook_dedup.asgi.held_response.WAKE_AFTER", 0)
 
     async def run(receive, send):
         listening = asyncio.ensure_future(wait_for_departure(receive))
