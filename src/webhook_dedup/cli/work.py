@@ -14,6 +14,7 @@ import typer
 import uvicorn
 
 from ..dedup import Dedup
+from ..inbox import MemoryInbox
 from ..worker import AT_WORK, Worker
 from .output import say
 
@@ -49,6 +50,11 @@ class _Workshop(uvicorn.Server):
             self.fault = (
                 "the WebhookDedup of this app is mounted below another app, which builds it with "
                 "the first request, and a worker gets none; mount it on the outermost app"
+            )
+        elif all(isinstance(dedup.inbox, MemoryInbox) for dedup in working):
+            self.fault = (
+                "the events of this app wait in the memory of the process that accepted them, where "
+                "no worker sees them; use a sqlite://, postgresql:// or redis:// store, or inbox=…"
             )
         if self.fault:
             self.should_exit = True
