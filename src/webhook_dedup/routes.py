@@ -185,6 +185,7 @@ def _checked(sources: object) -> Sequence[Source]:
 
 def _route(source: Source, policy: Policy) -> Route:
     _check_answerable(source, policy)
+    source.guards.must_fit(policy.handler_timeout)
     max_body = max(policy.max_body, source.preset.max_body or 0)
     return Route(source, policy, ttl_for(source.preset, policy.ttl), max_body)
 

@@ -53,8 +53,9 @@ class _Workshop(uvicorn.Server):
             )
         elif all(isinstance(dedup.inbox, MemoryInbox) for dedup in working):
             self.fault = (
-                "the events of this app wait in the memory of the process that accepted them, where "
-                "no worker sees them; use a sqlite://, postgresql:// or redis:// store, or inbox=…"
+                "the events of this app wait in the memory of the process that accepted them, "
+                "where no worker sees them; use a sqlite://, postgresql:// or redis:// store, or "
+                "inbox=…"
             )
         if self.fault:
             self.should_exit = True
