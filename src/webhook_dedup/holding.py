@@ -25,7 +25,7 @@ __all__ = ["Holding", "Job", "Standing", "stand"]
 Pair = tuple[Event, Claim]
 Answer = tuple[Event, Claim | None]
 
-_NOTHING: frozenset[str] = frozenset()
+_NOTHING: set[str] = set()
 _FRESH = Outcome.FRESH  # to find it in its class costs as much as all the rest of a comparison
 
 
@@ -150,12 +150,12 @@ class Holding:
         self._standing = standing
         # By token. Only items are settled early, so that an event without any has no dictionary.
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
-        self._told = _NOTHING
+        self._told: set[str] = set() if job.event.items else _NOTHING
         self._last: Event | None = None
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
-        """Record how each event ended whose success was not recorded while the handler ran."""
+        """Record how each event ended whose success was not recorded before."""
         for event, _ in self._standing.to_run:
             if not self._told or str(event.key) not in self._told:
                 self._record.about(kind, event, **fields)
@@ -192,12 +192,15 @@ class Holding:
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
+        Of several events ``later`` is told of each that is done, also when it was done in time.
+
         Returns:
             False when another token has one of the events, else ``None`` when the store has not
             said so of all, else True.
         """
         # A caller without patience keeps what it settles, and has it run again by that.
         lease = 0.0 if patience is None else self._job.policy.lease
+        unsettled = self._unsettled
         completing = [
             self._engine.complete(
                 event,
@@ -208,11 +211,27 @@ class Holding:
                 lease=lease,
                 later=None if later is None else functools.partial(later, event),
             )
-            for event, claim in self._unsettled
+            for event, claim in unsettled
         ]
         if len(completing) == 1 and not self._early:
             return completing[0]
+        if later is not None:
+            pairs = zip(unsettled, completing, strict=True)
+            completing = [self._complete_one(event, one, later) for (event, _), one in pairs]
         return self._complete_all(completing)
+
+    async def _complete_one(
+        self,
+        event: Event,
+        completing: Coroutine[Any, Any, bool | None],
+        later: Callable[[Event, bool | None], object],
+    ) -> bool | None:
+        """Tell of one of several: what becomes of the others may be known later, or be a loss."""
+        completed = await completing
+        if completed:
+            self._told.add(str(event.key))
+            later(event, True)
+        return completed
 
     async def _complete_all(
         self, completing: Sequence[Coroutine[Any, Any, bool | None]]
@@ -268,7 +287,7 @@ class Holding:
         if len(self._told) + 1 == len(self._standing.to_run):
             self._last = event  # told with the end of the run, of which nothing else would tell
         else:
-            self._told |= {claim.key}
+            self._told.add(claim.key)
             self._tell_early(event)
 
     def _tell_early(self, event: Event) -> None:
