@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.redis import RedisInbox
@@ -68,6 +69,18 @@ async def test_what_is_not_sought_is_not_sent(redis_server, own):
         assert await own.count(Sought(source="s77")) == 30
         assert not await own.find(Sought(source="s77", event_id="evt_1776"))
         assert look.info("stats")["total_net_output_bytes"] - before < 20 * len(items)
+
+
+async def test_long_histories_hold_up_no_server(own):
+    """To find the last error of an item takes no longer than to read its history once."""
+    long, short = an_attempt("x" * 100_000), an_attempt("timeout")
+    item, other = (
+        replace(an_item(), history=(long, short)),
+        replace(an_item(), history=(short, long)),
+    )
+    await own.put([item, other], LONG)
+    assert await own.count(Sought(error="timeout")) == 1
+    assert [each.id for each in await own.find(Sought(error="TIMEOUT"))] == [item.id]
 
 
 async def test_waiting_behind_many_dead_letters(redis_server, own):
