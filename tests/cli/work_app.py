@@ -64,6 +64,12 @@ app = Starlette(
 below = Starlette(routes=[Mount("/below", app)])
 without = Starlette()
 in_memory = Starlette(middleware=[Middleware(WebhookDedup, store="memory://", sources=sources)])
+answering = [
+    Source("generic", path="/hook", event_id="id", secret=SECRET, ack="handled"),
+]
+handled = Starlette(
+    middleware=[Middleware(WebhookDedup, store=os.environ["STORE"], sources=answering)]
+)
 
 
 @asynccontextmanager
