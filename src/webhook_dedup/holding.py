@@ -141,7 +141,17 @@ class Holding:
         standing: What its events' bids were answered with.
     """
 
-    __slots__ = ("_early", "_engine", "_job", "_last", "_record", "_standing", "_told", "event")
+    __slots__ = (
+        "_done",
+        "_early",
+        "_engine",
+        "_job",
+        "_last",
+        "_record",
+        "_standing",
+        "_told",
+        "event",
+    )
 
     def __init__(self, engine: Engine, record: Recorder, job: Job, standing: Standing) -> None:
         self._engine = engine
@@ -152,6 +162,7 @@ class Holding:
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
         self._told: set[str] = set() if job.event.items else _NOTHING
         self._last: Event | None = None
+        self._done: Sequence[Event] = ()
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
@@ -159,6 +170,11 @@ class Holding:
         for event, _ in self._standing.to_run:
             if not self._told or str(event.key) not in self._told:
                 self._record.about(kind, event, **fields)
+
+    def tell_done(self, kind: Kind, **fields: Any) -> None:
+        """Record how those of several events ended whose completion was confirmed in time."""
+        for event in self._done:
+            self._record.about(kind, event, **fields)
 
     def run(
         self,
@@ -192,7 +208,7 @@ class Holding:
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
-        Of several events ``later`` is told of each that is done, also when it was done in time.
+        When the caller is cancelled, ``later`` is told of each of several events that is done.
 
         Returns:
             False when another token has one of the events, else ``None`` when the store has not
@@ -215,23 +231,13 @@ class Holding:
         ]
         if len(completing) == 1 and not self._early:
             return completing[0]
-        if later is not None:
-            pairs = zip(unsettled, completing, strict=True)
-            completing = [self._complete_one(event, one, later) for (event, _), one in pairs]
-        return self._complete_all(completing)
-
-    async def _complete_one(
-        self,
-        event: Event,
-        completing: Coroutine[Any, Any, bool | None],
-        later: Callable[[Event, bool | None], object],
-    ) -> bool | None:
-        """Tell of one of several: what becomes of the others may be known later, or be a loss."""
-        completed = await completing
-        if completed:
-            self._told.add(str(event.key))
-            later(event, True)
-        return completed
+        if later is None:
+            return self._complete_all(completing)
+        several = _Several(later)
+        self._done = several.done
+        pairs = zip(unsettled, completing, strict=True)
+        noted = [several.note(event, one) for (event, _), one in pairs]
+        return several.awaited(self._complete_all(noted))
 
     async def _complete_all(
         self, completing: Sequence[Coroutine[Any, Any, bool | None]]
@@ -307,3 +313,36 @@ class Holding:
         if under_way:
             await asyncio.wait(under_way)
         return [one.result() for one in under_way]
+
+
+class _Several:
+    """Notes which of several events are done, whatever becomes of the others.
+
+    Args:
+        later: Told of those that are done when who waits for all of them was cancelled.
+
+    Attributes:
+        done: Those that are done.
+    """
+
+    def __init__(self, later: Callable[[Event, bool | None], object]) -> None:
+        self.done: list[Event] = []
+        self._later = later
+        self._left = False
+
+    async def note(self, event: Event, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
+        completed = await completing
+        if completed:
+            self.done.append(event)
+            if self._left:
+                self._later(event, True)
+        return completed
+
+    async def awaited(self, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
+        try:
+            return await completing
+        except asyncio.CancelledError:
+            self._left = True
+            for event in self.done:
+                self._later(event, True)
+            raise

@@ -11,8 +11,10 @@ import pytest
 from starlette.requests import Request
 
 from webhook_dedup import ConfigError, Source, event_of
+from webhook_dedup.asgi import handled
 from webhook_dedup.asgi.scopes import delivery_of
 from webhook_dedup.contracts import Sought
+from webhook_dedup.errors import StoreError
 from webhook_dedup.model import Event, Key
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers import find_preset
@@ -183,6 +185,27 @@ async def test_handled_copies_are_acknowledged():
     assert (alone.body, again.body) == (b"handled", b"handled")
     assert again.headers["idempotent-replayed"] == "true"
     assert len(handler.runs) == 2
+
+
+async def test_handled_items_are_told_of_as_they_are_done(monkeypatch):
+    """One whose completion waits for the store keeps no other from being recorded."""
+
+    class Picky(TracedStore):
+        refused = "b"
+
+        async def complete(self, done):
+            if any(each.claim.key.endswith(f":{self.refused}") for each in done):
+                raise StoreError("a disk that is full for this one")
+            return await super().complete(done)
+
+    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    sources = [source(ack="handled")]
+    async with mounted(Batches(), store=Picky(), sources=sources) as (app, records):
+        assert (await deliver(app, body("a", "b"))).status == 200
+        assert [each.event_id for each in records.of(Kind.SUCCEEDED)] == ["a"]
+        app.dedup.store.refused = ""
+        await until(lambda: len(records.of(Kind.SUCCEEDED)) > 1)
+        assert [each.event_id for each in records.of(Kind.SUCCEEDED)] == ["a", "b"]
 
 
 async def test_handled_asks_again_while_an_item_is_in_flight():

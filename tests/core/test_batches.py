@@ -14,6 +14,7 @@ from webhook_dedup.holding import Holding, Job, stand
 from webhook_dedup.lane import MAX_BATCH
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.observe.recorder import Recorder
 
 from .batches import BatchWork, a_batch
 from .kit import CueStore, Floor, eventually, turns
@@ -322,7 +323,8 @@ async def test_completion_in_time_is_told_though_that_of_another_item_is_not(can
     told, store = [], Picky(clock=LoopClock())
     async with virtual(BatchWork(), store=store) as made:
         job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
-        holding = Holding(made.engine, made.records.record, job, await stand(made.engine, job, ""))
+        record = Recorder((made.records,))
+        holding = Holding(made.engine, record, job, await stand(made.engine, job, ""))
         store.refused = str(a_batch("b").key)
 
         def later(event, completed):
@@ -332,14 +334,17 @@ async def test_completion_in_time_is_told_though_that_of_another_item_is_not(can
         if cancelled:
             await asyncio.sleep(0)
             completing.cancel()
+            await eventually(lambda: told)
+            assert told == [("a", True)]
         else:
             assert await completing is None
-        await eventually(lambda: told)
-        assert told == [("a", True)]
+            assert told == []
+            holding.tell_done(Kind.SUCCEEDED)
+            assert [record.event_id for record in made.records.of(Kind.SUCCEEDED)] == ["a"]
 
         store.refused = ""
-        await eventually(lambda: len(told) > 1)
-        assert told == [("a", True), ("b", True)]
+        await eventually(lambda: ("b", True) in told)
+        assert told == [("a", True)] * cancelled + [("b", True)]
 
 
 @in_virtual_time

@@ -510,7 +510,7 @@ def test_static_or_class_method_is_decorated_below(kind, decorator):
         class Shop:
             @decorator("memory://", key=the_id)
             @kind
-            async def handle(event: Any) -> None: ...
+            async def handle(*event: Any) -> None: ...
 
 
 def test_decorated_methods_look_like_what_they_are():
