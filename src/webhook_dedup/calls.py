@@ -120,6 +120,7 @@ class OncePerEvent:
         status_of: Callable[[Any], int | None] = _no_status
         if request is not None:
             status_of = functools.partial(endpoint.status_of, args, kwargs)
+        event: Event | None = None
         began = False
 
         async def work() -> Any:
@@ -141,15 +142,17 @@ class OncePerEvent:
             raise ConfigError(exc.detail) from exc
         except WebhookDedupError as exc:
             if isinstance(exc, RejectedDelivery) and not began:
-                dedup.record(self._rejection(exc))
+                self._tell_rejected(dedup, event, exc)
             if request is None:
                 return _return(exc)
             return endpoint.fail(exc) if began else endpoint.answer(exc)
 
-    def _rejection(self, exc: RejectedDelivery) -> Record:
-        return Record(
-            Kind.REJECTED, self._name, reason=exc.code, detail=exc.detail, status=exc.status
-        )
+    def _tell_rejected(self, dedup: Dedup, event: Event | None, exc: RejectedDelivery) -> None:
+        why: dict[str, Any] = {"reason": exc.code, "detail": exc.detail, "status": exc.status}
+        if event is None:
+            dedup.record(Record(Kind.REJECTED, self._name, **why))
+        else:
+            dedup.record.about(Kind.REJECTED, event, **why)
 
     def _data(self, parsed: Parsed | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what guards look at: the JSON of a request, or a function's first argument."""

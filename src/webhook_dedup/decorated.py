@@ -55,9 +55,15 @@ def decorated(function: Callable[..., Any], store: Dedup | Store | str, perform:
     """Return the :class:`Decorated` that performs over a store in place of a function.
 
     Raises:
-        ConfigError: The function is a generator.
+        ConfigError: The function is a generator, or what ``@staticmethod`` or ``@classmethod``
+            made: bound to an object it would be given that as its first argument, or none at all.
     """
     refuse_generator(function)
+    if isinstance(function, (staticmethod, classmethod)):
+        raise ConfigError(
+            f"{function.__qualname__} is decorated above @{type(function).__name__}, and would "
+            f"lose what that does; write @{type(function).__name__} above the other decorator"
+        )
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:

@@ -94,9 +94,10 @@ def deduplicate(
     if (key is None) == (event_id is None):
         raise ConfigError("give @deduplicate either key=… or event_id=…")
     find = by_expression(event_id) if event_id is not None else by_key(cast(_KeyFunction, key))
-    _check(store, policy)
+    in_force = _checked(store, policy)
     checked = Guards(guards)
     checked.need_subject("@deduplicate")
+    checked.must_fit(in_force.handler_timeout)
 
     def decorate(function: Callable[..., Any]) -> Any:
         name = scope_of(function, scope)
@@ -105,8 +106,11 @@ def deduplicate(
     return decorate
 
 
-def _check(store: Dedup | Store | str, policy: Policy | None) -> None:
+def _checked(store: Dedup | Store | str, policy: Policy | None) -> Policy:
+    """Return the policy in force, if the store can serve it."""
     check_policy(policy)
     dedup = store if isinstance(store, Dedup) else Dedup(store)
-    if (policy or dedup.policy).on_mismatch == "reject":
+    in_force = policy or dedup.policy
+    if in_force.on_mismatch == "reject":
         need(dedup.store, Remembers.FINGERPRINT, "on_mismatch='reject'")
+    return in_force

@@ -25,7 +25,7 @@ __all__ = ["Holding", "Job", "Standing", "stand"]
 Pair = tuple[Event, Claim]
 Answer = tuple[Event, Claim | None]
 
-_NOTHING: frozenset[str] = frozenset()
+_NOTHING: set[str] = set()
 _FRESH = Outcome.FRESH  # to find it in its class costs as much as all the rest of a comparison
 
 
@@ -141,7 +141,17 @@ class Holding:
         standing: What its events' bids were answered with.
     """
 
-    __slots__ = ("_early", "_engine", "_job", "_last", "_record", "_standing", "_told", "event")
+    __slots__ = (
+        "_done",
+        "_early",
+        "_engine",
+        "_job",
+        "_last",
+        "_record",
+        "_standing",
+        "_told",
+        "event",
+    )
 
     def __init__(self, engine: Engine, record: Recorder, job: Job, standing: Standing) -> None:
         self._engine = engine
@@ -150,15 +160,21 @@ class Holding:
         self._standing = standing
         # By token. Only items are settled early, so that an event without any has no dictionary.
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
-        self._told = _NOTHING
+        self._told: set[str] = set() if job.event.items else _NOTHING
         self._last: Event | None = None
+        self._done: Sequence[Event] = ()
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
-        """Record how each event ended whose success was not recorded while the handler ran."""
+        """Record how each event ended whose success was not recorded before."""
         for event, _ in self._standing.to_run:
             if not self._told or str(event.key) not in self._told:
                 self._record.about(kind, event, **fields)
+
+    def tell_done(self, kind: Kind, **fields: Any) -> None:
+        """Record how those of several events ended whose completion was confirmed in time."""
+        for event in self._done:
+            self._record.about(kind, event, **fields)
 
     def run(
         self,
@@ -192,12 +208,15 @@ class Holding:
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
+        When the caller is cancelled, ``later`` is told of each of several events that is done.
+
         Returns:
             False when another token has one of the events, else ``None`` when the store has not
             said so of all, else True.
         """
         # A caller without patience keeps what it settles, and has it run again by that.
         lease = 0.0 if patience is None else self._job.policy.lease
+        unsettled = self._unsettled
         completing = [
             self._engine.complete(
                 event,
@@ -208,11 +227,17 @@ class Holding:
                 lease=lease,
                 later=None if later is None else functools.partial(later, event),
             )
-            for event, claim in self._unsettled
+            for event, claim in unsettled
         ]
         if len(completing) == 1 and not self._early:
             return completing[0]
-        return self._complete_all(completing)
+        if later is None:
+            return self._complete_all(completing)
+        several = _Several(later)
+        self._done = several.done
+        pairs = zip(unsettled, completing, strict=True)
+        noted = [several.note(event, one) for (event, _), one in pairs]
+        return several.awaited(self._complete_all(noted))
 
     async def _complete_all(
         self, completing: Sequence[Coroutine[Any, Any, bool | None]]
@@ -268,7 +293,7 @@ class Holding:
         if len(self._told) + 1 == len(self._standing.to_run):
             self._last = event  # told with the end of the run, of which nothing else would tell
         else:
-            self._told |= {claim.key}
+            self._told.add(claim.key)
             self._tell_early(event)
 
     def _tell_early(self, event: Event) -> None:
@@ -288,3 +313,36 @@ class Holding:
         if under_way:
             await asyncio.wait(under_way)
         return [one.result() for one in under_way]
+
+
+class _Several:
+    """Notes which of several events are done, whatever becomes of the others.
+
+    Args:
+        later: Told of those that are done when who waits for all of them was cancelled.
+
+    Attributes:
+        done: Those that are done.
+    """
+
+    def __init__(self, later: Callable[[Event, bool | None], object]) -> None:
+        self.done: list[Event] = []
+        self._later = later
+        self._left = False
+
+    async def note(self, event: Event, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
+        completed = await completing
+        if completed:
+            self.done.append(event)
+            if self._left:
+                self._later(event, True)
+        return completed
+
+    async def awaited(self, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
+        try:
+            return await completing
+        except asyncio.CancelledError:
+            self._left = True
+            for event in self.done:
+                self._later(event, True)
+            raise

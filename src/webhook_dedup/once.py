@@ -260,11 +260,15 @@ class _Door:
             # outside of the try, where the interpreter would look for signals.
             self._gone = True  # for an entry that the caller could not cancel any more
             try:
-                call_in_portal(self.store, lambda _: self.leave(error))
+                self._leave_blocking(error)
             except BaseException:  # a time limit, perhaps before the portal has begun
-                if self._block is not None:
-                    call_in_portal(self.store, lambda _: self.leave(error))
+                self._leave_blocking(error)
                 raise
+
+    def _leave_blocking(self, error: BaseException | None) -> None:
+        """Leave what was entered. For nothing held, a store that is away is not asked again."""
+        if self._block is not None:
+            call_in_portal(self.store, lambda _: self.leave(error))
 
 
 class _Block:

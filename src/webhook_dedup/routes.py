@@ -14,6 +14,7 @@ from .identify import data_of
 from .model import Delivery, Event
 from .policy import DEFAULT_TTL, Policy
 from .providers import Parsed, Preset
+from .providers.encodings import MOST_UNPACKED
 from .source import Source
 from .urls import route_path, url_of
 
@@ -41,7 +42,7 @@ class Route:
     ttl: float
     max_body: int
 
-    def parse(self, delivery: Delivery) -> Parsed:
+    def parse(self, delivery: Delivery, most: int | None = None) -> Parsed:
         """Return a delivery as schemes and extractors see it."""
         return Parsed(
             delivery.headers,
@@ -49,8 +50,12 @@ class Route:
             method=delivery.method,
             url=partial(url_of, delivery, self.source.public_url),
             query=delivery.query_string,
-            most=self.max_body,
+            most=most or self.max_body,
         )
+
+    def _reread(self, delivery: Delivery) -> Parsed:
+        """Parse what was accepted, perhaps when larger bodies were."""
+        return self.parse(delivery, max(self.max_body, MOST_UNPACKED))
 
     def identify(self, parsed: Parsed, delivery: Delivery) -> Event:
         """Say which event a verified delivery announces.
@@ -67,7 +72,7 @@ class Route:
         Raises:
             RejectedDelivery: No event is found in it any more.
         """
-        event, _ = without_repeats(self.identify(self.parse(delivery), delivery))
+        event, _ = without_repeats(self.identify(self._reread(delivery), delivery))
         if not self.source.batched:
             return event
         sifted, _ = self.sift(event)
@@ -96,13 +101,13 @@ class Route:
 
     def data(self, delivery: Delivery) -> Any:
         """Return the JSON of a delivery, or the fields of its form."""
-        return data_of(self.parse(delivery))
+        return data_of(self._reread(delivery))
 
     def narrow(self, delivery: Delivery, event: Event) -> Delivery:
         """Return a delivery as the handler of an event gets it."""
         if self.source.narrow is None:
             return delivery
-        return self.source.narrow(self.parse(delivery), delivery, event)
+        return self.source.narrow(self._reread(delivery), delivery, event)
 
     def tenant_of(self, delivery: Delivery) -> str:
         """Return the tenant that the path of a delivery names."""
@@ -185,6 +190,7 @@ def _checked(sources: object) -> Sequence[Source]:
 
 def _route(source: Source, policy: Policy) -> Route:
     _check_answerable(source, policy)
+    source.guards.must_fit(policy.handler_timeout)
     max_body = max(policy.max_body, source.preset.max_body or 0)
     return Route(source, policy, ttl_for(source.preset, policy.ttl), max_body)
 

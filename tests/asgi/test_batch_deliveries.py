@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 
@@ -10,8 +11,11 @@ import pytest
 from starlette.requests import Request
 
 from webhook_dedup import ConfigError, Source, event_of
+from webhook_dedup.asgi import handled
 from webhook_dedup.asgi.scopes import delivery_of
 from webhook_dedup.contracts import Sought
+from webhook_dedup.errors import StoreError
+from webhook_dedup.model import Event, Key
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers import find_preset
 
@@ -183,6 +187,27 @@ async def test_handled_copies_are_acknowledged():
     assert len(handler.runs) == 2
 
 
+async def test_handled_items_are_told_of_as_they_are_done(monkeypatch):
+    """One whose completion waits for the store keeps no other from being recorded."""
+
+    class Picky(TracedStore):
+        refused = "b"
+
+        async def complete(self, done):
+            if any(each.claim.key.endswith(f":{self.refused}") for each in done):
+                raise StoreError("a disk that is full for this one")
+            return await super().complete(done)
+
+    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    sources = [source(ack="handled")]
+    async with mounted(Batches(), store=Picky(), sources=sources) as (app, records):
+        assert (await deliver(app, body("a", "b"))).status == 200
+        assert [each.event_id for each in records.of(Kind.SUCCEEDED)] == ["a"]
+        app.dedup.store.refused = ""
+        await until(lambda: len(records.of(Kind.SUCCEEDED)) > 1)
+        assert [each.event_id for each in records.of(Kind.SUCCEEDED)] == ["a", "b"]
+
+
 async def test_handled_asks_again_while_an_item_is_in_flight():
     """A delivery with one item in flight runs nothing now, and gives back what it claimed."""
     handler = Batches()
@@ -320,6 +345,20 @@ def test_batches_that_cannot_work_are_refused(options, message):
     """What does not fit is told when it is written."""
     with pytest.raises(ConfigError, match=message):
         source(**options)
+
+
+@pytest.mark.parametrize("batch", ["whole", "items"])
+async def test_stored_batch_is_run_though_smaller_bodies_are_accepted_now(batch):
+    """A bound is for what arrives: a packed delivery of several events was set aside by it."""
+    handler, content = Batches(), body({"id": "a", "note": " " * 2000}, "b")
+    small = source(policy=policy(max_body=1000), batch=batch)
+    async with mounted(handler, sources=[small]) as (app, records):
+        headers = [(b"content-encoding", b"gzip")]
+        delivery = delivery_of(http_scope(headers=headers), "shop", gzip.compress(content))
+        event = Event(Key("webhook:shop", "a"), "shop", "a")
+        await app.dedup.inbox.put([app.dedup.item(delivery, event)], 0)
+        await until(lambda: records.of(Kind.SUCCEEDED))
+    assert [item.event.id for item in handler.events[0].items] == ["a", "b"]
 
 
 async def test_stored_batch_that_is_none_any_more_is_set_aside():

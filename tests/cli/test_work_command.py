@@ -181,6 +181,8 @@ def test_worker_says_what_it_works_on(crew, url):
         ("below", "no WebhookDedup started"),
         ("absent", "the app did not start"),
         ("failing", "the app did not start"),
+        ("in_memory", "where no worker sees them"),
+        ("handled", "never wait for a worker"),
     ],
 )
 def test_app_without_work_is_refused(tmp_path, app, hint):

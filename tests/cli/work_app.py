@@ -38,10 +38,11 @@ async def hook(request):
     return Response("handled")
 
 
+sources = [Source("generic", name="hook", path="/hook", event_id="id", secret=SECRET)]
 dedup = Middleware(
     WebhookDedup,
     store=os.environ["STORE"],
-    sources=[Source("generic", name="hook", path="/hook", event_id="id", secret=SECRET)],
+    sources=sources,
     policy=Policy(lease=1.0),
     work=False,
 )
@@ -62,6 +63,13 @@ app = Starlette(
 )
 below = Starlette(routes=[Mount("/below", app)])
 without = Starlette()
+in_memory = Starlette(middleware=[Middleware(WebhookDedup, store="memory://", sources=sources)])
+answering = [
+    Source("generic", path="/hook", event_id="id", secret=SECRET, ack="handled"),
+]
+handled = Starlette(
+    middleware=[Middleware(WebhookDedup, store=os.environ["STORE"], sources=answering)]
+)
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ import pytest
 
 from webhook_dedup import Discard, Policy, StoreUnavailable
 from webhook_dedup.contracts import Sought
-from webhook_dedup.errors import LeaseLost
+from webhook_dedup.errors import LeaseLost, StoreError
 from webhook_dedup.holding import Holding, Job, stand
 from webhook_dedup.lane import MAX_BATCH
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.observe.record import Kind
+from webhook_dedup.observe.recorder import Recorder
 
 from .batches import BatchWork, a_batch
 from .kit import CueStore, Floor, eventually, turns
@@ -302,6 +303,48 @@ async def test_item_that_cannot_be_settled_before_the_end_of_the_process_says_so
 
         with pytest.raises(StoreUnavailable, match="before shutdown"):
             await holding.event.items[0].done()
+
+
+class Picky(CueStore):
+    """A store that cannot complete one key for some time."""
+
+    refused = ""
+
+    async def complete(self, done):
+        if self.refused in {each.claim.key for each in done}:
+            raise StoreError("a disk that is full for this one")
+        return await super().complete(done)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@in_virtual_time
+async def test_completion_in_time_is_told_though_that_of_another_item_is_not(cancelled):
+    """Each item of a request is told of once, when it is done, whoever still waits for it."""
+    told, store = [], Picky(clock=LoopClock())
+    async with virtual(BatchWork(), store=store) as made:
+        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
+        record = Recorder((made.records,))
+        holding = Holding(made.engine, record, job, await stand(made.engine, job, ""))
+        store.refused = str(a_batch("b").key)
+
+        def later(event, completed):
+            told.append((event.id, completed))
+
+        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=later))
+        if cancelled:
+            await asyncio.sleep(0)
+            completing.cancel()
+            await eventually(lambda: told)
+            assert told == [("a", True)]
+        else:
+            assert await completing is None
+            assert told == []
+            holding.tell_done(Kind.SUCCEEDED)
+            assert [record.event_id for record in made.records.of(Kind.SUCCEEDED)] == ["a"]
+
+        store.refused = ""
+        await eventually(lambda: ("b", True) in told)
+        assert told == [("a", True)] * cancelled + [("b", True)]
 
 
 @in_virtual_time

@@ -501,6 +501,18 @@ async def test_methods_are_bound_as_methods_are():
     assert await Branch.of_class(service.name) == "Branch"
 
 
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+@pytest.mark.parametrize("decorator", [deduplicate, idempotent])
+def test_static_or_class_method_is_decorated_below(kind, decorator):
+    """The other way round its object would be its argument, or each call of it an error."""
+    with pytest.raises(ConfigError, match=f"write @{kind.__name__} above the other decorator"):
+
+        class Shop:
+            @decorator("memory://", key=the_id)
+            @kind
+            async def handle(*event: Any) -> None: ...
+
+
 def test_decorated_methods_look_like_what_they_are():
     """Frameworks read name, signature and kind; a bound one has no ``self``."""
     for method, parameters in ((Service.handle, ["self", "event"]), (Service().handle, ["event"])):

@@ -238,6 +238,8 @@ async def test_changed_body_may_be_refused():
     changed = await endpoint.post(b'{"id": "1", "amount": 2}')
 
     assert (changed.status_code, changed.json()["error"]) == (409, "body_changed")
+    [rejected] = endpoint.records.of(Kind.REJECTED)
+    assert (rejected.event_id, rejected.reason) == ("1", "body_changed")
     assert (await endpoint.post(b'{"id": "1", "amount": 1}')).json() == DONE
     assert len(endpoint.bodies) == 1
 

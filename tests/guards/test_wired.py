@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.asgi.kit import SECRET, Handler, Records, deliver, mounted, settled, until
-from webhook_dedup import ConfigError, Dedup, Source, deduplicate
+from webhook_dedup import ConfigError, Dedup, Policy, Source, deduplicate
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import Locked, OverBudget
 from webhook_dedup.guards import Budget, Check, OneAtATime, Rules, SelfSent
@@ -162,6 +162,20 @@ def test_batches_take_no_stateful_guard():
     """A lock around several events in one call cannot be kept, and is refused."""
     with pytest.raises(ConfigError, match="bring several events"):
         guarded(OneAtATime(), items="events")
+
+
+def test_lock_that_waits_for_longer_than_its_event_may_run():
+    """Whoever had to wait would fail, again and again, and never reach the handler."""
+    locks = [OneAtATime(wait=3), OneAtATime(wait=2, name="all")]
+    policy = Policy(handler_timeout=5)
+    for given in ({"policy": policy}, {"sources": [guarded(*locks, policy=policy)]}):
+        sources = given.pop("sources", [guarded(*locks)])
+        with pytest.raises(ConfigError, match="before its handler begins"):
+            Dedup(MemoryStore(), sources=sources, **given)
+    for store, own in ((MemoryStore(), policy), (Dedup(MemoryStore(), policy=policy), None)):
+        with pytest.raises(ConfigError, match="before its handler begins"):
+            deduplicate(store, key=str, guards=[OneAtATime("thread", wait=5)], policy=own)
+    assert Dedup(MemoryStore(), sources=[guarded(locks[0])], policy=policy).sources
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,20 @@ async def test_fifty_at_once_on_every_store(store_url):
     assert len(shop.runs) == 1
 
 
+@pytest.mark.parametrize("between", [False, True])
+async def test_two_of_one_scope_around_an_app_are_as_one(between):
+    """One of a framework's and one of the app's own: the inner found its own request under way."""
+    dedup = Dedup("memory://")
+    shop = Shop(dedup, scope="shop", required=True)
+    if between:
+        shop.app = IdempotencyMiddleware(shop.app, store=dedup, scope="between")
+    shop.app = IdempotencyMiddleware(shop.app, store=dedup, scope="shop")
+    first, again, other = await shop.order(), await shop.order(), await shop.order(by=BOB)
+    assert (first.status, first.body, replayed(first)) == (201, b'{"order": 1}', False)
+    assert (again.status, again.body, replayed(again)) == (201, b'{"order": 1}', True)
+    assert other.body == b'{"order": 2}'
+
+
 async def test_credentials_make_the_caller():
     """Authorization and Cookie together are one caller; who shows neither is refused."""
     shop = Shop()

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.redis import RedisInbox
@@ -55,9 +56,12 @@ async def test_looking_for_some_of_many(own):
 
 
 async def test_what_is_not_sought_is_not_sent(redis_server, own):
-    """To find one event, or one source, among thousands costs the server's answers little."""
+    """To find one event, source or error among thousands costs the server's answers little."""
     items = [
-        an_item(received_at=float(number), source=f"s{number % 100}", event_id=f"evt_{number}")
+        replace(
+            an_item(received_at=float(number), source=f"s{number % 100}", event_id=f"evt_{number}"),
+            history=(an_attempt("down"), an_attempt(f'Refused: "Order {number}"\n')),
+        )
         for number in range(3_000)
     ]
     await own.put(items, LONG)
@@ -67,7 +71,22 @@ async def test_what_is_not_sought_is_not_sent(redis_server, own):
         assert found.id == items[1_777].id
         assert await own.count(Sought(source="s77")) == 30
         assert not await own.find(Sought(source="s77", event_id="evt_1776"))
+        (found,) = await own.find(Sought(error='ORDER 1777"\n'))
+        assert found.id == items[1_777].id
+        assert not await own.count(Sought(error="down"))
         assert look.info("stats")["total_net_output_bytes"] - before < 20 * len(items)
+
+
+async def test_long_histories_hold_up_no_server(own):
+    """To find the last error of an item takes no longer than to read its history once."""
+    long, short = an_attempt("x" * 100_000), an_attempt("timeout")
+    item, other = (
+        replace(an_item(), history=(long, short)),
+        replace(an_item(), history=(short, long)),
+    )
+    await own.put([item, other], LONG)
+    assert await own.count(Sought(error="timeout")) == 1
+    assert [each.id for each in await own.find(Sought(error="TIMEOUT"))] == [item.id]
 
 
 async def test_waiting_behind_many_dead_letters(redis_server, own):

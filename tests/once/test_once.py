@@ -517,3 +517,17 @@ def test_sync_interrupted_as_it_enters(fresh_key, monkeypatch):
     entries[0].join()
     with once.sync(store, fresh_key) as first:
         assert first
+
+
+def test_sync_asks_a_store_that_is_away_no_more_than_its_entry_does(fresh_key):
+    """Each start that fails may take a whole time-out, and nothing is held that could be left."""
+    starts = []
+
+    class Away(MemoryStore):
+        async def start(self):
+            starts.append(self)
+            raise StoreUnavailable("no answer within 5 s")
+
+    with pytest.raises(StoreUnavailable, match="5 s"), once.sync(Away(), fresh_key):
+        pytest.fail("never inside")
+    assert len(starts) == 1

@@ -171,6 +171,8 @@ class _Handling:
             self._holding.tell_each(kind, **fields)
         else:
             self._record(Kind.LEASE_LOST, detail="another holder has the event now")
+        if not completed:
+            self._holding.tell_done(kind, **fields)
         return completed is not False
 
     async def _fail(self, kind: Kind, **fields: Any) -> None:

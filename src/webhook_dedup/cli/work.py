@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -14,6 +15,7 @@ import typer
 import uvicorn
 
 from ..dedup import Dedup
+from ..inbox import MemoryInbox
 from ..worker import AT_WORK, Worker
 from .output import say
 
@@ -38,18 +40,7 @@ class _Workshop(uvicorn.Server):
         if self.should_exit and not self.lifespan.should_exit:
             return  # a signal came meanwhile
         working = [dedup for dedup in self._worker.dedups if dedup.routes.by_name]
-        if self.should_exit:
-            self.fault = _NOT_STARTED
-        elif not working:
-            self.fault = (
-                "no WebhookDedup started with the lifespan of this app; add the middleware to the "
-                "outermost app, or put 'async with dedup:' into its lifespan"
-            )
-        elif not all(dedup.bound for dedup in working):
-            self.fault = (
-                "the WebhookDedup of this app is mounted below another app, which builds it with "
-                "the first request, and a worker gets none; mount it on the outermost app"
-            )
+        self.fault = _NOT_STARTED if self.should_exit else _idle(working)
         if self.fault:
             self.should_exit = True
         else:
@@ -65,6 +56,33 @@ class _Workshop(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             super().handle_exit(sig, frame)
         self.should_exit = True
+
+
+def _idle(working: Sequence[Dedup]) -> str:
+    """Say why a worker would never get anything to run; nothing where it may."""
+    sources = [source for dedup in working for source in dedup.sources]
+    if not working:
+        return (
+            "no WebhookDedup started with the lifespan of this app; add the middleware to the "
+            "outermost app, or put 'async with dedup:' into its lifespan"
+        )
+    if not all(dedup.bound for dedup in working):
+        return (
+            "the WebhookDedup of this app is mounted below another app, which builds it with "
+            "the first request, and a worker gets none; mount it on the outermost app"
+        )
+    if all(isinstance(dedup.inbox, MemoryInbox) for dedup in working):
+        return (
+            "the events of this app wait in the memory of the process that accepted them, where no "
+            "worker sees them; use a sqlite://, postgresql:// or redis:// store, or inbox=…"
+        )
+    if all(source.ack == "handled" for source in sources):
+        return (
+            "all sources of this app have ack='handled': their events are handled where they "
+            "arrive and never wait for a worker; write ack='first' where the sender can do "
+            "without the handler's answer"
+        )
+    return ""
 
 
 def _undertaking(dedup: Dedup) -> str:

@@ -35,7 +35,8 @@ class OneAtATime:
             subject that the preset knows by default.
         name: Who shares the lock: events of one source or function by default. Give sources that
             speak of the same threads one name, and two locks of one list names of their own.
-        wait: How long a second event waits here for the first to end.
+        wait: How long a second event waits here for the first to end. It must be shorter than the
+            policy's ``handler_timeout``, which counts it, too.
         busy: What becomes of it then: it is run again later, uncounted (``"retry"``), or it is
             recorded as skipped and done (``"skip"``).
         retry_after: After how long it is run again.
@@ -44,6 +45,7 @@ class OneAtATime:
     Attributes:
         needs_subject: Whether it relies on the subject that the preset knows.
         shares: As of :class:`Subjects`.
+        longest_wait: Seconds of ``wait``.
 
     Raises:
         ConfigError: Something does not fit; the message says what to write instead.
@@ -63,7 +65,7 @@ class OneAtATime:
         self._subjects = Subjects("lock", subject, name)
         self.shares = self._subjects.shares
         self.needs_subject = subject is None
-        self._wait = seconds(wait, "wait", zero=True)
+        self.longest_wait = seconds(wait, "wait", zero=True)
         self._busy = busy
         self._retry_after = seconds(retry_after, "retry_after")
         self._lease = seconds(lease, "lease")
@@ -85,7 +87,7 @@ class OneAtATime:
 
     async def _acquire(self, passage: Passage) -> tuple[Claim, float]:
         key = self._subjects.key(passage)
-        give_up_at = monotonic() + self._wait
+        give_up_at = monotonic() + self.longest_wait
         pause = _FIRST_PAUSE
         while True:
             claim, sent = await passage.bid(key, self._lease)

@@ -130,6 +130,20 @@ class Guards:
                     "write subject='data.thread_id', a JMESPath into their JSON, or a function"
                 )
 
+    def must_fit(self, timeout: float | None) -> None:
+        """Refuse locks that wait for so long that the handler's time is up before it begins.
+
+        Raises:
+            ConfigError: There are such locks.
+        """
+        wait = sum(getattr(guard, "longest_wait", 0.0) for guard in self.stateful)
+        if timeout is not None and wait >= timeout:
+            raise ConfigError(
+                f"OneAtATime(wait={wait:g}) waits for as long as handler_timeout={timeout:g} lets "
+                "an event run in all: one that has to wait would fail before its handler begins; "
+                "write a shorter wait, or a longer handler_timeout"
+            )
+
     def around(self, passage: Passage, work: Work) -> Work:
         """Return ``work`` within the stateful guards, the first of them outermost."""
         for guard in reversed(self.stateful):

@@ -22,6 +22,7 @@ from .waiting import claim_or_wait
 __all__ = ["Exchange"]
 
 LONGEST_RETRY = 5.0  # most requests end long before their lease
+_HELD = "webhook_dedup.idempotency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,15 @@ class Exchange:
         key = key or self._client_id(body)
         if key is None:
             return await self._without_key(BodyOnce(body, self.receive))
-        errand = await self._errand(self._event(key, body))
-        return await self._run_or_replay(errand, body)
+        event = self._event(key, body)
+        if event.key in self._held:  # by a middleware around this one, which does its work
+            return await self.app(self.scope, BodyOnce(body, self.receive), self.send)
+        return await self._run_or_replay(await self._errand(event), body)
+
+    @property
+    def _held(self) -> frozenset[Key]:
+        held: frozenset[Key] = self.scope.get(_HELD, frozenset())
+        return held
 
     async def _without_key(self, receive: Receive) -> None:
         if self.rules.required(self.scope):
@@ -113,8 +121,8 @@ class Exchange:
     async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
         claim, sent = await self._claim(errand)
         if claim.fresh:
-            docs = self.rules.docs
-            handling = Handling(errand, claim, self.scope, self.receive, self.send, docs)
+            docs, scope = self.rules.docs, {**self.scope, _HELD: self._held | {errand.event.key}}
+            handling = Handling(errand, claim, scope, self.receive, self.send, docs)
             await handling.run(self.app, body, sent)
         elif claim.result is None:
             raise no_response_kept()

@@ -17,14 +17,15 @@ end
 """
 
 # ARGV: index, older, younger, limit, the id to begin after and its score, '' where not known, 1 to
-# pass over the dead, the source and the event id to pass over all others, '' for any. Answers the
-# score, how many ids were looked at and, of each but those passed over, and always of the last: id,
-# score, state, source, event id, last history entry; of an id without a row the first two and why.
+# pass over the dead, and the source, the event id and the text in lower case of the last history
+# entry to pass over all others, '' for any. Answers the score, how many ids were looked at and, of
+# each but those passed over, and always of the last: id, score, state, source, event id, last
+# history entry; of an id without a row the first two and why.
 _PAGE = """
 local index = base .. ARGV[1]
 local earliest, latest = arrivals(ARGV[2], ARGV[3])
 local limit, after, score = tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local alive, source, event_id = ARGV[7] == '1', ARGV[8], ARGV[9]
+local alive, source, event_id, text = ARGV[7] == '1', ARGV[8], ARGV[9], ARGV[10]
 
 local function first()
   local rank = after ~= '' and redis.call('ZRANK', index, after)
@@ -33,9 +34,10 @@ local function first()
   return score and redis.call('ZCOUNT', index, '-inf', '(' .. score) or 0
 end
 
+-- A pattern that begins anywhere would try so from each byte, and hold up the server for seconds.
 local function last_entry(id)
-  local history = redis.call('HGET', item(id), 'history')
-  return history and string.match(history, '[^\\n]*$')
+  local history = redis.pcall('HGET', item(id), 'history')
+  return type(history) == 'string' and (string.match(history, '^.*\\n(.*)$') or history)
 end
 
 local from = first()
@@ -55,9 +57,12 @@ end
 
 local function passed_over(id)
   if alive and redis.call('ZSCORE', dead, id) then return true end
-  if source == '' and event_id == '' then return false end
-  local names = redis.pcall('HMGET', item(id), 'source', 'event_id')
-  return (source ~= '' and names[1] ~= source) or (event_id ~= '' and names[2] ~= event_id)
+  if source ~= '' or event_id ~= '' then
+    local names = redis.pcall('HMGET', item(id), 'source', 'event_id')
+    if source ~= '' and names[1] ~= source then return true end
+    if event_id ~= '' and names[2] ~= event_id then return true end
+  end
+  return text ~= '' and not string.find(string.lower(last_entry(id) or ''), text, 1, true)
 end
 
 for i = 1, #ids, 2 do

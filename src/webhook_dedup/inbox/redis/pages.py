@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,10 @@ def _ages(sought: Sought) -> tuple[str, str]:
     return "" if older is None else repr(older), "" if younger is None else repr(younger)
 
 
-def _of_interest(sought: Sought) -> tuple[int, bytes, bytes]:
+def _of_interest(sought: Sought) -> tuple[int, bytes, bytes, bytes]:
     """Return what the script is told, so that it passes over most of what is not sought."""
     alive = int(sought.state == "waiting")
-    return alive, encoded(sought.source or ""), encoded(sought.event_id or "")
+    error = sought.error or ""
+    # As it stands in an entry. What upper and lower case of other letters are, no script knows.
+    written = json.dumps(error)[1:-1].lower().encode() if error.isascii() else b""
+    return alive, encoded(sought.source or ""), encoded(sought.event_id or ""), written
