@@ -9,7 +9,7 @@ from tests.binaries import redis_binaries
 from tests.ports import HOST
 from tests.redis_groups import RedisSentinel
 from tests.servers import wait_until
-from webhook_dedup.errors import StoreUnavailable
+from webhook_dedup.errors import ConfigError, StoreUnavailable
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing.store_rules.case import a_key, claim
 
@@ -70,3 +70,39 @@ async def test_a_primary_that_falls_silent(group):
         with pytest.raises(StoreUnavailable, match="no answer in time"):
             await claim(store, a_key())
         await many(store)
+
+
+async def test_silent_sentinels():
+    """Each is asked once, and all of them for no longer than one server might be."""
+    asked = []
+
+    async def keep_silent(reader, writer):
+        asked.append(writer.get_extra_info("sockname")[1])
+        await reader.read()
+        writer.close()
+
+    servers = [await asyncio.start_server(keep_silent, HOST, 0) for _ in range(3)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    hosts = ",".join(f"{HOST}:{port}" for port in ports)
+    store = RedisStore.from_url(f"redis+sentinel://{hosts}/main", timeout=3)
+    for sentinel in store._client.connection_pool.sentinel_manager.sentinels:
+        options = sentinel.connection_pool.connection_kwargs
+        assert options["socket_timeout"] == options["socket_connect_timeout"] == 1
+    with pytest.raises(StoreUnavailable, match="no sentinel names its primary"):
+        await store.start()
+    assert sorted(asked) == sorted(ports)
+    await store.aclose()
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize("login", ["", "?sentinel_password=wrong"], ids=["absent", "wrong"])
+async def test_login_of_the_sentinels(group, login):
+    """It is named when it is refused, as waiting does not help."""
+    with group.sentinel.client() as sentinel:
+        sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">s3cret")
+    host, port = group.address
+    store = RedisStore.from_url(f"redis+sentinel://{host}:{port}/main{login}")
+    with pytest.raises(ConfigError, match="sentinel_password="):
+        await store.start()
+    await store.aclose()
