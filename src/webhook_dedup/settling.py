@@ -21,6 +21,7 @@ S = TypeVar("S")
 
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 5.0
+LONGEST_SHARE = 1 / 6  # of a lease, after which others may run what is not noted as done
 LAST_WAIT = 1.0  # while a process that ends is held up
 
 
@@ -128,7 +129,8 @@ class Settler:
 
     async def _ask(self, event: Event, settlement: Settlement, until: float = 0.0) -> bool | None:
         """Ask until the store answers; when draining, until a monotonic time."""
-        wait = FIRST_WAIT
+        wait, lease = FIRST_WAIT, settlement.claim.remaining  # 0 where the store cannot tell
+        longest = min(LONGEST_WAIT, lease * LONGEST_SHARE or LONGEST_WAIT)
         while True:
             try:
                 return await self._store.complete(settlement)
@@ -142,7 +144,7 @@ class Settler:
                 if left <= 0:
                     return None
                 await asyncio.sleep(min(wait, left, LAST_WAIT))
-            wait = min(wait * 2, LONGEST_WAIT)
+            wait = min(wait * 2, longest)
 
     def _give_up(self, pending: PendingCompletion) -> None:
         """Record that the store has not confirmed a completion, and will not be asked again."""

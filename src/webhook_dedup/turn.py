@@ -20,6 +20,7 @@ from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
 from .run import Run
+from .settling import FIRST_WAIT, LONGEST_SHARE, LONGEST_WAIT
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
 
@@ -29,9 +30,6 @@ logger = logging.getLogger("webhook_dedup")
 
 STORE_AWAY_WAIT = 5.0
 SHORTEST_DEFERRAL = 0.05
-FIRST_WAIT = 0.05
-LONGEST_WAIT = 5.0
-LONGEST_SHARE = 1 / 6  # of the lease, after which others may take an item whose end is not noted
 
 
 @dataclass(frozen=True, slots=True)

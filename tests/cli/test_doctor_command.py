@@ -240,6 +240,21 @@ async def test_a_right_that_is_missing_later(redis_server):
     assert found["version"]["level"] == "ok"
 
 
+@pytest.mark.parametrize(
+    "right",
+    ["eval", "set", "get", "del", "pttl", "pexpire", "@hash", "@sortedset", "@set", "unlink"],
+)
+async def test_each_right_of_redis_is_tried(redis_server, right):
+    """10: also what only the first delivery would need, and nothing is written by it."""
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", f"-{right}")
+        code, found = await doctor(redis_server.url.replace("redis://", "redis://app:pw@"))
+        assert not list(client.scan_iter())
+    told = found.get("store reached") or found["rights"]  # some are needed from the start
+    assert (code, told["level"]) == (1, "failure")
+    assert f"+{right}" in f"{told['text']} {told['remedy']}".split()
+
+
 async def test_a_durable_redis(redis_binary):
     """11: a Redis that keeps what it acknowledges has nothing to be warned of."""
     with RedisServer(redis_binary, args=DURABLE) as server:

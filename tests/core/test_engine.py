@@ -323,6 +323,21 @@ async def test_completion_is_asked_for_until_the_store_is_back():
 
 
 @in_virtual_time
+async def test_completion_is_in_time_when_the_store_is_back_before_the_lease_ends():
+    """Nobody else runs what has succeeded because the next attempt came after a short lease."""
+    made = virtual()
+    claim, _ = await made.claim(lease=5.0)
+    made.store.away.add("complete")
+    completing = asyncio.ensure_future(made.engine.complete(EVENT, claim, 3600.0))
+    await asyncio.sleep(4.0)
+    made.store.away.clear()
+    await asyncio.sleep(1.5)
+
+    assert await made.outcome() is Outcome.DUPLICATE
+    assert await completing is True
+
+
+@in_virtual_time
 @pytest.mark.parametrize("fault", [SchemaError("no table"), RuntimeError("odd"), ValueError("bad")])
 async def test_completion_survives_errors_of_any_type(fault):
     """Whatever the store raises, a handler that succeeded is not run again for it."""

@@ -1,5 +1,6 @@
 """URLs: what is taken, what is refused, and what the refusal says."""
 
+import asyncio
 import subprocess
 import sys
 from urllib.parse import quote, urlsplit
@@ -166,6 +167,36 @@ async def test_several_hosts_are_tried(postgres_url, driver, absent):
     query = "&".join(hosts if absent == "last" else reversed(hosts))
     async with opened(f"{driver}://{user}@{parts.path}?{query}") as store:
         assert (await claim(store, a_key())).fresh
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+async def test_a_silent_host_does_not_hide_the_next(postgres_url, driver):
+    """A machine that is gone says nothing, and has only its share of the time to do so."""
+
+    async def keep_silent(reader, writer):
+        await reader.read(-1)
+        writer.close()
+
+    parts = urlsplit(postgres_url)
+    user, _, _ = parts.netloc.rpartition("@")
+    gone = await asyncio.start_server(keep_silent, "127.0.0.1", 0)
+    port = gone.sockets[0].getsockname()[1]
+    query = f"host=127.0.0.1:{port}&host={parts.hostname}:{parts.port}&timeout=6"
+    async with opened(f"{driver}://{user}@{parts.path}?{query}") as store:
+        assert (await claim(store, a_key())).fresh
+    gone.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])
+async def test_servers_that_are_none_of_those_wanted(postgres_url, driver):
+    """While a fail-over is under way none may be what the URL asks for: that is an outage."""
+    parts = urlsplit(postgres_url)
+    user, _, _ = parts.netloc.rpartition("@")
+    host = f"host={parts.hostname}:{parts.port}"
+    query = f"{host}&{host}&target_session_attrs=standby"
+    async with opened(f"{driver}://{user}@{parts.path}?{query}") as store:
+        with pytest.raises(StoreUnavailable, match=r"target_session_attrs|hot standby"):
+            await store.start()
 
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgresql+psycopg"])

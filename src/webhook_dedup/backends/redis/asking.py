@@ -16,7 +16,7 @@ from redis import exceptions as driver
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelManagedConnection
 
-from .faults import code_of
+from .faults import code_of, may_be_replaced
 
 __all__ = ["Read", "ask", "reply", "values"]
 
@@ -130,7 +130,7 @@ async def _leave_replica(connection: AbstractConnection, error: driver.RedisErro
 
     Also where a script tells of it, in whose text Redis 6.2 buries the code.
     """
-    if code_of(error) == "READONLY":
+    if may_be_replaced(error):
         await connection.disconnect(nowait=True)
-        if isinstance(connection, SentinelManagedConnection):
+        if code_of(error) == "READONLY" and isinstance(connection, SentinelManagedConnection):
             raise driver.ConnectionError("the primary has become a replica") from error

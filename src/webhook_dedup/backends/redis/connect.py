@@ -13,7 +13,6 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
-    Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
@@ -25,6 +24,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 from ...errors import ConfigError
 from .address import Address, database_number
 from .loans import own
+from .sentinels import Sentinels
 from .tls import load_certificates, tls_options
 from .wire import Client
 
@@ -116,11 +116,12 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
         if f"sentinel_{name}" in settings
     }
     secure = address.scheme == "rediss"
-    manager = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+    patience = settings["socket_timeout"] / len(address.hosts)  # those that are silent add up
+    manager = Sentinels(  # type: ignore[no-untyped-call]  # redis-py leaves it without types
         address.hosts,
         sentinel_kwargs={
-            "socket_timeout": settings["socket_timeout"],
-            "socket_connect_timeout": settings["socket_connect_timeout"],
+            "socket_timeout": patience,
+            "socket_connect_timeout": patience,
             "retry": Retry(NoBackoff(), 0),  # there are other sentinels to ask
             "ssl": secure,
             **{name: settings[name] for name in settings if name.startswith("ssl_")},

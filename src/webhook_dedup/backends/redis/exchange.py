@@ -19,6 +19,7 @@ from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.client import NEVER_DECODE
 
 from .asking import Read, ask, reply, values
+from .faults import may_be_replaced
 from .loans import loans_of
 from .resp import Word, packed
 
@@ -66,6 +67,10 @@ class Exchange:
             return await connection.retry.call_with_retry(
                 partial(ask, connection, words, read), partial(_reconnect, connection)
             )
+        except driver.RedisError as error:
+            if isinstance(error, driver.TimeoutError) or may_be_replaced(error):
+                await self._loans.renew()  # or each would fail a call of its own
+            raise
         finally:
             await self._loans.give_back(connection)
 

@@ -11,7 +11,15 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from ...errors import StoreError, StoreUnavailable
 
-__all__ = ["OldServer", "Translating", "WrongType", "code_of", "translate"]
+__all__ = [
+    "OldServer",
+    "PrimaryUnknown",
+    "Translating",
+    "WrongType",
+    "code_of",
+    "may_be_replaced",
+    "translate",
+]
 
 _FAULTS = (driver.RedisError, driver.RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -41,6 +49,7 @@ _AWAY: dict[str, str] = {
     "TRYAGAIN": "is a cluster that is moving this key",
     "BUSY": "is busy with a long script",
 }
+_REPLACED = {"READONLY", "NOREPLICAS"}
 _WRONG: dict[str, str] = {
     "NOAUTH": "refuses the login: check user name and password",
     "WRONGPASS": "refuses the login: check user name and password",
@@ -76,6 +85,14 @@ _UNNAMED = (
     "cannot be reached: no sentinel names its primary; are the sentinels up at these addresses, do "
     "they know the service, and do they speak TLS where the URL says rediss?"
 )
+_LOCKED = (
+    "has sentinels that refuse the login: check sentinel_username= and sentinel_password= in the "
+    "URL, which are theirs alone"
+)
+
+
+class PrimaryUnknown(driver.TimeoutError):
+    """No sentinel names a primary; unlike redis-py's error for it, none that is retried at once."""
 
 
 class OldServer(StoreError):
@@ -118,12 +135,27 @@ def translate(error: Exception, where: str) -> StoreError:
         return StoreError(f"{where} {_WRONG[code]} ({error})")
     if code in _AWAY:
         return StoreUnavailable(f"{where} {_AWAY[code]} ({error})")
-    if isinstance(error, MasterNotFoundError):  # its text shows the sentinels' clients, at length
-        return StoreUnavailable(f"{where} {_UNNAMED}")
+    if isinstance(error, PrimaryUnknown | MasterNotFoundError):
+        return _unnamed(error, where)
     if not isinstance(error, driver.RedisError) or isinstance(error, _UNREACHED):
         return _unreached(error, where)
     kind = next((kind for text, kind in _KINDS.items() if text in str(error)), StoreError)
     return kind(f"{where} answered: {error}")
+
+
+def may_be_replaced(error: Exception) -> bool:
+    """Whether a server refused a write that another one may take by now.
+
+    A primary that its replicas have left does not know that one of them has become the primary.
+    """
+    return code_of(error) in _REPLACED
+
+
+def _unnamed(error: Exception, where: str) -> StoreError:
+    """Tell of sentinels, without redis-py's text, which shows their clients at length."""
+    if driver.AuthenticationError.__name__ in str(error):
+        return StoreError(f"{where} {_LOCKED}")
+    return StoreUnavailable(f"{where} {_UNNAMED}")
 
 
 def _unreached(error: Exception, where: str) -> StoreError:

@@ -47,6 +47,13 @@ class Loans:
         else:
             await self._hand_in(connection)
 
+    async def renew(self) -> None:
+        """Have all that is idle connect anew: it leads to the same server as one that failed."""
+        # Redis-py has no public word for what a pool has made.
+        idle = getattr(self._pool, "_available_connections", ())
+        for connection in (*self._kept, *idle):
+            await connection.disconnect(nowait=True)
+
     def forget(self) -> None:
         """Leave what is kept to an event loop that is closed."""
         self._kept.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ...errors import ConfigError, MissingExtra
 from .direct import OURS
 from .faults import is_of_a_replica
 from .files import keep_to_file
+from .hosts import connect_to_one, hosts_of
 from .layout import TEXTS_KEPT
 from .loops import keep_to_loops
 from .poolers import set_up_asyncpg, set_up_psycopg
@@ -176,15 +178,24 @@ def _asyncpg_options(url: URL, timeout: float) -> dict[str, Any]:
     query = dict(url.query)
     counts = {name: int(_number(url, name)) for name in _ASYNCPG_COUNTS if query.pop(name, None)}
     patience = _number(url, "connect_timeout") if query.pop("connect_timeout", None) else 0
-    if not isinstance(query.get("host", ""), str):
-        query["host"] = ",".join(query["host"])  # of several asyncpg takes the last
+    hosts = hosts_of(url)
     for name in _ASYNCPG_DOES:
         query.pop(name, None)
-    dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+    several = len(hosts) > 1 and not url.host and "port" not in query
+    if hosts:
+        query["host"] = ",".join(hosts)  # of several parameters asyncpg takes the last
+    dsns = [
+        url.set(drivername="postgresql", query=each).render_as_string(hide_password=False)
+        for each in ([{**query, "host": host} for host in hosts] if several else [query])
+    ]
     return {
         "url": "postgresql+asyncpg://",
         **_pool(timeout),
-        "connect_args": {"dsn": dsn, "timeout": patience if patience > 0 else timeout, **counts},
+        "connect_args": {
+            "async_creator_fn": partial(connect_to_one, dsns),
+            "timeout": patience if patience > 0 else timeout / len(dsns),
+            **counts,
+        },
     }
 
 
@@ -203,7 +214,8 @@ def _check_what_asyncpg_lacks(url: URL) -> None:
 
 
 def _psycopg_options(url: URL, timeout: float) -> dict[str, Any]:
-    patience = {} if "connect_timeout" in url.query else {"connect_timeout": max(2, int(timeout))}
+    each = max(2, int(timeout / max(1, len(hosts_of(url)))))
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": each}
     return {"url": _with_sslmode(url), **_pool(timeout), "connect_args": patience}
 
 

@@ -38,6 +38,7 @@ _GONE = {
     "InterfaceError": "connection is closed",
     "InternalClientError": "cannot switch to state",
 }
+_NO_PRIMARY = "None of the hosts match"  # asyncpg's word where target_session_attrs asks for one
 # psycopg does not give the code of what ends a log-in. A person must mend what is wrong here, and
 # whatever a server or a pooler ends it with, but for some of their words.
 _WRONG_HERE = ("no password supplied", "certificate", "private key", "channel binding", "invalid ")
@@ -101,7 +102,10 @@ _SQLITE_HINTS = {
     "disk is full": "make room on the disk",
     "file is not a database": "name another file",
 }
-_HINTS = {**_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS, **_ENCODING_HINTS}
+_HOST_HINTS = {
+    _NO_PRIMARY: "is target_session_attrs= in the URL as meant, or a fail-over under way?",
+}
+_HINTS = {**_HOST_HINTS, **_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS, **_ENCODING_HINTS}
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -162,6 +166,8 @@ def _is_away(error: BaseException, state: str) -> bool:
     if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
         of_tls = isinstance(error, ssl.SSLError)
         return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
+    if _NO_PRIMARY in str(error):
+        return True
     return state in _AWAY or state.startswith(_AWAY_CLASSES) or _is_psycopg_without(error)
 
 

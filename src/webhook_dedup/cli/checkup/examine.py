@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -39,7 +39,8 @@ async def examined(url: str, max_age: float | None) -> list[Finding]:
     async def examine(store: Store) -> list[Finding]:
         findings = await _started(store, "store")
         if not _away(findings):
-            findings += await _answered("server", _server(store))
+            kept = ["claims"] if max_age is None else ["claims", "inbox"]
+            findings += await _answered("server", _server(store, kept))
             beside = [] if max_age is None else await _inbox(store, max_age)
             findings += [finding for finding in beside if finding not in findings]
         return findings
@@ -61,7 +62,7 @@ async def examined_inbox(url: str, max_age: float) -> list[Finding]:
     async def examine(store: Store) -> list[Finding]:
         findings = await _inbox(store, max_age)
         if not _away(findings):
-            server = await _answered("server", _server(store))
+            server = await _answered("server", _server(store, ["inbox"]))
             findings += [replace(each, check=f"inbox {each.check}") for each in server]
         return findings
 
@@ -160,12 +161,12 @@ def _warnings() -> Iterator[list[str]]:
         logger.propagate = propagates
 
 
-async def _server(store: Store) -> list[Finding]:
+async def _server(store: Store, kept: Sequence[str]) -> list[Finding]:
     """Examine the server in its own words. Its driver belongs to an extra."""
     if store.name == "redis":
         from .redis import examine_redis  # noqa: PLC0415  # of an extra
 
-        return await examine_redis(cast(Any, store))
+        return await examine_redis(cast(Any, store), kept)
     from .sql import examine_sql  # noqa: PLC0415  # of an extra
 
     return await examine_sql(cast(Any, store))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from redis.exceptions import NoPermissionError, RedisError
 
 from ...backends.redis.connect import describe
 from ...backends.redis.hazards import evicts, facts
+from ...backends.redis.resp import Word
 from ...backends.redis.script import Script
-from ...backends.redis.wire import Wire
+from ...backends.redis.wire import Client, Wire
 from ...contracts import Sharing
 from .finding import Finding, Level, clock
 
@@ -18,15 +21,40 @@ __all__ = ["examine_redis"]
 _OLDEST = (6, 2)
 _FULL = 0.9
 _TIME = Script("time", "return redis.call('TIME')")
+_ABSENT = "a key that is not there, where none of these changes anything"
+_TRIED: Mapping[str, Mapping[str, Sequence[Word]]] = {
+    "claims": {
+        "+eval": ("EVAL", "return 1", 1, _ABSENT),
+        "+set": ("SET", _ABSENT, "", "XX"),
+        "+get": ("GET", _ABSENT),
+        "+del": ("DEL", _ABSENT),
+        "+pttl": ("PTTL", _ABSENT),
+        "+pexpire": ("PEXPIRE", _ABSENT, 1),
+    },
+    "inbox": {
+        "+eval": ("EVAL", "return 1", 1, _ABSENT),
+        "+@hash": ("HDEL", _ABSENT, "-"),
+        "+@sortedset": ("ZREM", _ABSENT, "-"),
+        "+@set": ("SREM", _ABSENT, "-"),
+        "+unlink": ("UNLINK", _ABSENT),
+    },
+}
 
 
-async def examine_redis(store: Sharing) -> list[Finding]:
-    """Examine version, clock, memory and role; start-up warns of persistence and eviction."""
+async def examine_redis(store: Sharing, kept: Sequence[str]) -> list[Finding]:
+    """Examine rights, version, clock, memory, role; start-up warns of persistence and eviction.
+
+    Args:
+        store: On the server.
+        kept: What the app keeps there, of ``claims`` and ``inbox``.
+    """
     client = store.connection
     wire = Wire(client, describe(client), 1)
+    absent = f"{store.namespace}{{doctor}}"
     sent = time.time()
-    seconds, micros = await wire.call(_TIME, f"{store.namespace}{{doctor}}".encode())
+    seconds, micros = await wire.call(_TIME, absent.encode())
     findings = [clock(int(seconds) + int(micros) / 1_000_000, sent)]
+    findings += await _rights(client, absent, kept)
     servers = await facts(wire)
     if not servers:
         findings.append(
@@ -40,6 +68,35 @@ async def examine_redis(store: Sharing) -> list[Finding]:
     for server in servers:
         findings += _server(server)
     return findings
+
+
+async def _rights(client: Client, absent: str, kept: Sequence[str]) -> list[Finding]:
+    tried = {right: words for room in kept for right, words in _TRIED[room].items()}
+    missing = [
+        right
+        for right, words in tried.items()
+        if await _forbids(client, [absent if word is _ABSENT else word for word in words])
+    ]
+    if not missing:
+        return []
+    return [
+        Finding(
+            Level.FAILURE,
+            "rights",
+            f"this user may not do all that is needed for {' and '.join(kept)}: deliveries get 503",
+            f"allow it {' '.join(missing)}",
+        )
+    ]
+
+
+async def _forbids(client: Client, command: Sequence[Word]) -> bool:
+    try:
+        await client.execute_command(*command)
+    except NoPermissionError:
+        return True
+    except RedisError:  # a replica, or a full server, of which others tell
+        return False
+    return False
 
 
 def _server(server: Mapping[str, Any]) -> Iterator[Finding]:
