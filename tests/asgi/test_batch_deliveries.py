@@ -18,6 +18,7 @@ from webhook_dedup.errors import StoreError
 from webhook_dedup.model import Event, Key
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers import find_preset
+from webhook_dedup.stores import MemoryStore
 
 from .kit import (
     SECRET,
@@ -223,6 +224,24 @@ async def test_handled_asks_again_while_an_item_is_in_flight():
         assert (await first).status == 200
         assert (await deliver(app, body("b", "c"))).status == 200
     assert handler.seen == [["a", "b"], ["c"]]
+
+
+async def test_handled_asks_again_when_the_last_item_may_be_free():
+    """A copy of what several runs hold is told to come when the longest of their leases ends."""
+    handler, store = Batches(), MemoryStore()
+    handler.gate.clear()
+    calls = []
+    async with mounted(handler, sources=[source(ack="handled")], store=store) as (app, _):
+        for item in ("a", "b"):
+            handler.inside.clear()
+            calls.append(asyncio.ensure_future(deliver(app, body(item))))
+            await handler.inside.wait()
+        first, _ = store._entries.values()
+        first.expires_at -= 20
+        busy = await deliver(app, body("a", "b"))
+        assert 15 <= int(busy.headers["retry-after"]) <= 30
+        handler.gate.set()
+        await asyncio.gather(*calls)
 
 
 @pytest.mark.parametrize("ack", ACKS)

@@ -264,13 +264,24 @@ async def test_exception_after_the_response():
     assert records.kinds == ["received", "started", "failed"] * 2
 
 
+async def test_a_failure_without_the_end_of_its_response():
+    """What an app began to say of its failure does not leave: the server says it as a whole."""
+    sent = []
+    async with mounted(Script(start(500), ZeroDivisionError("boom")), "handled") as (app, _):
+        with pytest.raises(ZeroDivisionError):
+            await deliver(app, on_send=sent.append)
+    assert sent == []
+
+
 async def test_app_without_a_response():
     """An app that returns without a response has not handled the event: the sender comes again."""
     app = Script()
-    async with mounted(app, "handled") as (middleware, _):
+    async with mounted(app, "handled") as (middleware, records):
         replies = [await deliver(middleware) for _ in range(2)]
     assert [(reply.status, reply.headers["retry-after"]) for reply in replies] == [(503, "5")] * 2
     assert app.runs == 2
+    told = {record.detail for record in records.of(Kind.FAILED)}
+    assert told == {"the app returned without a complete response"}
 
 
 async def test_several_last_messages():
@@ -414,6 +425,29 @@ async def test_cancelled_call_releases():
         handler.gate.set()
         assert (await deliver(app)).status == 200
     assert len(handler.runs) == 2
+
+
+@pytest.mark.parametrize("order", [Retry("later"), Discard("not ours")], ids=repr)
+async def test_cancelled_call_that_ends_with_an_order(order):
+    """Whatever a cancelled handler says at last, its call has nobody to answer any more."""
+    inside, sent = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return await Handler._live(receive, send)
+        inside.set()
+        try:
+            return await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise order from None
+
+    async with mounted(app, "handled") as (middleware, _):
+        call = asyncio.ensure_future(deliver(middleware, on_send=sent.append))
+        await inside.wait()
+        call.cancel()
+        await asyncio.wait([call])
+    assert call.cancelled()
+    assert sent == []
 
 
 async def test_cancelled_call_that_finishes():

@@ -92,6 +92,14 @@ async def left_before_the_end(*messages, **scope):
         ([start(), chunk(b"a", more=True), chunk(b"b", more=True), chunk(b"")], 3),
         ([start(200, LENGTH_2), chunk(b"ab", more=True), chunk(b"")], 0),
         ([start(200, LENGTH_2), chunk(b"a", more=True), chunk(b"b", more=True), chunk(b"")], 2),
+        (
+            [
+                start(200, (b"x-total", b"0"), (b"content-length", b"two")),
+                chunk(b"a", more=True),
+                chunk(b"b"),
+            ],
+            2,
+        ),
         ([start(204), chunk(b"", more=True), chunk(b"")], 0),
         ([start(304, LENGTH_2), chunk(b"", more=True), chunk(b"")], 0),
         ([start(200, (b"Content-Length", b"0")), chunk(b"", more=True), chunk(b"")], 0),
@@ -238,19 +246,26 @@ async def test_an_early_answer_that_does_not_get_through(monkeypatch):
     assert [type(record.error) for record in records.of(Kind.FAILED)] == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("answers", ["before it is cut off", "while it is undone"])
 @pytest.mark.parametrize("cut", ["timed out", "cancelled", "lost"])
-async def test_undoing_what_was_answered(monkeypatch, cut):
+async def test_undoing_what_was_answered(monkeypatch, cut, answers):
     """An app that is cut off and takes long to undo its work is not answered as one that works."""
     monkeypatch.setattr(held_response, "PATIENCE", 0.3)
     store, inside, undoing, undone = TracedStore(), *(asyncio.Event() for _ in range(3))
 
-    async def run(receive, send):
+    async def answer(send):
         await send(start())
         await send(chunk(b"done"))
+
+    async def run(receive, send):
+        if answers == "before it is cut off":
+            await answer(send)
         inside.set()
         try:
             await asyncio.Event().wait()
         finally:
+            if answers == "while it is undone":
+                await answer(send)
             undoing.set()
             await undone.wait()
 
@@ -330,6 +345,36 @@ async def test_cancelled_while_it_is_settled():
         assert (await deliver(app)).body == b"done"
     assert len(records.of(Kind.SUCCEEDED)) == 1
     assert late.app.runs == 1
+
+
+async def test_an_app_that_returns_while_it_is_answered_early(monkeypatch):
+    """The answer that is under way then is the only one, and the call waits for it."""
+    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    class Slow(TracedStore):
+        async def complete(self, done):
+            asked.set()
+            await answer.wait()
+            return await super().complete(done)
+
+    late, returned = Late(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        await late.app(scope, receive, send)
+        returned.set()
+
+    async with mounted(app, "handled", store=Slow()) as (middleware, records):
+        returned.clear()
+        call = asyncio.ensure_future(deliver(middleware))
+        await asked.wait()
+        late.gate.set()
+        await returned.wait()
+        await asyncio.sleep(0)
+        answer.set()
+        assert (await call).body == b"done"
+    assert len(records.of(Kind.SUCCEEDED)) == 1
+    assert records.of(Kind.FAILED) == []
 
 
 async def test_handler_timeout_after_the_last_message():
@@ -440,6 +485,21 @@ async def test_departure_for_a_task_that_listens():
     assert records.kinds[-1] == "succeeded"
 
 
+async def test_departure_is_heard_by_who_listens():
+    """What wakes a listening task is the news that its client has left, not a cancellation."""
+
+    async def run(receive, send):
+        listening = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send(start())
+        await send(chunk(b"done"))
+        assert await listening == {"type": "http.disconnect"}
+
+    async with mounted(bare(run), "handled") as (app, records):
+        assert (await asyncio.wait_for(deliver(app), 5)).body == b"done"
+    assert records.kinds[-1] == "succeeded"
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="before, the two cannot be told apart")
 async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
     """A task that is cancelled at the very moment at which it is woken is cancelled."""
@@ -450,6 +510,8 @@ async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
         await asyncio.sleep(0)
         await send(start())
         await send(chunk(b"done"))
+        while not listening.cancelling():  # noqa: ASYNC110  the very moment counts
+            await asyncio.sleep(0)
         listening.cancel()
         await asyncio.wait([listening])
         assert listening.cancelled()
@@ -502,7 +564,7 @@ async def test_a_client_that_leaves_before_the_response():
 @pytest.mark.parametrize("between", [[], [Middleware(BaseHTTPMiddleware, dispatch=passing)]])
 async def test_a_client_that_leaves_a_stream(between, spec_version):
     """A stream whose client leaves is made to its end, and a copy gets all of it."""
-    left, made = asyncio.Event(), []
+    left, made, lost = asyncio.Event(), [], []
 
     async def hook(request: Request):
         async def stream():
@@ -517,6 +579,7 @@ async def test_a_client_that_leaves_a_stream(between, spec_version):
         if message.get("body") == b"1":
             left.set()
         elif left.is_set():
+            lost.append(message)
             raise OSError("the client has left")
 
     app = Starlette(routes=[Route("/hooks", hook, methods=["POST"])], middleware=between)
@@ -525,6 +588,7 @@ async def test_a_client_that_leaves_a_stream(between, spec_version):
         await deliver(middleware, leaves=left, on_send=leave, asgi=asgi)
         assert (await deliver(middleware)).body == b"01234"
     assert made == [0, 1, 2, 3, 4]
+    assert len(lost) == 1
 
 
 async def test_a_client_that_leaves_a_large_stream():
@@ -546,6 +610,23 @@ async def test_a_client_that_leaves_a_large_stream():
             await asyncio.wait_for(deliver(middleware, leaves=LEFT), 10)
     assert heard == ["http.disconnect"] * 2
     assert len(records.of(Kind.FAILED)) == 2
+
+
+async def test_a_large_stream_that_does_not_get_through():
+    """An app whose response can neither leave nor be kept is told so, and has not handled it."""
+    large = chunk(b"x" * (LARGEST_RESULT + 1), more=True)
+    late = Late(start(), large, chunk(b""))
+    late.gate.set()
+
+    def gone(_):
+        raise OSError("the client has left")
+
+    async with mounted(late.app, "handled") as (app, records):
+        for _ in range(2):
+            with pytest.raises(OSError, match="the client has left"):
+                await deliver(app, on_send=gone)
+    assert late.app.runs == 2
+    assert records.of(Kind.SUCCEEDED) == []
 
 
 def failing_once(errors):

@@ -215,7 +215,7 @@ class TakesBlankKeys(MemoryStore):
     """Takes a key without text for a key."""
 
     async def claim(self, bids):
-        return [self._claim(bid, self._clock.monotonic()) for bid in bids]
+        return [self._claim(bid, self.clock.monotonic()) for bid in bids]
 
 
 @caught_by("test_unknown_fingerprint_never_mismatches")

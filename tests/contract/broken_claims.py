@@ -146,7 +146,7 @@ class SeesEveryBidFirst(MemoryStore):
     """Takes the time of the present bid for the first."""
 
     def _claim(self, bid, now):
-        return replace(super()._claim(bid, now), first_seen=self._clock.time())
+        return replace(super()._claim(bid, now), first_seen=self.clock.time())
 
 
 @caught_by("test_done_key_names_who_completed_it")

@@ -87,7 +87,7 @@ class LosesTheClaimsData(MemoryStore):
 
     def _complete(self, settlement, now):
         if self._live(settlement.key, now) is None:
-            bare = replace(settlement.claim, fingerprint=None, first_seen=self._clock.time())
+            bare = replace(settlement.claim, fingerprint=None, first_seen=self.clock.time())
             settlement = replace(settlement, claim=bare)
         return super()._complete(settlement, now)
 

@@ -12,7 +12,7 @@ class GetThenSet(MemoryStore):
     """Looks first and writes later."""
 
     async def claim(self, bids):
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         absent = [bid for bid in bids if self._live(bid.key, now) is None]
         await asyncio.sleep(0)
         for bid in absent:
@@ -28,7 +28,7 @@ class GetThenTakeOver(MemoryStore):
     """Is atomic for new keys only; an expired one is looked at first and deleted later."""
 
     async def claim(self, bids):
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         expired = [
             bid.key for bid in bids if bid.key in self._entries and not self._live(bid.key, now)
         ]
@@ -43,13 +43,14 @@ class GetThenTakeOver(MemoryStore):
 class HoldsUntilReleased(MemoryStore):
     """Keeps a lock over an await and loses it to a cancellation."""
 
-    _lock = None
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._turn = asyncio.Lock()
 
     async def claim(self, bids):
-        self._lock = self._lock or asyncio.Lock()
-        await self._lock.acquire()
+        await self._turn.acquire()
         await asyncio.sleep(0)
-        self._lock.release()
+        self._turn.release()
         return await super().claim(bids)
 
 
@@ -84,7 +85,7 @@ class GetThenComplete(MemoryStore):
     """Looks who holds the key first and marks it done later."""
 
     async def complete(self, done):
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         free = [each.key for each in done if self._live(each.key, now) is None]
         await asyncio.sleep(0)
         for key in free:

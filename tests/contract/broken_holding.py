@@ -145,7 +145,7 @@ class ForgetsNothing(MemoryStore):
     """Confirms without forgetting."""
 
     async def forget(self, key):
-        return self._live(key, self._clock.monotonic()) is not None
+        return self._live(key, self.clock.monotonic()) is not None
 
 
 @caught_by("test_forgetting_is_of_one_key")

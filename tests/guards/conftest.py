@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from msgspec import structs
 
 from tests.asgi.kit import Records
 from webhook_dedup import Dedup, Event
@@ -12,7 +15,7 @@ from webhook_dedup.stores import MemoryStore
 
 from ..every_store import a_redis, fresh_key, store_url
 
-__all__ = ["a_redis", "fresh_key", "store_url"]
+__all__ = ["a_redis", "fresh_key", "of_tenant", "store_url"]
 
 
 @pytest.fixture
@@ -50,3 +53,9 @@ def passage(fresh_key):
         return Passage(event, data, dedup.engine, dedup.record, lambda _: None)
 
     return make
+
+
+def of_tenant(passage, tenant):
+    """Return the passage of the same event of a tenant."""
+    event = passage.event
+    return replace(passage, event=structs.replace(event, key=Key("agent", event.id, tenant)))

@@ -10,6 +10,9 @@ from webhook_dedup.errors import Locked, MissingPower, OverBudget
 from webhook_dedup.guards import Budget
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.stores import MemoryStore
+from webhook_dedup.testing import FakeClock
+
+from .conftest import of_tenant
 
 
 async def send():
@@ -152,6 +155,18 @@ async def test_reset_elsewhere(dedup, other, passage, records):
     assert len(records.of(Kind.ESCALATED)) == 2
 
 
+async def test_tenants_have_budgets_of_their_own(dedup, passage):
+    """What one tenant's events spend, and a person gives back, is no other tenant's."""
+    guard = Budget(1, 300)
+    passages = [of_tenant(passage(dedup), tenant) for tenant in ("acme", "bob")]
+    for each in passages:
+        assert await spend(guard, each) == "sent"
+    subject = passages[0].event.subject
+    assert await guard.reset(dedup.seen, subject, source="agent", tenant="acme")
+    assert not await guard.reset(dedup.seen, subject, source="agent")
+    assert [await spend(guard, each) for each in passages] == ["sent", "OverBudget"]
+
+
 async def test_escalation_that_fails_is_tried_again(passage, records):
     """A hook that raises neither loses the event nor the escalation."""
     called = []
@@ -167,6 +182,24 @@ async def test_escalation_that_fails_is_tried_again(passage, records):
             await spend(guard, passage(dedup, event_id=str(number)))
         assert called == ["1", "2"]
         assert len(records.of(Kind.ESCALATED)) == 1
+        told = [(type(record.error), record.detail) for record in records.of(Kind.FAILED)]
+        assert told == [(ValueError, "the escalation failed; the next event tries again")]
+
+
+async def test_escalated_once_a_window(passage):
+    """However many events find the budget spent, the hook is called once until sends are free."""
+    clock, called = FakeClock(), []
+    async with Dedup(MemoryStore(clock=clock)) as dedup:
+        guard = Budget(1, 300, escalate=lambda event, _: called.append(event.id), lease=30)
+        for number in range(2):
+            await spend(guard, passage(dedup, event_id=f"{number}"))
+        clock.advance(299)
+        assert await spend(guard, passage(dedup, event_id="2")) == "OverBudget"
+        assert called == ["1"]
+        clock.advance(1)
+        for number in range(3, 5):
+            await spend(guard, passage(dedup, event_id=f"{number}"))
+        assert called == ["1", "4"]
 
 
 async def test_store_that_cannot_forget():
@@ -179,6 +212,12 @@ async def test_store_that_cannot_forget():
         await Budget(1, 300).reset(Bare(), "thread")
 
 
+@pytest.mark.parametrize("sends", [1, 100])
+def test_limits_of_a_budget(sends):
+    """The least and the most that errors tell of are themselves taken."""
+    assert Budget(sends, 60)
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -186,7 +225,7 @@ async def test_store_that_cannot_forget():
         ((-1, 60), "got -1"),
         ((True, 60), "got True"),
         ((1.5, 60), "got 1.5"),
-        ((1000, 60), "got 1000"),
+        ((101, 60), "got 101"),
         ((3, 0), "window must be greater than 0"),
     ],
 )

@@ -13,6 +13,8 @@ from webhook_dedup.guards import OneAtATime
 from webhook_dedup.stores import MemoryStore
 from webhook_dedup.threads import call
 
+from .conftest import of_tenant
+
 
 class Inside:
     """A handler that tells how many are in it at once."""
@@ -44,6 +46,54 @@ async def test_subjects_do_not_wait_for_each_other(dedup, passage):
     subjects = ("one", "two", None, None)
     await asyncio.gather(*(guard.run(passage(dedup, each), inside) for each in subjects))
     assert inside.most == 4
+
+
+def together(number):
+    """A handler that ends when so many are in it."""
+    inside, complete = [], asyncio.Event()
+
+    async def work():
+        inside.append(1)
+        if len(inside) == number:
+            complete.set()
+        await complete.wait()
+        return "handled"
+
+    return work
+
+
+async def test_events_without_a_subject_pass(dedup, passage):
+    """An empty subject is none, and an event needs no id to have one."""
+    guard, work = OneAtATime("thread"), together(3)
+    events = [passage(dedup, data={"thread": ""}) for _ in range(2)]
+    nameless = passage(dedup, data={"thread": "one"})
+    nameless = replace(nameless, event=structs.replace(nameless.event, key=None))
+    ends = await asyncio.gather(*(guard.run(each, work) for each in (*events, nameless)))
+    assert ends == ["handled"] * 3
+
+
+async def test_tenants_do_not_wait_for_each_other(dedup, passage):
+    """Threads of one name are two where two tenants have them."""
+    guard, work = OneAtATime(), together(3)
+    events = [of_tenant(passage(dedup), tenant) for tenant in ("", "acme", "bob")]
+    ends = await asyncio.gather(*(guard.run(each, work) for each in events))
+    assert ends == ["handled"] * 3
+
+
+async def test_an_object_that_has_a_text_is_a_subject(dedup, passage, fresh_key):
+    """What a function finds need not be text itself."""
+
+    class Thread:
+        def __str__(self):
+            return fresh_key
+
+    guard = OneAtATime(lambda event, data: Thread())
+    assert await guard.run(passage(dedup), Inside()) == "handled"
+    task, end = await held(guard, passage(dedup))
+    with pytest.raises(Locked):
+        await guard.run(passage(dedup, event_id="2"), Inside())
+    end.set()
+    await task
 
 
 async def held(guard, passage):

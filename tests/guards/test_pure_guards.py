@@ -56,6 +56,21 @@ def test_own_events_by_function():
     assert not skipped(guard, None)
 
 
+def test_a_function_is_asked_of_senders_only():
+    """What is neither text nor a number is no sender."""
+    asked = []
+    guard = SelfSent("from", is_self=asked.append)
+    assert not skipped(guard, {"from": [None, True, {"id": 1}, "one", 17]})
+    assert asked == ["one", "17"]
+
+
+def test_a_domain_alone_tells_who_the_agent_is():
+    """Where all of a domain is the agent's, no address is needed."""
+    guard = SelfSent("from", domains=["agents.example.com"])
+    assert skipped(guard, {"from": "robot@agents.example.com"})
+    assert not skipped(guard, {"from": "someone@example.com"})
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"addresses": "agent@example.com"}, {"domains": [""]}, {"addresses": [1]}],

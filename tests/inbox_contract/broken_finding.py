@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from fnmatch import fnmatch
 
+from msgspec import structs
+
 from webhook_dedup.contracts import Sought
 from webhook_dedup.inbox.memory import MemoryInbox, _admits
 
@@ -104,7 +106,8 @@ class AgesFromThePut(Admits):
     """Reckons the age from when the row was made."""
 
     def admits(self, sought, item, now):
-        return _admits(sought, replace(item, delivery=replace(item.delivery, received_at=now)), now)
+        delivery = structs.replace(item.delivery, received_at=now)
+        return _admits(sought, structs.replace(item, delivery=delivery), now)
 
 
 @caught_by("test_items_with_an_error")

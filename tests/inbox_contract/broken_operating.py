@@ -13,7 +13,10 @@ class FailsOnUnknownIds(MemoryInbox):
     """Expects to find what it is asked for."""
 
     async def get(self, item_id):
-        return self._row(item_id).item
+        row = self._row(item_id)
+        if row is None:
+            raise LookupError(item_id)
+        return row.item
 
 
 @caught_by("test_looking_changes_nothing")

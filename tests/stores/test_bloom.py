@@ -181,6 +181,7 @@ class TestAlone:
         held = await claim(store, "key")
         assert await complete(store, held)
         await finish(store, *map(str, range(20)))
+        assert not await release(store, held)
         assert await complete(store, held)
         assert not await release(store, held)
         assert not await renew(store, held)
@@ -381,6 +382,34 @@ class TestConfirmed:
         assert not await renew(confirmed, held)
         assert not await complete(confirmed, held)
 
+    async def test_claim_that_cannot_be_renewed_is_held_no_longer(self, confirmed, confirm):
+        """Once the confirming store has refused a renewal, it alone says who holds the key."""
+        confirmed._done = EverythingFound()
+        held = await claim(confirmed, "key")
+        await confirm.forget("key")
+        assert not await renew(confirmed, held)
+        assert (await claim(confirmed, "key")).fresh
+
+    async def test_lease_counts_from_its_claim(self, confirmed, confirm, clock):
+        """A claim whose answer was lost is held here for what the confirming store has left."""
+        confirmed._done = EverythingFound()
+        confirm.fails = "after"
+        with pytest.raises(StoreUnavailable):
+            await claim(confirmed, "key", token="mine", lease=30.0)
+        clock.advance(20.0)
+        assert (await claim(confirmed, "key", token="mine", lease=30.0)).fresh
+        clock.advance(10.0)
+        assert (await claim(confirmed, "key")).fresh
+
+    async def test_confirming_store_that_cannot_forget(self):
+        """What a store that cannot forget keeps is not said to be forgotten."""
+
+        class Bare:
+            remembers = Remembers.NOTHING
+
+        with pytest.raises(MissingPower, match="confirm= a store that can"):
+            await BloomStore(confirm=Bare()).forget("key")
+
 
 class TestLifecycle:
     async def test_starts_and_closes_the_confirming_store(self):
@@ -423,14 +452,37 @@ class TestConfiguration:
             "bloom://?error_rate=1e-6",
         ],
     )
-    async def test_urls(self, url, clock):
-        """All parts of the URL are optional."""
-        assert (await claim(BloomStore.from_url(url, clock=clock), "key")).fresh
+    async def test_urls(self, url, clock, confirm):
+        """All parts of the URL are optional, and what no URL can say is given beside it."""
+        store = BloomStore.from_url(url, confirm=confirm, clock=clock)
+        assert await complete(store, await claim(store, "key"))
+        assert (await claim(confirm, "key")).outcome is Outcome.DUPLICATE
+        await claim(store, "silent", lease=30.0)
+        clock.advance(30.0)
+        assert (await claim(store, "silent")).fresh
 
     def test_url_is_followed(self):
         """The URL's numbers are the store's."""
         store = BloomStore.from_url("bloom://?capacity=500&error_rate=0.001")
         assert (store._done._capacity, store._done._error_rate) == (500, 0.001)
+
+    @pytest.mark.parametrize("limits", [(1, 1e-15), (1_000_000_000, 0.1)])
+    def test_limits_are_in_range(self, limits):
+        """The least and the most that errors tell of are themselves taken."""
+        capacity, error_rate = limits
+        assert BloomStore(capacity=capacity, error_rate=error_rate).bits == 0
+
+    def test_bits_are_those_in_use(self):
+        """The size that a store tells is that of its filters."""
+        store = BloomStore(capacity=1000)
+        store._done.add("ident", TTL, 0.0)
+        assert store.bits == store._done.bits > 0
+
+    def test_a_password_is_not_shown(self):
+        """A URL that was meant for another store is refused without what is secret in it."""
+        with pytest.raises(ConfigError, match="'localhost'") as caught:
+            BloomStore.from_url("bloom://user:secret@localhost")
+        assert "secret" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("url", "names"),

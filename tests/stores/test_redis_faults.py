@@ -304,6 +304,15 @@ async def test_completion_of_a_claim_that_does_not_tell_its_time(store, other):
         assert abs(done.first_seen - held.first_seen) < 60
 
 
+async def test_completion_by_a_claim_that_does_not_tell_its_bid(store, other):
+    """What was stored at the bid outlives a completion by a claim that has lost it."""
+    held = await claim(store, a_key(), fingerprint=b"body")
+    assert await complete(store, replace(held, first_seen=None, fingerprint=None))
+    again = await claim(other, held.key, fingerprint=b"changed")
+    assert again.outcome is Outcome.MISMATCH
+    assert again.first_seen == pytest.approx(held.first_seen, abs=0.001)
+
+
 @pytest.mark.parametrize(
     "command",
     [("SET", "a plain string"), ("SET", ""), ("SET", "held by someone"), ("LPUSH", "an element")],
@@ -365,6 +374,7 @@ async def test_full_server_takes_completions(redis_server, count):
             assert all(await store.complete(done))
         found = await store.look([each.key for each in claims])
         assert [(each.done, each.result) for each in found] == [(True, b"result")] * count
+        assert all(0 < each.remaining <= 60.0 for each in found)
     await store.aclose()
 
 

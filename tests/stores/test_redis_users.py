@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from webhook_dedup.contracts import Sought
-from webhook_dedup.errors import ConfigError
+from webhook_dedup.errors import ConfigError, StoreError
 from webhook_dedup.inbox.redis import RedisInbox
 from webhook_dedup.inbox.redis.table import base_of
 from webhook_dedup.model import Bid, new_token
@@ -116,6 +116,18 @@ async def test_what_a_script_lacks(redis_server, room, lacking):
     with pytest.raises(ConfigError, match=r"forbids this user a command or a key.* \+@sortedset"):
         await started.start()
     await started.aclose()
+
+
+async def test_a_refused_completion_frees_nothing(redis_server):
+    """Where the server forbids to mark an event done, it stays claimed."""
+    admit(redis_server, *documented())
+    store = RedisStore.from_url(login(redis_server.url, "redis"))
+    (held,) = await store.claim([Bid(a_key(), new_token(), LONG_LEASE)])
+    admit(redis_server, *documented(), "-set")
+    with pytest.raises(StoreError, match="forbids this user a command"):
+        await complete(store, held)
+    assert await renew(store, held)
+    await store.aclose()
 
 
 async def test_a_server_that_is_no_cluster(redis_url):

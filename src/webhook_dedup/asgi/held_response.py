@@ -198,7 +198,7 @@ def _is_last(message: Message) -> bool:
     kind = message["type"]
     if kind == _TRAILERS:
         return not message.get("more_trailers", False)
-    return kind == FILES[0] or (kind in _CONTENT and not message.get("more_body", False))
+    return kind in _CONTENT and not message.get("more_body", False)
 
 
 def _body_size(start: Message) -> float:

@@ -146,7 +146,7 @@ class BloomStore:
     def _adopt(self, bid: Bid, claim: Claim, now: float) -> None:
         """Hold here too what the confirming store has just granted: the filter was wrong."""
         if claim.fresh:
-            expires_at = now + (claim.remaining or bid.lease)
+            expires_at = now + claim.remaining
             entry = Entry(bid.token, expires_at, claim.first_seen, bid.fingerprint, confirmed=True)
             self._known.put(self._ident(bid.key), entry)
 
@@ -173,7 +173,6 @@ class BloomStore:
 
     def _finish(self, settlement: Settlement, now: float) -> None:
         ident, token = self._ident(settlement.key), settlement.claim.token
-        self._done.drop_past(now)
         self._done.add(ident, settlement.ttl, now)
         if self._confirm is None:
             self._known.put(ident, Entry(token, now + settlement.ttl, done=True))
@@ -232,7 +231,7 @@ class BloomStore:
         Raises:
             MissingPower: A filter alone cannot forget a single key.
         """
-        if self._confirm is None or not isinstance(self._confirm, Forgetful):
+        if not isinstance(self._confirm, Forgetful):
             raise MissingPower(
                 "a bloom store cannot forget a single key; give it confirm= a store that can"
             )

@@ -49,7 +49,6 @@ return answer[2] and answer or answer[1]
 _FIND = """
 local function find(key)
   local value = read(key)
-  if value == '' then return '?' end
   if not value then return '-' end
   return '=', redis.call('PTTL', key) .. ' ' .. value
 end
