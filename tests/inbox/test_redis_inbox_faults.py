@@ -504,7 +504,32 @@ async def test_lost_rows_are_dropped(inbox, raw, prefix):
     assert await inbox.count(Sought()) == 5
 
 
-async def test_foreign_row(inbox, raw, prefix, caplog):
+async def test_lost_dead_letters_are_closed(inbox, raw, prefix):
+    """Dead letters whose rows were lost count no more after their event is done, or a purge."""
+    lost = await a_grave(inbox, key="key")
+    purged = await a_grave(inbox, key="other")
+    for grave in (lost, purged):
+        await raw.delete(key_of(prefix, f"item:{grave.id}"))
+    await inbox.done([an_item(key="key")])
+    assert await inbox.purge([purged.id]) == 0
+    states = ("waiting", "dead", None)
+    assert [await inbox.count(Sought(state=state)) for state in states] == [0, 0, 0]
+    assert not await raw.exists(key_of(prefix, "letters:key"))
+
+
+async def test_nothing_is_left_behind(inbox, raw, prefix):
+    """An inbox that was worked off takes no room, whatever befell its items."""
+    graves = [await a_grave(inbox, key=key) for key in ("", "", "key", "key", "other")]
+    assert await inbox.requeue([graves[0].id, graves[2].id]) == 2
+    assert await inbox.purge([graves[1].id, graves[4].id]) == 2
+    taken = await inbox.take(10, LONG)
+    assert await inbox.shelve([taken[0].id], "stop") == 1
+    await inbox.done([*taken, an_item(key="key")])
+    assert not [key async for key in raw.scan_iter(f"{prefix}*")]
+
+
+@pytest.mark.parametrize("sources", [None, ["github"]])
+async def test_foreign_row(inbox, raw, prefix, caplog, sources):
     """A row's key that holds something else is named, and stays as it is."""
     item = await put(inbox, an_item(), 0.0)
     behind = await put(inbox, an_item(), 0.0)
@@ -526,7 +551,7 @@ async def test_foreign_row(inbox, raw, prefix, caplog):
             await call()
     caplog.clear()
     assert [each.id for each in await inbox.find(Sought())] == [behind.id]
-    assert (await take_one(inbox, LONG)).id == behind.id
+    assert [each.id for each in await inbox.take(10, LONG, sources=sources)] == [behind.id]
     assert name in caplog.text
     assert await raw.get(name) == b"something else"
 

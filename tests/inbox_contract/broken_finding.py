@@ -197,6 +197,14 @@ class PagesByTimeAlone(MemoryInbox):
         return [item for item in found if item.delivery.received_at > begin][:limit]
 
 
+@caught_by("test_pages_are_without_loss_or_repetition")
+class NeverTurnsThePage(MemoryInbox):
+    """Begins with the first page again and again."""
+
+    async def find(self, sought, *, limit=100, after=""):
+        return await super().find(sought, limit=limit)
+
+
 @caught_by("test_pages_of_a_filter")
 class FiltersPages(MemoryInbox):
     """Cuts the page before it filters, so that a page may be empty before the end."""

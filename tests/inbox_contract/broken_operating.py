@@ -218,6 +218,16 @@ class ShelvesUnderTheSameToken(MemoryInbox):
         return answer
 
 
+@caught_by("test_shelving_refuses_former_holders")
+class ShelvesUnderATokenThatHolds(MemoryInbox):
+    """Lets who is shown a shelved item begin it."""
+
+    def _begin(self, item):
+        grave = self._graves.get(item.id)
+        shelved = grave is not None and not grave.item.attempts
+        return super()._begin(item) or (shelved and grave.item.token == item.token)
+
+
 @caught_by("test_shelving_counts_what_waited")
 class ShelvesTheDead(MemoryInbox):
     """Sets aside again what is set aside."""

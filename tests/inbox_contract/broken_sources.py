@@ -38,6 +38,14 @@ class LooksAtTheFirstThousand(MemoryInbox):
         return next(looked_at, None) is not None and (sources is None or source in sources)
 
 
+@caught_by("test_take_of_a_source_respects_its_limit")
+class TakesAPortionOfASource(MemoryInbox):
+    """Hands over all that is wanted of what it looks at in one go."""
+
+    async def take(self, limit, lease, *, sources=None):
+        return await super().take(1_000 if sources and limit else limit, lease, sources=sources)
+
+
 @caught_by("test_take_of_no_source_takes_nothing")
 class TakesNoneForAll(MemoryInbox):
     """Does not tell no source from any."""

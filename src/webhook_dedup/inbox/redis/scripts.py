@@ -130,7 +130,10 @@ local function remove(id)
   if no == FOREIGN then return FOREIGN end
   redis.call('ZREM', due, id)
   redis.call('ZREM', received, id)
-  if not row then return NO end
+  if not row then
+    redis.call('ZREM', dead, id)
+    return NO
+  end
   if row.dead then raise_from_dead(id, row) end
   redis.call('UNLINK', item(id))
   return YES

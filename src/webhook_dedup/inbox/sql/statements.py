@@ -73,8 +73,7 @@ class Statements:
         self._items = items
         self._dialect = dialect
         self._waiting = items.c.due.is_not(None)
-        # Not said as the condition of an index, through which Postgres might find all that wait.
-        self._held = and_(items.c.due.is_(None).is_(false()), items.c.spent.is_(None))
+        self._held = items.c.spent.is_(None)  # a dead letter's token is spent, too
         self._own = and_(items.c.id == _text("item_id"), items.c.token == _text("held_by"))
         self._begun = case((items.c.begun, 1), else_=0)  # attempts that this hold has counted
         self._reset: dict[str, Any] = {"begun": false(), "spent": null()}

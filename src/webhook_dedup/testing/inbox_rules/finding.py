@@ -235,5 +235,6 @@ async def _by_pages(inbox: OperableInbox, sought: Sought, limit: int) -> list[st
     while page := await inbox.find(sought, limit=limit, after=after):
         assert len(page) <= limit
         seen.extend(each.id for each in page)
+        assert len(seen) == len(set(seen)), "an item stands on two pages"
         after = page[-1].id
     return seen

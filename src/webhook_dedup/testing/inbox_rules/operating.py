@@ -141,6 +141,7 @@ class OperatingRules(InboxCase):
         item = await a_taken(inbox, LONG_LEASE)
         assert await inbox.shelve([item.id], "stop") == 1
         await refuses(inbox, item)
+        await refuses(inbox, await known(inbox, item), "begin", "renew", "retry", "defer")
         assert await nothing_is_due(inbox)
         await inbox.done([item])
         assert await inbox.get(item.id) is None

@@ -41,6 +41,14 @@ class SourceRules(InboxCase):
         assert [each.id for each in taken] == [each.id for each in items]
         assert not await _taken(inbox, "own")
 
+    async def test_take_of_a_source_respects_its_limit(self, inbox: OperableInbox) -> None:
+        """Behind much of another app, too, no more are taken than there is room for."""
+        await inbox.put([an_item(source="other") for _ in range(MANY)], 0.0)
+        await self.elapse(self.margin)
+        await inbox.put([an_item(source="own") for _ in range(3)], 0.0)
+        taken = [await _taken(inbox, "own", limit=limit) for limit in (0, 2, 2)]
+        assert [len(each) for each in taken] == [0, 2, 1]
+
     async def test_take_of_no_source_takes_nothing(self, inbox: OperableInbox) -> None:
         """An app without sources has nothing to run."""
         item = await put(inbox, an_item(), 0.0)
