@@ -349,7 +349,7 @@ async def test_cancelled_while_it_is_settled():
 
 async def test_an_app_that_returns_while_it_is_answered_early(monkeypatch):
     """The answer that is under way then is the only one, and the call waits for it."""
-    monkeypatch.setattr(held, "PATIENCE", 0.05)
+    monkeypatch.setattr(held_response, "PATIENCE", 0.05)
     asked, answer = asyncio.Event(), asyncio.Event()
 
     class Slow(TracedStore):

@@ -210,6 +210,17 @@ class ReleasesWhileChecking(MemoryStore):
         return answers
 
 
+@caught_by("test_repeated_done_key_is_refused")
+class ChecksWhatItClaims(MemoryStore):
+    """Answers for done keys before it looks at the others."""
+
+    async def claim(self, bids):
+        now = self.clock.monotonic()
+        done = {bid.key for bid in bids if (entry := self._live(bid.key, now)) and entry.done}
+        check_keys(bid.key for bid in bids if bid.key not in done)
+        return [self._claim(bid, now) for bid in bids]
+
+
 @caught_by("test_blank_key_is_refused", "test_repeated_key_is_refused")
 class TakesBlankKeys(MemoryStore):
     """Takes a key without text for a key."""

@@ -61,6 +61,7 @@ class Counting(MemoryStore):
         self.calls += ("start",)
 
     async def claim(self, bids):
+        assert bids, "asked for nothing"
         self.claims += len(bids)
         answers = await super().claim(bids)
         await self.gate.wait()
@@ -214,6 +215,27 @@ class TestBounds:
         assert (await claim(cache)).outcome is Outcome.DUPLICATE
         assert inner.claims == 2
 
+    async def test_seconds_of_its_own(self, inner, clock):
+        """A key may be kept for less than a minute, and for less than a second."""
+        cache = SeenCache(inner, seconds=0.5, clock=clock)
+        await finish(cache)
+        clock.advance(0.4)
+        assert cache.peek("key") is not None
+        clock.advance(0.1)
+        assert cache.peek("key") is None
+
+    async def test_time_is_the_stores_unless_given(self, inner, clock):
+        """A cache goes by the clock of its store, which decides, or by one of its own."""
+        theirs, own = SeenCache(inner), FakeClock()
+        mine = SeenCache(inner, clock=own)
+        for cache in (theirs, mine):
+            await finish(cache, str(cache))
+        clock.advance(61.0)
+        assert theirs.peek(str(theirs)) is None
+        assert mine.peek(str(mine)) is not None
+        own.advance(61.0)
+        assert mine.peek(str(mine)) is None
+
     async def test_hits_do_not_prolong_an_entry(self, cache, inner, clock):
         """A key that is asked for all the time is checked each minute all the same."""
         await finish(cache)
@@ -227,6 +249,7 @@ class TestBounds:
         await finish(cache, ttl=10.0)
         clock.advance(10.0)
         assert (await claim(cache)).fresh
+        assert len(cache) == 0
 
     async def test_learned_key_is_gone_with_its_ttl(self, cache, inner, clock):
         """A key learned from a duplicate is not known for longer than the TTL left."""

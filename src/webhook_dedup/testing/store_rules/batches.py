@@ -127,6 +127,13 @@ class BatchRules(StoreCase):
         await _refuses(store, [held[0], held[1], held[1]])
         await _are_held(store, held)
 
+    async def test_repeated_done_key_is_refused(self, store: Store) -> None:
+        """A key that stands twice in a batch is an error though its answer is known."""
+        held = await claim(store, a_key())
+        assert await complete(store, held)
+        with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+            await store.claim(_bids([held.key, held.key]))
+
     async def test_blank_key_is_refused(self, store: Store) -> None:
         """A key without any text is an error, and nothing of the batch is done."""
         for blank in _BLANKS:
