@@ -129,8 +129,7 @@ class Settler:
 
     async def _ask(self, event: Event, settlement: Settlement, until: float = 0.0) -> bool | None:
         """Ask until the store answers; when draining, until a monotonic time."""
-        wait, lease = FIRST_WAIT, settlement.claim.remaining  # 0 where the store cannot tell
-        longest = min(LONGEST_WAIT, lease * LONGEST_SHARE or LONGEST_WAIT)
+        wait = FIRST_WAIT
         while True:
             try:
                 return await self._store.complete(settlement)
@@ -144,7 +143,8 @@ class Settler:
                 if left <= 0:
                     return None
                 await asyncio.sleep(min(wait, left, LAST_WAIT))
-            wait = min(wait * 2, longest)
+            share = settlement.claim.remaining * LONGEST_SHARE  # 0 where the store cannot tell
+            wait = min(wait * 2, share or LONGEST_WAIT, LONGEST_WAIT)
 
     def _give_up(self, pending: PendingCompletion) -> None:
         """Record that the store has not confirmed a completion, and will not be asked again."""
