@@ -565,6 +565,21 @@ async def test_fastapi_commits_after_the_response():
     assert commits == [1]
 
 
+async def test_middlewares_around_see_the_route():
+    """Metrics go by the route, which routers write into the scope they were handed."""
+    app, seen = FastAPI(), []
+    app.post("/orders/{number}")(an_async_caller)
+    guarded = IdempotencyMiddleware(app, store="memory://")
+
+    async def measured(scope, receive, send):
+        await guarded(scope, receive, send)
+        seen.append(scope["route"].path)
+
+    for headers in (ADA, {**ADA, "idempotency-key": '"k1"'}):
+        await deliver(measured, ORDER, headers=headers, path="/orders/1")
+    assert seen == ["/orders/{number}"] * 2
+
+
 async def test_incomplete_responses_free_the_key():
     """An app that returns in the middle of its response has handled nothing."""
     runs = []

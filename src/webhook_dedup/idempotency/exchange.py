@@ -121,13 +121,21 @@ class Exchange:
     async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
         claim, sent = await self._claim(errand)
         if claim.fresh:
-            docs, scope = self.rules.docs, {**self.scope, _HELD: self._held | {errand.event.key}}
-            handling = Handling(errand, claim, scope, self.receive, self.send, docs)
-            await handling.run(self.app, body, sent)
+            await self._run(errand, claim, body, sent)
         elif claim.result is None:
             raise no_response_kept()
         else:
             await replay(self._as_replayed, claim.result)
+
+    async def _run(self, errand: Errand, claim: Claim, body: bytes, sent: float) -> None:
+        held = self._held
+        # Not in a copy: middlewares around this one look into theirs for the route, afterwards.
+        self.scope[_HELD] = held | {errand.event.key}
+        try:
+            handling = Handling(errand, claim, self.scope, self.receive, self.send, self.rules.docs)
+            await handling.run(self.app, body, sent)
+        finally:
+            self.scope[_HELD] = held
 
     async def _claim(self, errand: Errand) -> tuple[Claim, float]:
         try:
