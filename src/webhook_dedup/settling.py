@@ -143,8 +143,9 @@ class Settler:
                 if left <= 0:
                     return None
                 await asyncio.sleep(min(wait, left, LAST_WAIT))
-            share = settlement.claim.remaining * LONGEST_SHARE  # 0 where the store cannot tell
-            wait = min(wait * 2, share or LONGEST_WAIT, LONGEST_WAIT)
+            # A store that cannot tell says 0; of a lease that is nearly over the share is tiny.
+            share = settlement.claim.remaining * LONGEST_SHARE or LONGEST_WAIT
+            wait = min(wait * 2, max(share, FIRST_WAIT), LONGEST_WAIT)
 
     def _give_up(self, pending: PendingCompletion) -> None:
         """Record that the store has not confirmed a completion, and will not be asked again."""

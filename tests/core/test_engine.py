@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from webhook_dedup.coalesce import Coalescer
 from webhook_dedup.engine import Engine
@@ -335,6 +336,22 @@ async def test_completion_is_in_time_when_the_store_is_back_before_the_lease_end
 
     assert await made.outcome() is Outcome.DUPLICATE
     assert await completing is True
+
+
+@in_virtual_time
+async def test_completion_of_a_lease_that_is_nearly_over_does_not_besiege_the_store():
+    """A claim that was recognised late has hardly any lease left to divide."""
+    made = virtual()
+    claim, _ = await made.claim()
+    made.store.away.add("complete")
+    nearly_over = replace(claim, remaining=0.006)
+    completing = asyncio.ensure_future(made.engine.complete(EVENT, nearly_over, 3600.0))
+    await asyncio.sleep(1.0)
+    asked = len(made.store.keys_of("complete"))
+    made.store.away.clear()
+
+    assert await completing is True
+    assert 10 < asked <= 21
 
 
 @in_virtual_time
