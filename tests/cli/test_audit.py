@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+import sqlite3
 from contextlib import aclosing
 
 import pytest
@@ -101,3 +102,16 @@ async def test_a_history_that_takes_nothing(history, url, monkeypatch):
     done = await command("inbox", "replay", "dead-1", url=url)
     assert (done.exit_code, done.stdout) == (0, "replay: 1 of 1\n")
     assert "did not take the record" in done.stderr
+
+
+async def test_a_history_of_another_release(tmp_path):
+    """An event is forgotten all the same; that it is not recorded is said."""
+    key, file_url = Key("webhook:stripe", "evt_1"), f"sqlite:///{tmp_path}/webhooks.db"
+    async with aclosing(open_store(file_url)) as store, aclosing(History(file_url)) as history:
+        await store.claim([Bid(str(key), new_token(), 60)])
+        await history.start()
+    with sqlite3.connect(file_url.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE webhook_dedup_history_version SET version = 99")
+    done = await command("stores", "forget", "evt_1", "--source", "stripe", url=file_url)
+    assert (done.exit_code, done.stdout[:9]) == (0, "forgotten")
+    assert "did not take the record of it: table webhook_dedup_history has" in done.stderr

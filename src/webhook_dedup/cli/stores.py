@@ -11,7 +11,7 @@ import typer
 from ..contracts import Forgetful, Inspector, Store
 from ..desk.actions import FORGET, RESET, Action, Subject
 from ..desk.moments import instant
-from ..errors import ConfigError, MissingPower
+from ..errors import ConfigError, MissingPower, StoreError
 from ..guards import Budget
 from ..model import Claim
 from .audit import note, write
@@ -158,6 +158,9 @@ async def _first_forgotten(store: Forgetful, keys: Sequence[str]) -> str | None:
 
 async def _keep(store: Store, action: Action, subject: Subject, about: str = "") -> None:
     """Record what was done, if a history is kept beside the store."""
-    async with opened_history(store) as history:
-        note(history, action, subject, about)
-        await write(history)
+    try:
+        async with opened_history(store) as history:
+            note(history, action, subject, about)
+            await write(history)
+    except StoreError as exc:  # it is done nevertheless
+        say(f"done, but the history did not take the record of it: {exc}", err=True)
