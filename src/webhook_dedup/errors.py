@@ -9,6 +9,7 @@
     ├── StoreError                             a store or an inbox failed
     │   ├── StoreUnavailable                   not reached, or no answer in time: try again later
     │   └── SchemaError                        its tables are absent or of another version
+    │       └── TableAbsent                    a table is not there
     ├── RejectedDelivery                       an HTTP delivery is refused with a 4xx or 503
     │   └── SignatureError                     unsigned, wrongly signed or too old
     ├── InProgress                             another holder runs this key now
@@ -49,6 +50,7 @@ __all__ = [
     "Skipped",
     "StoreError",
     "StoreUnavailable",
+    "TableAbsent",
     "UnstorableResult",
     "WebhookDedupError",
 ]

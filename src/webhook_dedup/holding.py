@@ -25,7 +25,6 @@ __all__ = ["Holding", "Job", "Standing", "stand"]
 Pair = tuple[Event, Claim]
 Answer = tuple[Event, Claim | None]
 
-_NOTHING: set[str] = set()
 _FRESH = Outcome.FRESH  # to find it in its class costs as much as all the rest of a comparison
 
 
@@ -158,9 +157,9 @@ class Holding:
         self._record = record
         self._job = job
         self._standing = standing
-        # By token. Only items are settled early, so that an event without any has no dictionary.
+        # By token. Only items are settled early, so that an event without any has neither.
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
-        self._told: set[str] = set() if job.event.items else _NOTHING
+        self._told: set[str] | None = set() if job.event.items else None
         self._last: Event | None = None
         self._done: Sequence[Event] = ()
         self.event = self._shown(standing)
@@ -277,7 +276,7 @@ class Holding:
 
     async def _settle(self, event: Event, claim: Claim | None) -> None:
         """Complete one item while the handler runs, once however often it is asked for."""
-        if claim is None or self._early is None:
+        if claim is None or self._early is None or self._told is None:
             return
         completion = self._early.get(claim.token)
         if completion is None:

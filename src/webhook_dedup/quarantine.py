@@ -20,7 +20,7 @@ SUSPICIOUS = 2  # runs that did not end
 def is_suspect(item: Item, job: Job) -> bool:
     """Whether an item may be what ends its process: runs of it began and never ended.
 
-    Quarantine are run one at a time. All that were cut off together come due together as well, and
+    Suspects are run one at a time. All that were cut off together come due together as well, and
     one that kills its process would else take the others along until their attempts are used up.
     """
     left = job.policy.retries.attempts - item.attempts
