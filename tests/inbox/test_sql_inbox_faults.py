@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -215,6 +216,47 @@ async def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
         await inbox.done([taken])
         await inbox.put([refused], 0.0)
         assert await inbox.count(Sought()) == 1
+
+
+@asynccontextmanager
+async def refusing(postgres_url, returns, trigger, state):
+    """A server that has no room for what sets off a trigger, and says so in its own words."""
+    async with sql_support.session(postgres_url) as admin:
+        await admin.execute(
+            f"CREATE FUNCTION refuse() RETURNS {returns} LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{state}'; END $$"
+        )
+        await admin.execute(f"CREATE {trigger} EXECUTE FUNCTION refuse()")
+        try:
+            yield
+        finally:
+            await admin.execute("DROP FUNCTION refuse CASCADE")
+
+
+@pytest.mark.parametrize("state", ["disk_full", "out_of_memory"])
+async def test_a_server_without_room_is_an_outage(postgres_url, state):
+    """The note of a failure is to be repeated: without it the run looks like one that crashed."""
+    async with opened(postgres_url) as inbox:
+        item = await a_taken(inbox, LONG_LEASE)
+        assert await begin(inbox, item)
+        trigger = f"TRIGGER refuse BEFORE INSERT OR UPDATE ON {TABLE}"
+        async with refusing(postgres_url, "trigger", trigger, state):
+            with pytest.raises(StoreUnavailable, match="no room"):
+                await inbox.retry(item, 0.0, an_attempt("failed"))
+            with pytest.raises(StoreUnavailable, match="no room"):
+                await inbox.put([an_item()], 0.0)
+        assert await inbox.retry(item, 0.0, an_attempt("failed"))
+        assert (await take_one(inbox, LONG_LEASE)).cut_off == 0
+
+
+async def test_a_server_without_room_for_tables_is_an_outage(postgres_url):
+    """An app that starts meanwhile is not told that it is configured wrongly."""
+    trigger = "EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE TABLE')"
+    async with opened(postgres_url) as inbox:
+        async with refusing(postgres_url, "event_trigger", trigger, "disk_full"):
+            with pytest.raises(StoreUnavailable, match="the server's disk is full"):
+                await inbox.start()
+        await inbox.start()
 
 
 async def test_a_read_only_file_is_named(tmp_path):

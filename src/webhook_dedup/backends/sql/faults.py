@@ -29,9 +29,12 @@ class Fault(enum.Enum):
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONFLICTS = {"40001", "40P01", "55P03"}
-_AWAY_CLASSES = ("08", "57")  # connection exceptions; operator intervention, time-outs included
-_READ_ONLY = "25006"
-_AWAY = {"53300", _READ_ONLY}  # too many connections; a primary that was replaced
+_AWAY_CLASSES = (
+    "08",  # connection exceptions
+    "53",  # a disk or a memory that is full, too many connections
+    "57",  # operator intervention, time-outs included
+)
+_READ_ONLY = "25006"  # a primary that was replaced
 _ABSENT = {"42P01"}
 # How asyncpg names a connection that is gone, or that has had the server's last word.
 _GONE = {
@@ -168,7 +171,8 @@ def _is_away(error: BaseException, state: str) -> bool:
         return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
     if _NO_PRIMARY in str(error):
         return True
-    return state in _AWAY or state.startswith(_AWAY_CLASSES) or _is_psycopg_without(error)
+    away = state == _READ_ONLY or state.startswith(_AWAY_CLASSES)
+    return away or _is_psycopg_without(error)
 
 
 def _is_psycopg_without(error: BaseException) -> bool:
