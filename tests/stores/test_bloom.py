@@ -9,7 +9,7 @@ import pytest
 from tests.clocked import Clocked
 from webhook_dedup.contracts import Startable
 from webhook_dedup.errors import ConfigError, MissingPower, StoreUnavailable
-from webhook_dedup.model import Bid, Outcome, Remembers, Settlement, new_token
+from webhook_dedup.model import Bid, Claim, Outcome, Remembers, Settlement, new_token
 from webhook_dedup.stores import bloom
 from webhook_dedup.stores.bloom import BloomStore
 from webhook_dedup.stores.entry import Entry
@@ -438,6 +438,16 @@ class TestLifecycle:
         await finish(store, "key")
         await store.aclose()
         assert len(store._known) == len(store._done) == 0
+
+    async def test_keys_of_past_ttls_leave_as_new_ones_are_done(self, clock):
+        """A store that is only told of what is done grows no further after one TTL."""
+        store, sizes = BloomStore(capacity=1000, clock=clock), []
+        for number in range(64):
+            claim = Claim(f"key-{number}", "token", Outcome.FRESH)
+            await store.complete([Settlement(claim, TTL)])
+            clock.advance(TTL / 8)
+            sizes.append(store.bits)
+        assert max(sizes[16:]) == max(sizes[:16])
 
 
 class TestConfiguration:

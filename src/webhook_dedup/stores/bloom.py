@@ -173,6 +173,7 @@ class BloomStore:
 
     def _finish(self, settlement: Settlement, now: float) -> None:
         ident, token = self._ident(settlement.key), settlement.claim.token
+        self._done.drop_past(now)
         self._done.add(ident, settlement.ttl, now)
         if self._confirm is None:
             self._known.put(ident, Entry(token, now + settlement.ttl, done=True))
