@@ -68,6 +68,7 @@ async def test_a_dead_letter_is_replayed_by_keyboard(browser, showcase):
     """From the form to the handler's run with nothing but keys."""
     page = await (await browser.new_context()).new_page()
     await page.goto(showcase.url)
+    await page.locator("input:focus").wait_for()  # a page gives it as it is shown, after its load
     await page.keyboard.type(ADMIN)
     await page.keyboard.press("Enter")
     await page.get_by_role("heading", name="Live").wait_for()
