@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from ..clock import SystemClock
 from ..contracts import Clock, Forgetful, Startable, Store, clock_of, never_waits
 from ..errors import ConfigError, MissingPower
@@ -17,16 +19,26 @@ _LONGEST = 60.0
 _LONGEST_KEY = 1024  # so that hostile ids cannot fill the memory; longer ones are not kept
 
 
-_Seen = tuple[str | None, float | None, bytes | None, float, float, bool, bool]
-"""What is known of a key. A bare tuple of values that hold nothing else: thousands are kept for a
-minute, and these the garbage collector does not look at.
+class _Seen(Struct, frozen=True, gc=False):
+    """What is known of a key. Thousands are kept for a minute, unseen by the garbage collector.
 
-- who completed it, and when it was first seen, if the store tells;
-- its fingerprint;
-- when it is gone from the store, and when it is stale here;
-- whether it was settled here, so that the fingerprint is the stored one, not only one that agreed;
-- whether it is replayed: it has a result, so the store must be asked.
-"""
+    Attributes:
+        holder: Who completed it.
+        first_seen: When it was first seen, if the store tells.
+        fingerprint: That of its body.
+        gone_at: When it is gone from the store.
+        stale_at: When it is stale here.
+        settled_here: The fingerprint is the stored one, not only one that agreed.
+        replayed: It has a result, so the store must be asked.
+    """
+
+    holder: str | None
+    first_seen: float | None
+    fingerprint: bytes | None
+    gone_at: float
+    stale_at: float
+    settled_here: bool
+    replayed: bool
 
 
 class SeenCache:
@@ -91,31 +103,29 @@ class SeenCache:
         seen = self._seen.get(key)
         if seen is None:
             return None
-        holder, first_seen, known, gone_at, stale_at, settled_here, replayed = seen
         now = self._clock.monotonic()
-        if stale_at <= now:
+        if seen.stale_at <= now:
             del self._seen[key]
             return None
-        outcome = self._outcome(known, fingerprint, settled_here=settled_here)
-        if outcome is None or replayed:
+        outcome = self._outcome(seen, fingerprint)
+        if outcome is None or seen.replayed:
             return None
         return Claim(
             key=key,
             token=token,
             outcome=outcome,
             fingerprint=fingerprint,
-            first_seen=first_seen,
-            remaining=gone_at - now,
+            first_seen=seen.first_seen,
+            remaining=seen.gone_at - now,
             done=True,
-            holder=holder,
+            holder=seen.holder,
         )
 
-    def _outcome(
-        self, known: bytes | None, fingerprint: bytes | None, *, settled_here: bool
-    ) -> Outcome | None:
+    def _outcome(self, seen: _Seen, fingerprint: bytes | None) -> Outcome | None:
+        known = seen.fingerprint
         if not self._compares or fingerprint is None or fingerprint == known:
             return Outcome.DUPLICATE
-        if not settled_here:
+        if not seen.settled_here:
             return None
         return Outcome.DUPLICATE if known is None else Outcome.MISMATCH
 
@@ -144,10 +154,8 @@ class SeenCache:
         if claim.remaining > 0 and claim.result is None:
             gone_at, stale_at = now + claim.remaining, now + min(claim.remaining, self._seconds)
             first_seen, fingerprint = claim.first_seen, claim.fingerprint
-            self._keep(
-                claim.key,
-                (claim.holder, first_seen, fingerprint, gone_at, stale_at, False, False),
-            )
+            seen = _Seen(claim.holder, first_seen, fingerprint, gone_at, stale_at, False, False)
+            self._keep(claim.key, seen)
 
     async def complete(self, done: Sequence[Settlement]) -> Sequence[bool]:
         now, forgotten = self._clock.monotonic(), self._forgotten
@@ -163,14 +171,12 @@ class SeenCache:
         claim, ttl = settlement.claim, settlement.ttl
         known = self._seen.get(claim.key)
         # A repeated completion neither begins the TTL anew nor changes the result.
-        if known is None or known[0] != claim.token:
+        if known is None or known.holder != claim.token:
             gone_at, stale_at = now + ttl, now + min(ttl, self._seconds)
             first_seen, fingerprint = claim.first_seen, claim.fingerprint
             replayed = settlement.result is not None
-            self._keep(
-                claim.key,
-                (claim.token, first_seen, fingerprint, gone_at, stale_at, True, replayed),
-            )
+            seen = _Seen(claim.token, first_seen, fingerprint, gone_at, stale_at, True, replayed)
+            self._keep(claim.key, seen)
 
     def _keep(self, key: str, seen: _Seen) -> None:
         if len(key) > _LONGEST_KEY:
