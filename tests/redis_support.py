@@ -9,13 +9,16 @@ import pytest
 from .binaries import redis_binaries
 from .conftest import redis_choices
 
-__all__ = ["newest_binary", "newest_redis", "prefix"]
+__all__ = ["newest_binary", "newest_redis", "oldest_binary", "prefix"]
 
 newest_redis = pytest.mark.parametrize(
     "redis_url", redis_choices()[-1:], indirect=True, ids=str, scope="session"
 )
 newest_binary = pytest.mark.parametrize(
     "redis_binary", redis_binaries()[-1:], indirect=True, ids=lambda b: b.series, scope="session"
+)
+oldest_binary = pytest.mark.parametrize(
+    "redis_binary", redis_binaries()[:1], indirect=True, ids=lambda b: b.series, scope="session"
 )
 
 

@@ -275,6 +275,23 @@ async def test_bad_signature_leaves_nothing(ack):
     assert handler.runs == [BODY]
 
 
+@pytest.mark.parametrize("ack", ["first", "claimed"])
+async def test_copy_that_is_known_done_costs_no_io(ack):
+    """What this process has finished is acknowledged, and neither recorded nor claimed again."""
+    handler, trace = Handler(), []
+    inbox = TracedInbox(trace)
+    async with mounted(handler, ack, store=TracedStore(trace), inbox=inbox) as (app, records):
+        await deliver(app)
+        await settled(app)
+        trace.clear()
+        copy = await deliver(app)
+        assert (copy.status, copy.json()["received"]) == (200, True)
+        assert copy.json().get("duplicate", True)
+        assert trace == []
+    assert [record.reason for record in records.of(Kind.SKIPPED)] == ["duplicate"]
+    assert handler.runs == [BODY]
+
+
 async def test_inbox_away():
     """A delivery that cannot be recorded is not acknowledged: 503 with Retry-After."""
     handler, trace = Handler(), []
@@ -287,7 +304,8 @@ async def test_inbox_away():
         inbox.away = False
         assert (await deliver(app)).status == 200
     assert handler.runs == [BODY]
-    assert [record.reason for record in records.of(Kind.REJECTED)] == ["inbox_unavailable"]
+    [rejected] = records.of(Kind.REJECTED)
+    assert (rejected.reason, rejected.event_id) == ("inbox_unavailable", "evt_1")
     [error] = records.of(Kind.STORE_ERROR)  # the sender is not told why, the operator is
     assert error.detail == "told to fail"
 

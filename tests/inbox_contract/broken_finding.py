@@ -227,6 +227,15 @@ class CountsPages(MemoryInbox):
         return page
 
 
+@caught_by("test_pages_go_on_though_their_last_item_leaves")
+class BeginsAnewWhereTheLastItemLeft(MemoryInbox):
+    """Looks for the place of the last item among those that are sought."""
+
+    async def find(self, sought, *, limit=100, after=""):
+        is_there = any(item.id == after for item in self._admitted(sought))
+        return await super().find(sought, limit=limit, after=after if is_there else "")
+
+
 @caught_by("test_pages_lose_nothing_when_items_go")
 class EndsWhereTheLastItemWent(MemoryInbox):
     """Finds nothing after an item that is gone."""

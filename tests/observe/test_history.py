@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.asgi.kit import until
-from tests.observe.aging import age
+from tests.observe.aging import age, expiries
 from webhook_dedup import ConfigError, StoreUnavailable, open_store
 from webhook_dedup.model import Delivery
 from webhook_dedup.observe.history import History
@@ -225,6 +225,18 @@ async def test_bounded_by_time(place):
     await age(history, 61)
     await keep(history, told(Kind.RECEIVED, "new"))
     assert ids(await history.find()) == ["new"]
+    await history.aclose()
+
+
+async def test_what_is_trimmed_leaves_nothing_behind(place):
+    """Old pages go a few at a time, are counted once and take what leads to them along."""
+    history = History(place, trims=False)
+    for number in range(5):
+        await keep(history, told(Kind.RECEIVED, f"evt_{number}"))
+    await age(history, 3_600)
+    trims = [await history._ledger.trim(60, 1_000, 2) for _ in range(4)]
+    assert trims == [2, 2, 1, 0]
+    assert [key.rpartition(b":")[2] for key in await expiries(history)] in ([], [b"size"])
     await history.aclose()
 
 

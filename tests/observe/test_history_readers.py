@@ -60,6 +60,14 @@ async def test_a_first_line_does_not_shorten_what_is_kept(app, place):
     await again.aclose()
 
 
+async def test_an_app_may_decide_to_keep_less(app, place):
+    """From then on keys of Redis last as long as the app says, whatever was said before."""
+    anew = History(place, keep=DAY)
+    await keep(anew, told(Kind.RECEIVED, "old"))
+    assert all(lasting <= 2 * DAY for lasting in (await expiries(anew)).values())
+    await anew.aclose()
+
+
 async def test_a_reader_of_nothing_is_silent(tmp_path, caplog):
     """Closing after a look at a place without a history tells of no failure to write."""
     reader = History(f"sqlite:///{tmp_path}/history.db", create=False)

@@ -153,7 +153,16 @@ class TestForgetting:
         """After the last TTL nothing is left, not even its memory."""
         *_, (now, generations) = an_even_load(1000, 1e-3, rotations=2)
         generations.drop_past(now + DAY)
-        assert (len(generations), generations.bits) == (0, 0)
+        assert (len(generations), generations.bits, generations._windows) == (0, 0, {})
+
+    def test_what_was_cleared_is_kept_anew(self):
+        """After all was forgotten at once, keys are found again from their next completion on."""
+        generations = Generations(1000, 1e-3)
+        generations.add("key", DAY, 0.0)
+        generations.clear()
+        assert "key" not in generations
+        generations.add("key", DAY, 0.0)
+        assert "key" in generations
 
     def test_nothing_is_allocated_before_it_is_needed(self):
         """A large capacity costs nothing until keys come."""
@@ -182,6 +191,18 @@ class TestCrowding:
         for _ in an_even_load(2000, 1e-3, rotations=3):
             pass
         assert not caplog.records
+
+    def test_a_planned_load_takes_one_generation_a_window(self):
+        """An eighth of the capacity fits into a window, and nine or ten windows are live."""
+        for _, generations in an_even_load(4000, 1e-3, rotations=3):
+            assert len(generations._live) <= 10
+
+    def test_an_overload_takes_few_generations(self):
+        """What comes within one window grows by half each time, and not key by key."""
+        generations = Generations(1000, 1e-3)
+        for name, _ in zip(idents(8), range(20_000), strict=False):
+            generations.add(name, DAY, 0.0)
+        assert len(generations._live) <= 16
 
     def test_windows_follow_the_load(self):
         """Under a lasting overload the next windows open large instead of growing each."""

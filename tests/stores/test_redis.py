@@ -3,16 +3,23 @@
 import fakeredis
 import pytest
 import redis.asyncio as aioredis
+from msgspec.structs import replace
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.sentinel import Sentinel
 
 from tests import redis_support
-from tests.redis_support import newest_binary, newest_redis
+from tests.redis_support import newest_binary, newest_redis, oldest_binary
 from webhook_dedup.errors import StoreUnavailable
-from webhook_dedup.model import Outcome
+from webhook_dedup.model import Bid, Outcome, Settlement, new_token
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing import StoreContract
-from webhook_dedup.testing.store_rules.case import a_key, claim, complete
+from webhook_dedup.testing.store_rules.case import (
+    LONG_LEASE,
+    LONG_TTL,
+    a_key,
+    claim,
+    complete,
+)
 
 prefix = redis_support.prefix
 
@@ -91,8 +98,10 @@ async def test_own_cluster_client(redis_cluster, prefix):
     async with aioredis.RedisCluster(startup_nodes=nodes, decode_responses=True) as client:
         store = RedisStore(client, prefix=prefix)
         await way_of_an_event(store)
+        node = client.get_nodes()[0]
+        connected = await client.client_id(target_nodes=node)
         await store.aclose()
-        assert await client.ping()
+        assert await client.client_id(target_nodes=node) == connected
 
 
 async def test_own_cluster_client_that_is_in_use(redis_cluster, prefix):
@@ -114,7 +123,43 @@ async def test_own_sentinel_client(redis_sentinel, prefix):
     async with manager.master_for(redis_sentinel.service) as client:
         store = RedisStore(client, prefix=prefix)
         await way_of_an_event(store)
+        connected = await client.client_id()
         await store.aclose()
-        assert await client.ping()
+        assert await client.client_id() == connected
     for sentinel in manager.sentinels:
         await sentinel.aclose()
+
+
+@newest_binary
+async def test_a_claim_is_one_plain_command(redis_server, prefix):
+    """Neither a fresh claim nor a copy of what is done takes a script, alone or among others."""
+    store = RedisStore.from_url(redis_server.url, prefix=prefix)
+    await store.start()
+    while store._wire.clock.now() is None:  # a script tells it
+        await claim(store, a_key())
+    with redis_server.client() as look:
+        for number in (1, 3):
+            bids = [Bid(a_key(), new_token(), LONG_LEASE) for _ in range(number)]
+            before = look.info("commandstats")["cmdstat_evalsha"]["calls"]
+            held = await store.claim(bids)
+            assert look.info("commandstats")["cmdstat_evalsha"]["calls"] == before
+            assert all(await store.complete([Settlement(each, LONG_TTL) for each in held]))
+            before = look.info("commandstats")["cmdstat_evalsha"]["calls"]
+            copies = await store.claim([replace(bid, token=new_token()) for bid in bids])
+            assert look.info("commandstats")["cmdstat_evalsha"]["calls"] == before
+            assert [each.outcome for each in copies] == [Outcome.DUPLICATE] * number
+    await store.aclose()
+
+
+@oldest_binary
+async def test_a_plain_command_that_is_refused_is_tried_once(redis_server, prefix):
+    """A server before 7.0 does not know it, and is not asked with each claim."""
+    store = RedisStore.from_url(redis_server.url, prefix=prefix)
+    await store.start()
+    while store._wire.clock.now() is None:
+        await claim(store, a_key())
+    with redis_server.client() as look:
+        for _ in range(5):
+            assert (await claim(store, a_key())).fresh
+        assert look.info("commandstats")["cmdstat_set"]["failed_calls"] <= 1
+    await store.aclose()

@@ -210,6 +210,17 @@ class FindingRules(InboxCase):
             await inbox.requeue([each.id for each in page])
         assert seen == [each.id for each in graves]
 
+    async def test_pages_go_on_though_their_last_item_leaves(self, inbox: OperableInbox) -> None:
+        """What was shown is not shown again where somebody brought back what was shown last."""
+        graves = [await a_grave(inbox, received_at=float(at)) for at in range(6)]
+        sought, after = Sought(state="dead"), ""
+        seen: list[str] = []
+        while page := await inbox.find(sought, limit=2, after=after):
+            seen.extend(each.id for each in page)
+            after = page[-1].id
+            await inbox.requeue([after])
+        assert seen == [each.id for each in graves]
+
     async def test_pages_lose_nothing_when_items_go(self, inbox: OperableInbox) -> None:
         """Where the last item of a page is gone, the next page loses none that is left."""
         graves = [await a_grave(inbox, received_at=float(at)) for at in range(6)]
