@@ -141,12 +141,12 @@ class Holding:
     """
 
     __slots__ = (
-        "_done",
         "_early",
         "_engine",
         "_job",
         "_last",
         "_record",
+        "_settled",
         "_standing",
         "_told",
         "event",
@@ -161,7 +161,7 @@ class Holding:
         self._early: dict[str, asyncio.Future[bool | None]] | None = {} if job.event.items else None
         self._told: set[str] | None = set() if job.event.items else None
         self._last: Event | None = None
-        self._done: Sequence[Event] = ()
+        self._settled: Sequence[tuple[Event, bool]] = ()
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
@@ -172,8 +172,9 @@ class Holding:
 
     def tell_done(self, kind: Kind, **fields: Any) -> None:
         """Record how those of several events ended whose completion was confirmed in time."""
-        for event in self._done:
-            self._record.about(kind, event, **fields)
+        for event, done in self._settled:
+            if done:
+                self._record.about(kind, event, **fields)
 
     def run(
         self,
@@ -207,7 +208,7 @@ class Holding:
     ) -> Coroutine[Any, Any, bool | None]:
         """Mark everything done that is not; see :meth:`Engine.complete`.
 
-        When the caller is cancelled, ``later`` is told of each of several events that is done.
+        When the caller is cancelled, ``later`` is told of each of several events.
 
         Returns:
             False when another token has one of the events, else ``None`` when the store has not
@@ -233,7 +234,7 @@ class Holding:
         if later is None:
             return self._complete_all(completing)
         several = _Several(later)
-        self._done = several.done
+        self._settled = several.settled
         pairs = zip(unsettled, completing, strict=True)
         noted = [several.note(event, one) for (event, _), one in pairs]
         return several.awaited(self._complete_all(noted))
@@ -315,26 +316,26 @@ class Holding:
 
 
 class _Several:
-    """Notes which of several events are done, whatever becomes of the others.
+    """Notes how each of several events was settled, whatever becomes of the others.
 
     Args:
-        later: Told of those that are done when who waits for all of them was cancelled.
+        later: Told of each when who waits for all of them was cancelled.
 
     Attributes:
-        done: Those that are done.
+        settled: Those of which the store has said something, and whether they are done.
     """
 
     def __init__(self, later: Callable[[Event, bool | None], object]) -> None:
-        self.done: list[Event] = []
+        self.settled: list[tuple[Event, bool]] = []
         self._later = later
         self._left = False
 
     async def note(self, event: Event, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
         completed = await completing
-        if completed:
-            self.done.append(event)
+        if completed is not None:
+            self.settled.append((event, completed))
             if self._left:
-                self._later(event, True)
+                self._later(event, completed)
         return completed
 
     async def awaited(self, completing: Coroutine[Any, Any, bool | None]) -> bool | None:
@@ -342,6 +343,6 @@ class _Several:
             return await completing
         except asyncio.CancelledError:
             self._left = True
-            for event in self.done:
-                self._later(event, True)
+            for event, done in self.settled:
+                self._later(event, done)
             raise

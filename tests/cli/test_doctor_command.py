@@ -387,6 +387,18 @@ async def test_a_full_disk(file_url, monkeypatch, free, level):
     assert found.get("disk", {}).get("level") == level
 
 
+async def test_a_file_that_another_program_keeps_locked(tmp_path):
+    """21: nobody is sent to look for a server that SQLite does not have."""
+    file = f"{tmp_path}/webhooks.db"
+    await started(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        code, found = await doctor(f"sqlite:///{file}?timeout=0.1")
+    assert (code, found["store reached"]["level"]) == (1, "failure")
+    assert found["store reached"]["remedy"] == "another program keeps it locked"
+
+
 def permit(mode, *paths):
     for path in paths:
         Path(path).chmod(mode)

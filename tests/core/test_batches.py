@@ -347,6 +347,31 @@ async def test_completion_in_time_is_told_though_that_of_another_item_is_not(can
         assert told == [("a", True)] * cancelled + [("b", True)]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+@in_virtual_time
+async def test_item_that_another_holder_has_is_told_of_though_nobody_waits(answered):
+    """Its effect may be repeated, which no other record would say."""
+    told, store = [], Picky(clock=LoopClock())
+    async with virtual(BatchWork(), store=store) as made:
+        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
+        record = Recorder((made.records,))
+        holding = Holding(made.engine, record, job, await stand(made.engine, job, ""))
+        await made.store.forget(str(a_batch("a").key))
+        await held_elsewhere(made, "a", lease=5)
+        store.refused = str(a_batch("b").key)
+
+        def later(event, completed):
+            told.append((event.id, completed))
+
+        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=later))
+        await asyncio.sleep(1 if answered else 0)
+        completing.cancel()
+        await eventually(lambda: told)
+        store.refused = ""
+        await eventually(lambda: len(told) == 2)
+        assert told == [("a", False), ("b", True)]
+
+
 @in_virtual_time
 async def test_item_that_another_holder_has_is_not_settled():
     """``done()`` raises when another has the claim, and a handler that hides it wins nothing."""

@@ -207,15 +207,28 @@ async def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
         await inbox.put([item], 0.0)
         await meddle(inbox, "PRAGMA max_page_count = 1")
         refused = an_item(body=bytes(200_000))
-        with pytest.raises(StoreError, match="make room") as caught:
+        with pytest.raises(StoreUnavailable, match="make room"):
             await inbox.put([refused], 0.0)
-        assert not isinstance(caught.value, StoreUnavailable)
         taken = await take_one(inbox, LONG_LEASE)
         assert taken.delivery == item.delivery
         assert await begin(inbox, taken)
         await inbox.done([taken])
         await inbox.put([refused], 0.0)
         assert await inbox.count(Sought()) == 1
+
+
+async def test_a_full_disk_is_an_outage(tmp_path):
+    """The note of a failure is to be repeated: without it the run looks like one that crashed."""
+    async with opened(f"sqlite:///{tmp_path}/inbox.db") as inbox:
+        item = await a_taken(inbox, LONG_LEASE)
+        assert await begin(inbox, item)
+        await meddle(inbox, "PRAGMA max_page_count = 1")
+        failed = an_attempt("failed" * 10_000)
+        with pytest.raises(StoreUnavailable, match="make room"):
+            await inbox.retry(item, 0.0, failed)
+        await meddle(inbox, "PRAGMA max_page_count = 1000")
+        assert await inbox.retry(item, 0.0, failed)
+        assert (await take_one(inbox, LONG_LEASE)).cut_off == 0
 
 
 @asynccontextmanager

@@ -145,6 +145,22 @@ async def test_server_that_comes_back(redis_server):
     await store.aclose()
 
 
+async def test_server_that_still_loads_its_data():
+    """Until it has read what it had written it is away, and nobody is sent to look for it."""
+
+    async def answer(reader, writer):
+        while await reader.read(2**16):
+            writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = RedisStore.from_url(f"redis://127.0.0.1:{port}/0")
+        with pytest.raises(StoreUnavailable, match=f"{port}/0 is still loading its data"):
+            await claim(store, a_key())
+        await store.aclose()
+
+
 async def test_store_starts_when_its_server_does(redis_server):
     """A start that failed for want of a server is repeated with success when there is one."""
     redis_server.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import sqlite3
+import sys
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -202,15 +203,40 @@ async def test_a_read_only_file_is_named(tmp_path):
 
 
 async def test_a_full_disk_is_named(tmp_path):
-    """A disk without room is an error a person must see to, not a reason to try again."""
+    """A disk without room is an outage, and the error says that a person must see to it."""
     path = tmp_path / "claims.db"
     async with opened(f"sqlite:///{path}") as store:
         await store.start()
         async with store.connection.connect() as connection:
             await connection.exec_driver_sql("PRAGMA max_page_count = 1")
-        with pytest.raises(StoreError, match="make room") as caught:
+        with pytest.raises(StoreUnavailable, match="make room"):
             await store.claim(bids(1_000))
-        assert type(caught.value) is StoreError
+
+
+async def test_a_disk_without_room_at_the_start_is_named(tmp_path):
+    """An app that starts meanwhile is not told that it is configured wrongly."""
+    url = f"sqlite:///{tmp_path}/claims.db"
+    for _ in range(2):  # a file that is to be made, and one that is there and cannot be mapped
+        assert "StoreUnavailable" in (said := await started_without_room(url))
+        assert "room on the disk" in said
+        async with opened(url) as store:
+            await store.start()
+
+
+async def started_without_room(url):
+    """Start a store in a process that may not make a file longer, and return how that ended."""
+    start = (
+        "import asyncio, resource, sys\n"
+        "from webhook_dedup import open_store\n"
+        "store = open_store(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "asyncio.run(store.start())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-B", "-c", start, url, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    return said.decode().splitlines()[-1]
 
 
 async def test_a_read_only_server_is_named(postgres_url):

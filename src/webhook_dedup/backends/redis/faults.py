@@ -32,6 +32,7 @@ _CODE_OF_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (driver.AuthorizationError, "NOPERM"),
     (driver.NoPermissionError, "NOPERM"),
     (driver.AuthenticationWrongNumberOfArgsError, "NOAUTH"),
+    (driver.BusyLoadingError, "LOADING"),
     (driver.OutOfMemoryError, "OOM"),
     (driver.ReadOnlyError, "READONLY"),
     (driver.ClusterCrossSlotError, "CROSSSLOT"),

@@ -36,6 +36,8 @@ _AWAY_CLASSES = (
 )
 _READ_ONLY = "25006"  # a primary that was replaced
 _ABSENT = {"42P01"}
+# Without room for the -shm beside its file SQLite reads nothing either, and calls it an I/O error.
+_SQLITE_AWAY = ("disk is full", "disk I/O error")
 # How asyncpg names a connection that is gone, or that has had the server's last word.
 _GONE = {
     "InterfaceError": "connection is closed",
@@ -103,6 +105,9 @@ _SQLITE_HINTS = {
     "unable to open database file": "the directory must exist and be writable for this process",
     "readonly database": "the file and its directory must be writable for this process",
     "disk is full": "make room on the disk",
+    "disk I/O error": "is there room on the disk, and is it a local one?",
+    "database is locked": "another program keeps it locked",
+    "disk image is malformed": "stop the app, and put a backup in its place",
     "file is not a database": "name another file",
 }
 _HOST_HINTS = {
@@ -169,7 +174,7 @@ def _is_away(error: BaseException, state: str) -> bool:
     if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
         of_tls = isinstance(error, ssl.SSLError)
         return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
-    if _NO_PRIMARY in str(error):
+    if any(said in str(error) for said in (_NO_PRIMARY, *_SQLITE_AWAY)):
         return True
     away = state == _READ_ONLY or state.startswith(_AWAY_CLASSES)
     return away or _is_psycopg_without(error)

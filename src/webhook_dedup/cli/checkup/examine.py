@@ -110,9 +110,11 @@ async def _started(room: Any, name: str) -> list[Finding]:
 
 
 def _of_refusal(check: str, error: StoreError | ConfigError) -> Finding:
+    text, _, remedy = str(error).partition("; ")
     away = isinstance(error, StoreUnavailable)
-    remedy = _LET_IT_BE_REACHED if away else _LET_IT_BE_CHANGED
-    return Finding(Level.FAILURE, check, str(error), remedy)
+    return Finding(
+        Level.FAILURE, check, text, remedy or (_LET_IT_BE_REACHED if away else _LET_IT_BE_CHANGED)
+    )
 
 
 def _of_settings(name: str, warning: str) -> Finding:
