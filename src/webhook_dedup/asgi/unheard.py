@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..desk.text import inert
+from ..admin.text import inert
 from ..verdict import Refusal, succeeded
 from .types import Message
 

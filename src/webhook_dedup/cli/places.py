@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple, cast
 
 import typer
 
+from ..admin.lookup import Rooms
 from ..contracts import OperableInbox, Sharing, Store
-from ..desk.lookup import Rooms
 from ..errors import ConfigError, StoreError, TableAbsent
 from ..inbox import inbox_beside
 from ..observe.history import History

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..admin.actions import FORGET, RESET, Action, Subject
+from ..admin.moments import instant
 from ..contracts import Forgetful, Inspector, Store
-from ..desk.actions import FORGET, RESET, Action, Subject
-from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower, StoreError
 from ..guards import Budget
 from ..model import Claim

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..desk.moments import instant
+from ..admin.moments import instant
 from ..errors import StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields

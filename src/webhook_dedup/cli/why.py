@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..admin.lookup import Rooms, stories_of
+from ..admin.story import Story, told_of
 from ..contracts import Inspector, Sought
-from ..desk.lookup import Rooms, stories_of
-from ..desk.story import Story, told_of
 from .claims import RequestLine, facts_of, request_line
 from .items import summary
 from .output import AsJson, obey, print_json, remind_of_tenant, say

@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ..contracts import OperableInbox
-from ..desk.actions import (
+from ..admin.actions import (
     BURY,
     FORGET,
     REPLAY,
@@ -23,7 +22,8 @@ from ..desk.actions import (
     record_of,
     subject_of_item,
 )
-from ..desk.lookup import Rooms, stories_of
+from ..admin.lookup import Rooms, stories_of
+from ..contracts import OperableInbox
 from ..errors import MissingPower
 from .arrival import Arrival, State
 from .dossier import find_item

@@ -12,8 +12,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from ..admin.text import inert
 from ..dedup import Dedup
-from ..desk.text import inert
 from ..errors import ConfigError, StoreError
 from ..observe.history import History
 from ..urls import route_path

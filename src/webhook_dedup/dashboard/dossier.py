@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..desk.actions import Subject, subject_of_item
-from ..desk.lookup import Rooms, stories_of
-from ..desk.runs import runs_begun
-from ..desk.story import Story
+from ..admin.actions import Subject, subject_of_item
+from ..admin.lookup import Rooms, stories_of
+from ..admin.runs import runs_begun
+from ..admin.story import Story
 from ..errors import TableAbsent
 from ..model import Item
 from ..observe.history import Entry, Request

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Literal
 
+from ..admin.lookup import Rooms
 from ..contracts import Sought
-from ..desk.lookup import Rooms
 from ..errors import SchemaError
 from ..observe.history import Entries, Entry, History
 from ..observe.record import Kind

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..desk.actions import Subject
-from ..desk.moments import age_of
-from ..desk.story import line_of, told_of
+from ..admin.actions import Subject
+from ..admin.moments import age_of
+from ..admin.story import line_of, told_of
 from ..observe.record import Kind, Reason
 from .arrival import State
 from .dossier import dossier, find_item

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol, cast
 
+from ..admin.lookup import Rooms
 from ..contracts import Forgetful, OperableInbox, Store
 from ..dedup import Dedup
-from ..desk.lookup import Rooms
 from ..errors import MissingPower, StoreError, TableAbsent
 from ..observe.history import History
 from ..observe.log import fields

@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from ..admin.lookup import Rooms
+from ..admin.story import BY_HAND
 from ..contracts import Sought
-from ..desk.lookup import Rooms
-from ..desk.story import BY_HAND
 from ..errors import StoreError
 from . import filters
 from .gate import visitor_of

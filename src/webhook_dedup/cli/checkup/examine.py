@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from ...admin.moments import instant
 from ...contracts import OperableInbox, Startable, Store
-from ...desk.moments import instant
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from ...observe.backlog import look
 from ..places import inbox_of, opened_store

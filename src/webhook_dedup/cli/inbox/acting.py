@@ -10,9 +10,9 @@ from typing import Literal
 
 import typer
 
+from ...admin.actions import Act, Action, Subject, one_by_one, subject_of_item
+from ...admin.lookup import Rooms
 from ...contracts import OperableInbox, Sought
-from ...desk.actions import Act, Action, Subject, one_by_one, subject_of_item
-from ...desk.lookup import Rooms
 from ...errors import ConfigError
 from ..audit import note, write
 from ..output import print_json, say

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ...admin.actions import BURY, PURGE, REPLAY
 from ...contracts import Sought
-from ...desk.actions import BURY, PURGE, REPLAY
 from ..output import AsJson, duration, obey
 from ..places import InboxUrl, Places, StoreUrl
 from .acting import Order, carry_out

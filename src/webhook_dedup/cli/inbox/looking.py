@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Literal
 
+from ...admin.moments import instant
 from ...contracts import OperableInbox, Sought
-from ...desk.moments import instant
 from ...model import Item
 from ..items import COLUMNS, cells, details, print_details, summary
 from ..output import print_json, print_table, say
