@@ -17,7 +17,7 @@ from ..model import Claim
 from .audit import note, write
 from .claims import RequestLine, facts_of, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
-from .places import StoreUrl, opened_history, opened_store
+from .storage import StoreUrl, opened_history, opened_store
 
 __all__ = ["stores"]
 

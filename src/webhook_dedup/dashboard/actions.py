@@ -22,7 +22,7 @@ from ..admin.actions import (
     record_of,
     subject_of_item,
 )
-from ..admin.lookup import Rooms, stories_of
+from ..admin.lookup import Storage, stories_of
 from ..contracts import OperableInbox
 from ..errors import MissingPower
 from .arrival import Arrival, State
@@ -52,7 +52,7 @@ class Actions:
 
     def __init__(self, show: Show) -> None:
         self._show = show
-        self._place = show.place
+        self._deployment = show.deployment
 
     @property
     def routes(self) -> list[Route]:
@@ -76,10 +76,10 @@ class Actions:
 
     async def replay_all(self, request: Request) -> Response:
         """Run the dead letters again that a filter finds; ask again if others were seen."""
-        rooms = await self._place.rooms()
+        storage = await self._deployment.storage()
         wish = replace(wish_of(request), state=State.DEAD)
         after = asked_of(request).get("after", "")
-        found = await found_in_inbox(rooms, wish, after, most=_MOST_REPLAYED)
+        found = await found_in_inbox(storage, wish, after, most=_MOST_REPLAYED)
         digest = _digest(found)
         if request.method != "POST":
             return await self._ask_for_all(request, found, digest)
@@ -107,11 +107,11 @@ class Actions:
 
     async def forget(self, request: Request) -> Response:
         """Make the store forget an event, so that its next delivery runs."""
-        key, subject = await _remembered(await self._place.rooms(), subject_of(request))
+        key, subject = await _remembered(await self._deployment.storage(), subject_of(request))
         if request.method != "POST":
             return await self._ask(request, FORGET, [subject])
         try:
-            forgotten = await self._place.forget(key)
+            forgotten = await self._deployment.forget(key)
         except MissingPower as exc:
             raise Refused(_CONFLICT, str(exc)) from exc
         if forgotten:
@@ -119,7 +119,7 @@ class Actions:
         return self._seen(request, subject, FORGET, int(forgotten))
 
     async def _in_inbox(self, request: Request) -> Subject:
-        item = await find_item(await self._place.rooms(), asked_of(request).get("id", ""))
+        item = await find_item(await self._deployment.storage(), asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
         return subject_of_item(item)
@@ -148,13 +148,13 @@ class Actions:
         self, request: Request, action: Action, subjects: Sequence[Subject], act: Act
     ) -> int:
         """Act on deliveries in the inbox; say how many were there."""
-        rooms = await self._place.rooms()
+        storage = await self._deployment.storage()
         return await one_by_one(
-            rooms.inbox, subjects, act, lambda subject: self._record(request, action, subject)
+            storage.inbox, subjects, act, lambda subject: self._record(request, action, subject)
         )
 
     def _record(self, request: Request, action: Action, subject: Subject) -> None:
-        self._place.record(record_of(action, subject, visitor_of(request).name))
+        self._deployment.record(record_of(action, subject, visitor_of(request).name))
 
     def _seen(self, request: Request, subject: Subject, action: Action, number: int) -> Response:
         """Go to the page where the outcome is seen."""
@@ -194,9 +194,9 @@ def _digest(found: Page) -> str:
     return hashlib.sha256("\n".join(each.mark for each in found.arrivals).encode()).hexdigest()
 
 
-async def _remembered(rooms: Rooms, subject: Subject) -> tuple[str, Subject]:
+async def _remembered(storage: Storage, subject: Subject) -> tuple[str, Subject]:
     """Return the key that the store has for an event, and the event without a foreign delivery."""
-    stories = await stories_of(rooms, subject.event_id, subject.source, subject.tenant)
+    stories = await stories_of(storage, subject.event_id, subject.source, subject.tenant)
     story = next(story for story in stories if story.tenant == subject.tenant)
     if story.claim is None:
         raise Refused(_NOT_FOUND, "the store neither holds nor remembers this event")

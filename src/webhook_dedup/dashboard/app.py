@@ -19,10 +19,10 @@ from ..observe.history import History
 from ..urls import route_path
 from .actions import Actions
 from .auth import Auth, Door, TokenDoor, bearer_of, door_of
+from .deployment import DedupDeployment, Deployment
 from .gate import EXIT, Gate, Refused
 from .live import Stream
 from .pages import Pages
-from .place import DedupPlace, Place
 from .show import Show
 from .sign_in import SignIn
 
@@ -56,12 +56,12 @@ def dashboard(
     """
     if not isinstance(dedup, Dedup):
         raise ConfigError(f"a dashboard shows a Dedup, got {dedup!r}")
-    return pages_of(DedupPlace(dedup, history), door_of(auth), mask_headers)
+    return pages_of(DedupDeployment(dedup, history), door_of(auth), mask_headers)
 
 
-def pages_of(place: Place, door: Door, mask_headers: Iterable[str] = ()) -> ASGIApp:
-    """Return the ASGI app of a place behind a door."""
-    show = Show(place, signs_in=door.signs_in)
+def pages_of(deployment: Deployment, door: Door, mask_headers: Iterable[str] = ()) -> ASGIApp:
+    """Return the ASGI app of a deployment behind a door."""
+    show = Show(deployment, signs_in=door.signs_in)
 
     async def refuse(request: Request, refusal: Exception) -> Response:
         return await _refuse(show, request, refusal)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Literal
 
-from ..admin.lookup import Rooms
+from ..admin.lookup import Storage
 from ..contracts import Sought
 from ..errors import SchemaError
 from ..observe.history import Entries, Entry, History
@@ -97,15 +97,15 @@ class Page:
     no_inbox: str = ""
 
 
-async def listed(rooms: Rooms, wish: Wish, after: str = "") -> Page:
+async def listed(storage: Storage, wish: Wish, after: str = "") -> Page:
     """List a page of deliveries.
 
     What waits and what is dead is read from the inbox, which alone knows for certain; the rest
     from the history. Without a history the inbox is all there is.
     """
-    if wish.state in _IN_INBOX or rooms.history is None:
-        return await _from_inbox(rooms, wish, after)
-    return await _from_history(rooms.history, wish, entry_id(after))
+    if wish.state in _IN_INBOX or storage.history is None:
+        return await _from_inbox(storage, wish, after)
+    return await _from_history(storage.history, wish, entry_id(after))
 
 
 def entry_id(text: str) -> str:
@@ -113,19 +113,19 @@ def entry_id(text: str) -> str:
     return text if _ENTRY_ID.fullmatch(text) else ""
 
 
-async def _from_inbox(rooms: Rooms, wish: Wish, after: str) -> Page:
+async def _from_inbox(storage: Storage, wish: Wish, after: str) -> Page:
     if wish.state not in {None, *_IN_INBOX} or wish.reason is not None:
         return Page(())  # only a history knows
-    return await found_in_inbox(rooms, wish, after, most=PER_PAGE)
+    return await found_in_inbox(storage, wish, after, most=PER_PAGE)
 
 
-async def found_in_inbox(rooms: Rooms, wish: Wish, after: str, *, most: int) -> Page:
+async def found_in_inbox(storage: Storage, wish: Wish, after: str, *, most: int) -> Page:
     """Find what waits or is dead as wished, the first received first; look at some thousands."""
     text = (wish.text or "").casefold()
     found: list[Arrival] = []
     for _ in range(_MOST_LOOKED_AT // PER_PAGE):
         try:
-            page = await rooms.inbox.find(wish.sought, limit=PER_PAGE, after=after)
+            page = await storage.inbox.find(wish.sought, limit=PER_PAGE, after=after)
         except SchemaError as exc:  # the rest of its message is for those who write the app
             why = str(exc).partition(";")[0]
             return Page(found, newest_first=False, no_inbox=why)

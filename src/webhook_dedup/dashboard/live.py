@@ -82,8 +82,8 @@ class Stream:
 
     async def answer(self, request: Request) -> Response:
         """Answer with the stream."""
-        rooms = await self._show.place.rooms()
-        if rooms.history is None:
+        storage = await self._show.deployment.storage()
+        if storage.history is None:
             raise Refused(_NOT_FOUND, "no history is kept, so nothing can be told live")
         if self._open >= self._most:
             busy = f"{self._most} live views are open, which is as many as may be"
@@ -93,7 +93,7 @@ class Stream:
         self._open += 1
         return _Seated(
             self._leave,
-            self._events(request, rooms.history, closing),
+            self._events(request, storage.history, closing),
             ping=_PING_EVERY,
             send_timeout=_SLOWEST_SEND,
             shutdown_event=closing,

@@ -63,10 +63,10 @@ class Pages:
 
     async def live(self, request: Request) -> Response:
         """Show what happened last, and from now on."""
-        rooms = await self._show.place.rooms()
+        storage = await self._show.deployment.storage()
         wish = wish_of(request)
         kind = _chosen(asked_of(request), "kind", tuple(each.value for each in Kind))
-        history = rooms.history
+        history = storage.history
         told = Recent() if history is None else await recent(history, wish, kind)
         return await self._show.page(
             request,
@@ -94,8 +94,8 @@ class Pages:
     async def _list(
         self, request: Request, template: str, wish: Wish, *, filtered: bool
     ) -> Response:
-        rooms = await self._show.place.rooms()
-        page: Page = await listed(rooms, wish, asked_of(request).get("after", ""))
+        storage = await self._show.deployment.storage()
+        page: Page = await listed(storage, wish, asked_of(request).get("after", ""))
         return await self._show.page(
             request,
             template,
@@ -103,17 +103,17 @@ class Pages:
             wish=wish,
             filtered=filtered,
             outcome=outcome_of(request),
-            keeps_history=rooms.history is not None,
+            keeps_history=storage.history is not None,
             states=STATES,
             reasons=list(Reason),
             ages=AGES,
-            sources=sorted(self._show.place.routes or ()),
+            sources=sorted(self._show.deployment.routes or ()),
         )
 
     async def delivery(self, request: Request) -> Response:
         """Show one delivery, and the story of its event."""
-        rooms = await self._show.place.rooms()
-        found = await dossier(rooms, subject_of(request), self._mask)
+        storage = await self._show.deployment.storage()
+        found = await dossier(storage, subject_of(request), self._mask)
         if found is None:
             raise Refused(_NOT_FOUND, "nothing is known of this delivery any more")
         verdict, words = told_of(found.story, commands=False)
@@ -125,13 +125,13 @@ class Pages:
             words=words,
             line_of=line_of,
             outcome=outcome_of(request),
-            keeps_history=rooms.history is not None,
+            keeps_history=storage.history is not None,
         )
 
     async def body(self, request: Request) -> Response:
         """Hand over the exact bytes of a delivery that waits or is dead."""
-        rooms = await self._show.place.rooms()
-        item = await find_item(rooms, asked_of(request).get("id", ""))
+        storage = await self._show.deployment.storage()
+        item = await find_item(storage, asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
         return Response(
@@ -142,14 +142,14 @@ class Pages:
 
     async def sources(self, request: Request) -> Response:
         """Show the sources, what they did and what is known of their providers."""
-        rooms = await self._show.place.rooms()
-        lately = await traffic(rooms.history) if rooms.history is not None else None
+        storage = await self._show.deployment.storage()
+        lately = await traffic(storage.history) if storage.history is not None else None
         return await self._show.page(
             request,
             "sources.html",
-            senders=senders(self._show.place, lately),
+            senders=senders(self._show.deployment, lately),
             lately=lately,
-            knows_routes=self._show.place.routes is not None,
+            knows_routes=self._show.deployment.routes is not None,
         )
 
 

@@ -13,7 +13,7 @@ from ...admin.moments import instant
 from ...contracts import OperableInbox, Startable, Store
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from ...observe.backlog import look
-from ..places import inbox_of, opened_store
+from ..storage import inbox_of, opened_store
 from .finding import Finding, Level, counted
 
 __all__ = ["examined", "examined_inbox"]
