@@ -26,12 +26,12 @@ from ..admin.lookup import Storage, stories_of
 from ..contracts import OperableInbox
 from ..errors import MissingPower
 from .arrival import Arrival, State
-from .dossier import find_item
+from .details import find_item
 from .gate import Refused, visitor_of
 from .links import asked_of
-from .listing import Page, found_in_inbox
+from .listing import Listing, found_in_inbox
 from .outcome import Outcome, link_to_outcome
-from .pages import subject_of, wish_of
+from .pages import filter_of, subject_of
 from .show import Show
 
 __all__ = ["Actions"]
@@ -77,9 +77,9 @@ class Actions:
     async def replay_all(self, request: Request) -> Response:
         """Run the dead letters again that a filter finds; ask again if others were seen."""
         storage = await self._deployment.storage()
-        wish = replace(wish_of(request), state=State.DEAD)
+        wanted = replace(filter_of(request), state=State.DEAD)
         after = asked_of(request).get("after", "")
-        found = await found_in_inbox(storage, wish, after, most=_MOST_REPLAYED)
+        found = await found_in_inbox(storage, wanted, after, most=_MOST_REPLAYED)
         digest = _digest(found)
         if request.method != "POST":
             return await self._ask_for_all(request, found, digest)
@@ -130,7 +130,7 @@ class Actions:
         )
 
     async def _ask_for_all(
-        self, request: Request, found: Page, digest: str, *, changed: bool = False
+        self, request: Request, found: Listing, digest: str, *, changed: bool = False
     ) -> Response:
         return await self._show.page(
             request,
@@ -189,7 +189,7 @@ def _subject(arrival: Arrival) -> Subject:
     return Subject(arrival.delivery_id or "", arrival.event_id, arrival.source, arrival.tenant)
 
 
-def _digest(found: Page) -> str:
+def _digest(found: Listing) -> str:
     """Return what changes with what was found."""
     return hashlib.sha256("\n".join(each.mark for each in found.arrivals).encode()).hexdigest()
 

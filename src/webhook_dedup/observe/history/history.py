@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...policy import Duration, seconds
 from ..record import Record
 from .entry import Entries, Entry
-from .ledger import Ledger, Wanted, open_ledger
+from .ledger import EntryFilter, Ledger, open_ledger
 from .page import Kept, Page, Pen, page_of, read_page
 from .writer import Writer
 
@@ -147,7 +147,7 @@ class History:
             most_pages: How many written pages, of up to 200 entries, are looked at at most. When
                 there are more, :attr:`Entries.stopped_at` says where to go on.
         """
-        wanted = Wanted(source, kind, reason, event_id, since, until)
+        wanted = EntryFilter(source, kind, reason, event_id, since, until)
         found = Entries()
         looked_at, last = 0, ""
         async for page in self._below(after, wanted, min(limit + 1, _AT_ONCE)):
@@ -166,7 +166,7 @@ class History:
         del found[limit:]
         return found
 
-    async def _below(self, after: str, wanted: Wanted, at_once: int) -> AsyncIterator[Kept]:
+    async def _below(self, after: str, wanted: EntryFilter, at_once: int) -> AsyncIterator[Kept]:
         """Yield pages that may hold what is wanted, the latest first, from an id downwards."""
         below = page_of(after)
         if below != after:  # an entry's: there may be more on its page

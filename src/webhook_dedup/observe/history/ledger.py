@@ -14,7 +14,7 @@ from .page import LONGEST_PAGE, Kept, Page, id_at
 if TYPE_CHECKING:
     from ...contracts import Store
 
-__all__ = ["Ledger", "Wanted", "open_ledger"]
+__all__ = ["EntryFilter", "Ledger", "open_ledger"]
 
 _EXAMPLES = "sqlite:///webhooks.db, postgresql://… or redis://…"
 _LEDGERS = {
@@ -30,7 +30,7 @@ _LEDGERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EntryFilter:
     """Which entries are meant. Fields that are ``None`` admit everything.
 
     Attributes:
@@ -89,7 +89,7 @@ class Ledger(Protocol):
             keep: For how many seconds at least; ``None`` where another process decides.
         """
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+    async def find(self, wanted: EntryFilter, limit: int, below: str) -> Sequence[Kept]:
         """List pages, the highest ids first, and below the id ``below`` if it is given.
 
         None that holds a wanted entry is left out; others may be among them.

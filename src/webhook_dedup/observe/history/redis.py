@@ -9,7 +9,7 @@ from ...backends.redis.wire import Client, Wire
 from ...contracts import Sharing
 from ...errors import ConfigError
 from ...keys import digest
-from .ledger import Wanted
+from .ledger import EntryFilter
 from .page import Kept, Page
 from .scripts import FIND, OF_EVENT, SINCE, TRIM, WRITE, WRITTEN
 
@@ -63,7 +63,7 @@ class RedisLedger:
             words = [word for page in pages[start : start + _AT_ONCE] for word in _words(page)]
             await self._wire.call(WRITE, self._base, lasting, int(keep is not None), *words)
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+    async def find(self, wanted: EntryFilter, limit: int, below: str) -> Sequence[Kept]:
         # What filters ask for is not looked at on the server, which would be held up.
         latest = min(filter(None, (below, wanted.latest)), default="")
         upper = f"({latest}" if latest else "+"

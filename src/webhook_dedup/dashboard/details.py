@@ -19,7 +19,7 @@ from ..observe.record import Kind
 from .arrival import Arrival, arrival_of, arrival_of_item
 from .gathered import around
 
-__all__ = ["Dossier", "dossier", "find_item"]
+__all__ = ["DeliveryDetails", "details_of", "find_item"]
 
 _BATCH = "batch:"
 _MOST_COPIES = 200
@@ -50,7 +50,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class DeliveryDetails:
     """What one page shows.
 
     Attributes:
@@ -86,7 +86,9 @@ async def find_item(storage: Storage, delivery_id: str) -> Item | None:
         return None
 
 
-async def dossier(storage: Storage, subject: Subject, mask: frozenset[str]) -> Dossier | None:
+async def details_of(
+    storage: Storage, subject: Subject, mask: frozenset[str]
+) -> DeliveryDetails | None:
     """Put together what is known; ``None`` if that is nothing.
 
     Args:
@@ -106,7 +108,7 @@ async def dossier(storage: Storage, subject: Subject, mask: frozenset[str]) -> D
         subject = Subject(latest, subject.event_id, subject.source, subject.tenant)
     entries = await _entries(storage, subject, story)
     runs = _in_full(_runs(entries), item) or _runs_of(item)
-    return Dossier(
+    return DeliveryDetails(
         subject=subject,
         story=story,
         item=item,
