@@ -23,7 +23,7 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ...errors import ConfigError
 from .address import Address, database_number
-from .loans import own
+from .checkouts import own
 from .sentinels import Sentinels
 from .tls import load_certificates, tls_options
 from .wire import Client

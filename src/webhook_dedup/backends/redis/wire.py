@@ -16,11 +16,11 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
 from ...residence import Residence, bind_loop
-from .exchange import Exchange, undisturbed
+from .checkouts import renew_pool
 from .faults import Translating, code_of, translate
-from .loans import renew_pool
 from .resp import Word, set_new
 from .script import Script
+from .sending import Sender, undisturbed
 
 __all__ = ["Answers", "Client", "ServerClock", "Wire"]
 
@@ -95,7 +95,7 @@ class Wire:
         self._where = where
         self._connections = connections
         self._home: Residence | None = None
-        self._exchange = Exchange(client, connections)
+        self._sender = Sender(client, connections)
         self._clustered = self._one_key_per_script = isinstance(client, RedisCluster)
 
     @property
@@ -120,7 +120,7 @@ class Wire:
     @property
     def sets_at_once(self) -> int:
         """How many keys :meth:`set_new` takes at once."""
-        return sys.maxsize if self._exchange.by_hand else 1
+        return sys.maxsize if self._sender.by_hand else 1
 
     async def set_new(
         self, keys: Sequence[bytes], values: Sequence[bytes], expiries: Sequence[bytes]
@@ -132,10 +132,10 @@ class Wire:
             WrongType: One of the keys holds no string.
         """
         with self._translating:
-            if self._exchange.by_hand:
+            if self._sender.by_hand:
                 commands = list(map(set_new, keys, values, expiries))
                 async with self._turns:
-                    return await self._exchange.get_all(commands)
+                    return await self._sender.get_all(commands)
             (key,), (value,), (expiry,) = keys, values, expiries
             command: list[Word] = ["SET", key, value, "NX", "GET", "PX", expiry]
             return [await self._send(command, get=True)]
@@ -244,7 +244,7 @@ class Wire:
 
     async def _send(self, command: Sequence[Word], **options: Any) -> Any:
         async with self._turns:
-            return await self._exchange.send(command, **options)
+            return await self._sender.send(command, **options)
 
 
 def _calls(keys: Sequence[bytes], words: Sequence[Word], most: int) -> Iterator[Sequence[Word]]:
