@@ -13,7 +13,6 @@ from typing import Any
 from . import endpoint
 from .dedup import Dedup
 from .endpoint_requests import BodyGone, read
-from .errand import Errand
 from .errors import (
     AlreadyDone,
     ConfigError,
@@ -29,6 +28,7 @@ from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
 from .model import Claim, Event, Key, Outcome, fingerprint_of
 from .observe.record import Kind, Record, skip
+from .operation import Operation
 from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
 from .run import Run
@@ -181,7 +181,7 @@ class OncePerEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call(Errand):
+class _Call(Operation):
     """One call of a function, whose event is known.
 
     Attributes:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ..asgi.responses import replay
 from ..asgi.scopes import BodyOnce, ClientLeft, read_body
 from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
-from ..errand import Errand
 from ..errors import IdempotencyMismatch, InProgress, RejectedDelivery, StoreError
 from ..keys import joined
 from ..model import Claim, Event, Key
+from ..operation import Operation
 from ..portal import shared
 from ..providers import Parsed
 from .handling import Handling
@@ -63,7 +63,7 @@ class KeyedRequest:
         event = self._event(key, body)
         if event.key in self._held:  # by a middleware around this one, which does its work
             return await self.app(self.scope, BodyOnce(body, self.receive), self.send)
-        return await self._run_or_replay(await self._errand(event), body)
+        return await self._run_or_replay(await self._operation(event), body)
 
     @property
     def _held(self) -> frozenset[Key]:
@@ -111,36 +111,36 @@ class KeyedRequest:
             fingerprint=fingerprint(self.scope, body),
         )
 
-    async def _errand(self, event: Event) -> Errand:
+    async def _operation(self, event: Event) -> Operation:
         try:
             dedup = await shared(self.options.store)
         except StoreError as exc:
             raise store_away() from exc
-        return Errand(dedup, event, self.options.lease, self.options.ttl)
+        return Operation(dedup, event, self.options.lease, self.options.ttl)
 
-    async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
-        claim, sent = await self._claim(errand)
+    async def _run_or_replay(self, operation: Operation, body: bytes) -> None:
+        claim, sent = await self._claim(operation)
         if claim.fresh:
-            await self._run(errand, claim, body, sent)
+            await self._run(operation, claim, body, sent)
         elif claim.result is None:
             raise no_response_kept()
         else:
             await replay(self._as_replayed, claim.result)
 
-    async def _run(self, errand: Errand, claim: Claim, body: bytes, sent: float) -> None:
+    async def _run(self, operation: Operation, claim: Claim, body: bytes, sent: float) -> None:
         held = self._held
         # Not in a copy: middlewares around this one look into theirs for the route, afterwards.
-        self.scope[_HELD] = held | {errand.event.key}
+        self.scope[_HELD] = held | {operation.event.key}
         try:
             docs = self.options.docs
-            handling = Handling(errand, claim, self.scope, self.receive, self.send, docs)
+            handling = Handling(operation, claim, self.scope, self.receive, self.send, docs)
             await handling.run(self.app, body, sent)
         finally:
             self.scope[_HELD] = held
 
-    async def _claim(self, errand: Errand) -> tuple[Claim, float]:
+    async def _claim(self, operation: Operation) -> tuple[Claim, float]:
         try:
-            return await claim_or_wait(errand, self.options.wait)
+            return await claim_or_wait(operation, self.options.wait)
         except StoreError as exc:
             raise store_away() from exc
         except IdempotencyMismatch as exc:
