@@ -19,6 +19,7 @@ from .model import Claim
 from .operation import Operation, event_for
 from .policy import DAY, Duration, seconds
 from .portal import call_in_portal, shared
+from .run import cancellations
 from .threads import call
 
 __all__ = ["First", "once"]
@@ -179,7 +180,7 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("once must be entered by a task")
-        self._cancellations = _cancellations(task)
+        self._cancellations = cancellations()
         return await self._door.enter(await shared(self._door.store), task.cancel)
 
     async def __aexit__(
@@ -289,7 +290,3 @@ class _Block:
         ended = lost if lost and error else error and out_of_group(error)
         await self._operation.settle(self._claim, ended, duration=monotonic() - self._began)
         return lost
-
-
-def _cancellations(task: Any) -> int:
-    return task.cancelling() if hasattr(task, "cancelling") else 0

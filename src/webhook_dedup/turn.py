@@ -19,7 +19,7 @@ from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
-from .run import Run
+from .run import Run, cancellations
 from .settling import FIRST_WAIT, LONGEST_SHARE, LONGEST_WAIT
 from .siblings import Siblings
 from .verdict import Ending, Verdict, judge
@@ -201,7 +201,7 @@ class Turn:
         held = self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=standing.sent)
         try:
             run = await holding.run(self._job.work, apart=False)
-            cut_off = run.cancelled and (self._tools.ending() or _is_cancelled())
+            cut_off = run.cancelled and (self._tools.ending() or cancellations() > 0)
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
         finally:
@@ -323,15 +323,6 @@ class Turn:
     def _tell_end(self, kind: Kind, verdict: Verdict, **fields: Any) -> None:
         fields = {"status": verdict.status, "reason": verdict.reason, **fields}
         self._tell(kind, attempt=self._number, **fields)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has cancelled this turn, such as a loop that ends without a drain.
-
-    Before Python 3.11 this cannot be told from a handler that raises ``CancelledError``.
-    """
-    task: Any = asyncio.current_task()
-    return hasattr(task, "cancelling") and task.cancelling() > 0
 
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:
