@@ -14,8 +14,8 @@ from weakref import WeakSet
 
 from msgspec import Struct
 
+from .loop_binding import LoopBinding
 from .model import Event, Settlement
-from .residence import Residence
 
 __all__ = ["SLACK", "UNCONFIRMED", "ExitWait", "Later", "PendingCompletion"]
 
@@ -75,7 +75,7 @@ class ExitWait:
 
     def __init__(self, wait_for_pending: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._wait_for_pending = wait_for_pending
-        self._home = Residence()
+        self._binding = LoopBinding()
         self._until = 0.0
 
     def extend(self, until: float) -> None:
@@ -87,8 +87,9 @@ class ExitWait:
     def wait(self) -> None:
         """Wait until they are settled; called in another thread than the loop's."""
         left = self._until - monotonic()
-        if left > 0 and self._home.alive:  # a loop that has ended was drained
-            settling = asyncio.run_coroutine_threadsafe(self._wait_for_pending(), self._home.loop)
+        if left > 0 and self._binding.alive:  # a loop that has ended was drained
+            pending = self._wait_for_pending()
+            settling = asyncio.run_coroutine_threadsafe(pending, self._binding.loop)
             with contextlib.suppress(Exception):
                 settling.result(left + 2 * SLACK)
 

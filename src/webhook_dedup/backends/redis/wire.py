@@ -15,7 +15,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
-from ...residence import Residence, bind_loop
+from ...loop_binding import LoopBinding, bind_loop
 from .checkouts import renew_pool
 from .faults import Translating, code_of, translate
 from .resp import Word, set_new
@@ -27,7 +27,7 @@ __all__ = ["Answers", "Client", "ServerClock", "Wire"]
 Client = Redis | RedisCluster
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
-_TURNS: WeakKeyDictionary[Residence, asyncio.Semaphore] = WeakKeyDictionary()
+_TURNS: WeakKeyDictionary[LoopBinding, asyncio.Semaphore] = WeakKeyDictionary()
 _ANOTHER = b"another"  # after the name of no key makes another that is none
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
@@ -94,28 +94,28 @@ class Wire:
         self._translating = Translating(where)
         self._where = where
         self._connections = connections
-        self._home: Residence | None = None
+        self._binding: LoopBinding | None = None
         self._sender = Sender(client, connections)
         self._clustered = self._one_key_per_script = isinstance(client, RedisCluster)
 
     @property
     def _turns(self) -> asyncio.Semaphore:
-        home = self._home
-        if home is None or not home.here:
-            home = self.bind_loop()
-        return _TURNS[home]
+        binding = self._binding
+        if binding is None or not binding.here:
+            binding = self.bind_loop()
+        return _TURNS[binding]
 
-    def bind_loop(self) -> Residence:
-        """Let the client live on the present event loop for as long as that one runs.
+    def bind_loop(self) -> LoopBinding:
+        """Bind the client to the present event loop, for as long as that one runs.
 
         Raises:
-            ConfigError: It lives on another one that runs.
+            ConfigError: It is bound to another one that runs.
         """
         client = self._client
         renew = bool if isinstance(client, RedisCluster) else partial(renew_pool, client)
-        self._home = home = bind_loop(client, "redis", renew)
-        _TURNS.setdefault(home, asyncio.Semaphore(self._connections))
-        return home
+        self._binding = binding = bind_loop(client, "redis", renew)
+        _TURNS.setdefault(binding, asyncio.Semaphore(self._connections))
+        return binding
 
     @property
     def sets_at_once(self) -> int:
