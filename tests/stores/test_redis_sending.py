@@ -196,7 +196,7 @@ async def test_a_look_at_the_server_waits_its_turn(redis_url):
         Proxy.to(redis_url) as proxy,
         aioredis.from_url(proxy.through(redis_url), max_connections=3) as client,
     ):
-        wire = Wire(client, "here", 3)
+        wire = Wire(client, "a test", 3)
         proxy.black_hole()
         working = [asyncio.ensure_future(wire.delete(b"nothing")) for _ in range(3)]
         await asyncio.sleep(0)
