@@ -14,7 +14,6 @@ from .contracts import Inbox, Observer, Startable, Store, need
 from .engine import Engine
 from .errors import ConfigError
 from .guards import Passage
-from .holding import Job
 from .inbox import MemoryInbox, inbox_beside
 from .loop_binding import LoopBinding
 from .model import Delivery, Event, Item, Remembers, new_token
@@ -26,6 +25,7 @@ from .policy import Policy, check_policy
 from .routes import Route, Routes
 from .runner import Runner
 from .source import Source
+from .standing import Job
 from .startup_warnings import warn_at_startup
 from .store_loops import claim_loop
 from .stores import MemoryStore, SeenCache, open_store

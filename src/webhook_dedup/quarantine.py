@@ -7,8 +7,8 @@ import logging
 from collections.abc import Collection
 from time import monotonic
 
-from .holding import Job
 from .model import Item
+from .standing import Job
 
 __all__ = ["Quarantine", "is_suspect"]
 

@@ -13,7 +13,6 @@ from .coalesce import InboxCoalescer
 from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
-from .holding import Job, Standing
 from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Item
@@ -22,6 +21,7 @@ from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
 from .quarantine import Quarantine, is_suspect
 from .siblings import Siblings
+from .standing import Job, Standing
 from .turn import Tools, Turn
 from .unknown_sources import UnknownSources
 

@@ -13,7 +13,7 @@ from typing import Any
 from .coalesce import InboxCoalescer
 from .engine import Engine
 from .errors import LeaseLost, StoreError, StoreUnavailable
-from .holding import Holding, Job, Standing, stand
+from .holding import Holding
 from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Attempt, Item
@@ -22,6 +22,7 @@ from .observe.recorder import Recorder
 from .run import Run, cancellations
 from .settling import FIRST_WAIT, LONGEST_SHARE, LONGEST_WAIT
 from .siblings import Siblings
+from .standing import Job, Standing, claim_events
 from .verdict import Ending, Verdict, judge
 
 __all__ = ["Tools", "Turn"]
@@ -97,7 +98,7 @@ class Turn:
         try:
             if not room:
                 await self._postpone(standing)
-            elif standing is not None or (standing := await self._stand()) is not None:
+            elif standing is not None or (standing := await self._claim()) is not None:
                 self._tools.expect(standing)
                 try:
                     await self._go_on(standing)
@@ -121,12 +122,12 @@ class Turn:
         await self._tools.inbox.let_go(self._item)
         self._tools.wake()
 
-    async def _stand(self) -> Standing | None:
+    async def _claim(self) -> Standing | None:
         """Claim. ``None`` when the store is away, and that was dealt with."""
         try:
             # Held, so that a claim that waits long does not let the item come due meanwhile.
             with self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=monotonic()):
-                return await stand(self._tools.engine, self._job, self._item.id)
+                return await claim_events(self._tools.engine, self._job, self._item.id)
         except StoreError as exc:
             await self._store_away(exc)
             return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import RejectedDelivery
-from ..holding import Standing
 from ..model import Delivery, Event
+from ..standing import Standing
 from .exchange import Exchange
 from .responses import acknowledge, acknowledge_claimed
 
