@@ -507,7 +507,7 @@ async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
         await asyncio.sleep(0)
         await send(start())
         await send(chunk(b"done"))
-        while not listening.cancelling():  # noqa: ASYNC110  the very moment counts
+        while not listening.cancelling():  # noqa: ASYNC110 - the very moment counts
             await asyncio.sleep(0)
         listening.cancel()
         await asyncio.wait([listening])

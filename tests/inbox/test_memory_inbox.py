@@ -178,7 +178,7 @@ async def test_wall_clock_jumps_move_no_due_time():
     jump, inbox = 0.0, MemoryInbox(clock=JumpingClock())
     item = an_item(received_at=inbox._clock.time())
     await inbox.put([item], LEASE)
-    for jump in (-1e6, 1e6):  # noqa: B007  read by the clock
+    for jump in (-1e6, 1e6):  # noqa: B007 - read by the clock
         assert await inbox.next_due() == LEASE
     assert await _ids(inbox, older_than=jump) == [item.id]
 

@@ -73,8 +73,8 @@ async def _dashboard(
 ) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
-        from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415  # of another extra
-        from ..dashboard.deployment import StoreDeployment  # noqa: PLC0415  # of another extra
+        from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415 - of another extra
+        from ..dashboard.deployment import StoreDeployment  # noqa: PLC0415 - of another extra
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
     if not (any(tokens) or is_loopback(address.host)):

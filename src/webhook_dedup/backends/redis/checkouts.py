@@ -106,7 +106,7 @@ def renew_pool(client: Redis) -> None:
     if client in _OURS:
         pool = cast(Any, client.connection_pool)  # redis-py leaves it without types
         # Redis-py has no public word for what a pool has made.
-        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001  # see above
+        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001 - see above
         _OF_PARENTS.extend(filter(_is_of_open_loop, made))
         pool.reset()
         if client in _CHECKOUTS:
@@ -119,12 +119,12 @@ def _is_of_open_loop(connection: AbstractConnection) -> bool:
     The collector would close it, and the parent's loop hear of it no more: the two share their
     poll.
     """
-    reader: Any = connection._reader  # noqa: SLF001  # neither it nor its reader tells
-    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001  # see above
+    reader: Any = connection._reader  # noqa: SLF001 - neither it nor its reader tells
+    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001 - see above
 
 
 async def _let_go_if_closed(connection: AbstractConnection) -> None:
     """Have a connection made again that the server has closed while it was idle."""
-    reader = connection._reader  # noqa: SLF001  # redis-py itself only finds out by reading
+    reader = connection._reader  # noqa: SLF001 - redis-py itself only finds out by reading
     if reader is not None and reader.at_eof():
         await connection.disconnect(nowait=True)

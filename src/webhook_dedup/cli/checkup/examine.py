@@ -164,10 +164,10 @@ def _warnings() -> Iterator[list[str]]:
 async def _server(store: Store, kept: Sequence[str]) -> list[Finding]:
     """Examine the server in its own words. Its driver belongs to an extra."""
     if store.name == "redis":
-        from .redis import examine_redis  # noqa: PLC0415  # of an extra
+        from .redis import examine_redis  # noqa: PLC0415 - of an extra
 
         return await examine_redis(cast(Any, store), kept)
-    from .sql import examine_sql  # noqa: PLC0415  # of an extra
+    from .sql import examine_sql  # noqa: PLC0415 - of an extra
 
     return await examine_sql(cast(Any, store))
 

@@ -40,7 +40,7 @@ class RedisLedger:
         self._base = f"{prefix}{{{prefix}history}}:".encode()
 
     @classmethod
-    def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003  # no tables
+    def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003 - no tables
         """Open a ledger with a client of its own."""
         client, prefix = open_client(url, timeout=_TIMEOUT, connections=_CONNECTIONS)
         ledger = cls(client, prefix=prefix)

@@ -108,7 +108,7 @@ class SqlLedger:
     async def start(self) -> None:
         await self._database.start()
 
-    async def write(self, pages: Sequence[Page], keep: float | None) -> None:  # noqa: ARG002  # rows stay until they are deleted
+    async def write(self, pages: Sequence[Page], keep: float | None) -> None:  # noqa: ARG002 - rows stay until they are deleted
         asked = self._database.dialect.rows([_columns(page) for page in pages])
         await self._database.rows(self._statements.write, asked)
 
