@@ -35,7 +35,7 @@ STEADY = Retries(attempts=4, initial=10, factor=2, jitter=0)
 
 
 DEAD = Sought(state="dead")
-CONTENT = ("_rows", "_graves", "_agenda")
+CONTENT = ("_rows", "_graves", "_schedule")
 
 
 class Inbox(MemoryInbox):

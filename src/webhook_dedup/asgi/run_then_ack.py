@@ -1,4 +1,4 @@
-"""Handle, then acknowledge: ``ack="handled"``, where the handler's response is the answer."""
+"""Run, then acknowledge: ``ack="handled"``, where the handler's response is the answer."""
 
 from __future__ import annotations
 

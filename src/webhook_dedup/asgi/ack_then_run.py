@@ -1,4 +1,4 @@
-"""Acknowledge, then handle: ``ack="first"`` and ``ack="claimed"``."""
+"""Acknowledge, then run: ``ack="first"`` and ``ack="claimed"``."""
 
 from __future__ import annotations
 
