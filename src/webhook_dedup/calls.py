@@ -86,9 +86,9 @@ def by_expression(expression: Expression) -> Find:
 class OncePerEvent:
     """A function that runs once per event.
 
-    A function that has a Starlette or FastAPI request among its arguments is an endpoint: what
-    does not run is answered with a response, what ran is judged by its status, and what ran and
-    raised is told to the framework by an exception.
+    A function that has a Starlette or FastAPI request among its arguments is an endpoint: a call
+    that does not run is answered with a response, one that runs is judged by its response's status,
+    and what this library raises is turned into an ``HTTPException``.
 
     Args:
         function: What runs.

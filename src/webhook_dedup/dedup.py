@@ -1,4 +1,4 @@
-"""The one object behind middleware and decorators: it ties the rooms together, starts, drains."""
+"""The one object behind middleware and decorators: it ties everything together, starts, drains."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Dedup:
             self._check_workers_can_take()
 
     def bind(self, perform: Perform) -> None:
-        """Tell how a delivery is run, and begin to take what is due. The middleware does this."""
+        """Set how deliveries are run, and begin to take what is due. The middleware calls it."""
         self._perform = perform
         if self.running:
             self.runner.start()
@@ -202,9 +202,9 @@ class Dedup:
         self.seen = None
         if self._seen_size > 0:
             store = self.seen = SeenCache(store, size=self._seen_size)
-        for room in (store, self.inbox):
-            if isinstance(room, Startable):
-                await room.start()
+        for backend in (store, self.inbox):
+            if isinstance(backend, Startable):
+                await backend.start()
         await start_observers(self.record.observers, self.inbox)
         self.engine = Engine(Coalescer(store), self.record, self.seen)
         self.runner = self._runner()
@@ -272,7 +272,7 @@ class Dedup:
 
     def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
         """Make the job that runs an event."""
-        work = _Performance(self._perform, route, delivery)
+        work = _AppRun(self._perform, route, delivery)
         return Job(event, route.policy, route.ttl, self.guarded(route, delivery, work))
 
     def guarded(self, route: Route, delivery: Delivery, work: Work) -> Work:
@@ -318,10 +318,10 @@ class Dedup:
                 )
 
 
-class _Performance:
-    """Runs the app for a delivery and the items of it that are shown.
+class _AppRun:
+    """Runs the app for a delivery, with those of its items that are to be handled.
 
-    A closure would do the same with six objects, for every event.
+    A closure would do the same, but take six objects for every event.
     """
 
     __slots__ = ("_delivery", "_perform", "_route")

@@ -57,13 +57,13 @@ class Holding:
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
-        """Record how each event ended whose success was not recorded before."""
+        """Record how each event ended, unless its success is already recorded."""
         for event, _ in self._standing.to_run:
             if not self._told or str(event.key) not in self._told:
                 self._record.about(kind, event, **fields)
 
     def tell_done(self, kind: Kind, **fields: Any) -> None:
-        """Record how those of several events ended whose completion was confirmed in time."""
+        """Record, of several events, how those ended whose completion was confirmed in time."""
         for event in self._done:
             self._record.about(kind, event, **fields)
 
@@ -97,13 +97,13 @@ class Holding:
         patience: float | None = None,
         later: Callable[[Event, bool | None], object] | None = None,
     ) -> Coroutine[Any, Any, bool | None]:
-        """Mark everything done that is not; see :meth:`Engine.complete`.
+        """Complete every claim that is not settled yet; see :meth:`Engine.complete`.
 
-        When the caller is cancelled, ``later`` is told of each of several events that is done.
+        Of several events ``later`` is told, once the caller was cancelled, of each that is done.
 
         Returns:
-            False when another token has one of the events, else ``None`` when the store has not
-            said so of all, else True.
+            True when all are done, False when another token has one of them, ``None`` when the
+            store has not confirmed all.
         """
         # A caller without patience keeps what it settles, and has it run again by that.
         lease = 0.0 if patience is None else self._job.policy.lease
@@ -210,7 +210,7 @@ class _Several:
     """Notes which of several events are done, whatever becomes of the others.
 
     Args:
-        later: Told of those that are done when who waits for all of them was cancelled.
+        later: Told of each that is done, once the caller that waits for all was cancelled.
 
     Attributes:
         done: Those that are done.

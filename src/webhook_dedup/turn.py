@@ -117,8 +117,8 @@ class Turn:
                 await self._hold(standing).release()
             finally:
                 await self._wake_siblings(standing)
-        # Not deferred, as that takes a call for each: those of a rush would keep what runs from
-        # the inbox for as long as it lasts.
+        # Not deferred: that is a call for each item, and in a rush those calls would keep the
+        # items that run from the inbox.
         await self._tools.inbox.let_go(self._item)
         self._tools.wake()
 
@@ -226,12 +226,12 @@ class Turn:
         return Holding(self._tools.engine, self._tools.record, self._job, standing)
 
     async def _give_up(self, holding: Holding) -> None:
-        """Run an item no more whose attempts all began and, it seems, took their process along."""
+        """Bury an item whose attempts are used up: it seems that they took their process along."""
         await holding.release()
         await self._bury(Verdict(Ending.BURY, "its attempts are used up, and the last did not end"))
 
     async def _begin(self, holding: Holding) -> bool:
-        """Count the attempt. An item that another process has taken meanwhile is left to it."""
+        """Count the attempt. An item that another process took meanwhile is left to that one."""
         begun = False
         try:
             begun = await self._tools.inbox.begin(self._item)

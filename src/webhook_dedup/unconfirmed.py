@@ -1,4 +1,4 @@
-"""Completions that their stores have not confirmed yet, up to the end of the process."""
+"""Completions that the store has not confirmed yet, up to the end of the process."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ _exit_waits: WeakSet[ExitWait] = WeakSet()
 
 @functools.cache
 def _wait_at_exit() -> None:
-    """See to it that the process waits before its pools of threads are shut down.
+    """Make the process wait before its thread pools are shut down, once for all.
 
-    Stores need those to look up names and to connect, and for them ``atexit`` comes too late.
+    Stores need those pools to look up names and to connect; ``atexit`` would come too late.
     """
     register: Any = getattr(threading, "_register_atexit", atexit.register)
     with contextlib.suppress(RuntimeError):  # the process is ending already
