@@ -73,7 +73,12 @@ async def _dashboard(
 ) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
-        from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415 - of another extra
+        from ..dashboard.auth import (  # noqa: PLC0415 - of another extra
+            Loopback,
+            Tokens,
+            authenticator_of,
+            is_loopback,
+        )
         from ..dashboard.deployment import StoreDeployment  # noqa: PLC0415 - of another extra
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
@@ -89,7 +94,7 @@ async def _dashboard(
         deployment = StoreDeployment(opened, inbox, lambda: History(opened, trims=False))
         try:
             await deployment.storage()
-            app = pages_of(deployment, door_of(auth), masked)
+            app = pages_of(deployment, authenticator_of(auth), masked)
             config = uvicorn.Config(app, **asdict(address), log_level="warning")
             await _Server(config).serve()
             await asyncio.sleep(0)  # Ctrl-C comes again behind the server: here, not while closing

@@ -1,4 +1,4 @@
-"""What people do: replay, bury, forget. Each is asked about first, and recorded with who did it."""
+"""The actions: replay, bury, forget. Each is confirmed first, and recorded with who did it."""
 
 from __future__ import annotations
 
