@@ -1,4 +1,4 @@
-"""What stores, inboxes and observers promise. Each contract is documented here and only here.
+"""The contracts of stores, inboxes, observers and guards, documented here and only here.
 
 The store contract is proven by :class:`webhook_dedup.testing.StoreContract`, that of inboxes by
 :class:`webhook_dedup.testing.InboxContract`.

@@ -1,4 +1,4 @@
-"""What an ``IdempotencyMiddleware`` was told."""
+"""The options of ``IdempotencyMiddleware``, and how they are checked."""
 
 from __future__ import annotations
 
