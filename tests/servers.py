@@ -268,10 +268,10 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 def main(arguments: Sequence[str]) -> int:
     kinds = {"redis": RedisServer, "postgres": PostgresServer}
     if len(arguments) < 3 or arguments[0] not in kinds or arguments[1] != "--":
-        print("usage: python -m tests.servers redis|postgres -- command [{url} ...]")  # noqa: T201  # its output
+        print("usage: python -m tests.servers redis|postgres -- command [{url} ...]")  # noqa: T201 - its output
         return 2
     with kinds[arguments[0]]() as server:
-        print(f"{server.name} {server.version} ({server.binary.origin})", flush=True)  # noqa: T201  # its output
+        print(f"{server.name} {server.version} ({server.binary.origin})", flush=True)  # noqa: T201 - its output
         command = [part.replace("{url}", server.url) for part in arguments[2:]]
         return subprocess.run(command, check=False).returncode
 

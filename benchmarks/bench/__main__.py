@@ -87,7 +87,7 @@ def _run(scale: Scale, questions: list[str], results: Results, out: Path) -> lis
         for name in questions:
             try:
                 results.answers[name] = answer = _ask(lab, name)
-            except Exception:  # noqa: BLE001  # the others can still be asked
+            except Exception:  # noqa: BLE001 - the others can still be asked
                 console.print_exception()
                 failed.append(name)
                 continue

@@ -1,6 +1,6 @@
 """One app to be put under load: ``python -m benchmarks.bench.http_app VARIANT STORE-URL PORT``."""
 
-# ruff: noqa: PLC0415  # a peer is imported by its own variant only
+# ruff: noqa: PLC0415 - a peer is imported by its own variant only
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import redis.asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from webhook_dedup.backends.redis.exchange import Exchange
 from webhook_dedup.backends.redis.resp import packed, set_new
+from webhook_dedup.backends.redis.sending import Sender
 
 HELD = 30_000
 DONE = 172_800_000  # milliseconds; two days
@@ -40,7 +40,7 @@ class Least:
 
     def __init__(self, app, url: str) -> None:
         self.app = app
-        self.exchange = Exchange(redis.asyncio.Redis.from_url(url, protocol=2), connections=8)
+        self.sender = Sender(redis.asyncio.Redis.from_url(url, protocol=2), connections=8)
         self.claim = Batches(self._claim)
         self.complete = Batches(self._complete)
         self.runs: set[asyncio.Task[None]] = set()
@@ -72,11 +72,11 @@ class Least:
         await self.complete(key)
 
     async def _claim(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
-        return await self.exchange.get_all([set_new(key, b"held", b"%d" % HELD) for key in keys])
+        return await self.sender.get_all([set_new(key, b"held", b"%d" % HELD) for key in keys])
 
     async def _complete(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         commands = [packed([b"SET", key, b"done", b"GET", b"PX", b"%d" % DONE]) for key in keys]
-        return await self.exchange.get_all(commands)
+        return await self.sender.get_all(commands)
 
 
 class Batches:

@@ -110,7 +110,7 @@ class Contestant:
 
     @property
     def pids(self) -> list[int]:
-        return [self.server._process.pid] if self.server else []  # noqa: SLF001  # tests need it not
+        return [self.server._process.pid] if self.server else []  # noqa: SLF001 - tests need it not
 
 
 async def compare(

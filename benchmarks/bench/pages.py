@@ -158,7 +158,7 @@ def _load(figures: Figures, daily: int) -> Iterable[str]:
     remembered = daily * TTL_DAYS
     yield _power(daily)
     yield f"{_round(_at_peak(daily))}/s"
-    yield f"{TTL_DAYS} × {_power(daily)}"  # noqa: RUF001  # between factors
+    yield f"{TTL_DAYS} × {_power(daily)}"  # noqa: RUF001 - between factors
     yield _size(remembered * figures.bytes("redis"))
     yield _size(remembered * figures.bytes("postgres"))
     yield _size(daily * figures.logged("postgres"))

@@ -4,7 +4,7 @@ Each is imported where it is used: some are slow to import, and one that is miss
 own question.
 """
 
-# ruff: noqa: PLC0415
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def powertools_redis(server: RedisServer) -> AsyncIterator[Operation]:
     config = IdempotencyConfig(expires_after_seconds=int(TTL))
 
     @idempotent_function(data_keyword_argument="event", persistence_store=store, config=config)
-    def nothing(event: str) -> str:  # noqa: ARG001  # what it is known by
+    def nothing(event: str) -> str:  # noqa: ARG001 - what it is known by
         return "done"
 
     keys = new_keys("powertools:bench")
@@ -142,7 +142,7 @@ async def dbos_workflows(url: str) -> AsyncIterator[Operation]:
     DBOS(config={"name": "bench", "system_database_url": address, "log_level": "ERROR"})
 
     @DBOS.workflow()
-    async def handle(body: str) -> str:  # noqa: ARG001  # what it keeps
+    async def handle(body: str) -> str:  # noqa: ARG001 - what it keeps
         return "done"
 
     DBOS.launch()

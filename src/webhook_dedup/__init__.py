@@ -65,8 +65,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "claim_in":  # loads SQLAlchemy
-        from .transaction import claim_in  # noqa: PLC0415  # loads SQLAlchemy
+    if name == "claim_in":
+        from .transaction import claim_in  # noqa: PLC0415 - loads SQLAlchemy
 
         return claim_in
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

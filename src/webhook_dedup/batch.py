@@ -18,7 +18,7 @@ def events_of(event: Event) -> tuple[Event, ...]:
 
 
 def batch_of(items: Sequence[BatchItem], delivery: Delivery) -> Event:
-    """Return the event of a delivery that brings these; with one item it is that item's."""
+    """Return the event that stands for these items of a delivery; a single item's is its own."""
     if len(items) == 1:
         return replace(items[0].event, items=tuple(items))
     key = _key_of([item.event for item in items])
@@ -33,7 +33,7 @@ def batch_of(items: Sequence[BatchItem], delivery: Delivery) -> Event:
 
 
 def without_repeats(event: Event) -> tuple[Event, Collection[Event]]:
-    """Leave out items that stand in their delivery for the second time; return them beside."""
+    """Leave out items that their delivery repeats; return their events beside."""
     if len(event.items) < 2 or event.delivery is None:  # noqa: PLR2004 - one alone repeats nothing
         return event, ()
     first: dict[object, BatchItem] = {}

@@ -13,7 +13,6 @@ from typing import Any
 from . import endpoint
 from .dedup import Dedup
 from .endpoint_requests import BodyGone, read
-from .errand import Errand
 from .errors import (
     AlreadyDone,
     ConfigError,
@@ -29,6 +28,7 @@ from .guards import Guards, Passage
 from .identify import data_of, stand_in_id
 from .model import Claim, Event, Key, Outcome, fingerprint_of
 from .observe.record import Kind, Record, skip
+from .operation import Operation
 from .policy import DEFAULT_TTL, Policy
 from .providers import Expression, Parsed, compile_extractor, event_id_of
 from .run import Run
@@ -86,9 +86,9 @@ def by_expression(expression: Expression) -> Find:
 class OncePerEvent:
     """A function that runs once per event.
 
-    A function that has a Starlette or FastAPI request among its arguments is an endpoint: what
-    does not run is answered with a response, what ran is judged by its status, and what ran and
-    raised is told to the framework by an exception.
+    A function that has a Starlette or FastAPI request among its arguments is an endpoint: a call
+    that does not run is answered with a response, one that runs is judged by its response's status,
+    and what this library raises is turned into an ``HTTPException``.
 
     Args:
         function: What runs.
@@ -181,7 +181,7 @@ class OncePerEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call(Errand):
+class _Call(Operation):
     """One call of a function, whose event is known.
 
     Attributes:

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from .contracts import Store
 from .dedup import Dedup
-from .errand import Errand
 from .errors import AlreadyDone, ConfigError, Discard, InProgress, Retry
 from .model import Event, Key
+from .operation import Operation
 from .policy import DAY, Duration, seconds
 from .portal import shared
 from .threads import call
@@ -60,7 +60,7 @@ async def fan_out(
     dedup = await shared(store)
     runs = [
         _run(
-            _errand(dedup, event, name, seconds(lease, "lease"), seconds(ttl, "ttl")),
+            _operation(dedup, event, name, seconds(lease, "lease"), seconds(ttl, "ttl")),
             consumer,
             event,
         )
@@ -87,19 +87,19 @@ def _name_of(consumer: Consumer) -> str:
     return f"{consumer.__module__}.{name}"
 
 
-def _errand(dedup: Dedup, event: Event, name: str, lease: float, ttl: float) -> Errand:
+def _operation(dedup: Dedup, event: Event, name: str, lease: float, ttl: float) -> Operation:
     tenant = event.key.tenant if event.key else ""
     scope = f"{event.source}>{name}"
     own = replace(event, key=Key(scope, event.id, tenant), source=scope, fingerprint=None)
-    return Errand(dedup, own, lease, ttl)
+    return Operation(dedup, own, lease, ttl)
 
 
-async def _run(errand: Errand, consumer: Consumer, event: Event) -> None:
-    claim, sent = await errand.claim()
+async def _run(operation: Operation, consumer: Consumer, event: Event) -> None:
+    claim, sent = await operation.claim()
     if claim.done:
         return
     try:
-        await errand.run(functools.partial(call, consumer, event), claim, sent)
+        await operation.run(functools.partial(call, consumer, event), claim, sent)
     except (AlreadyDone, Discard):
         return
 

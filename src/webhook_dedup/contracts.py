@@ -1,4 +1,4 @@
-"""What stores, inboxes and observers promise. Each contract is documented here and only here.
+"""The contracts of stores, inboxes, observers and guards, documented here and only here.
 
 The store contract is proven by :class:`webhook_dedup.testing.StoreContract`, that of inboxes by
 :class:`webhook_dedup.testing.InboxContract`.
@@ -143,21 +143,21 @@ class Inspector(Protocol):
 
 
 def clock_of(store: object) -> Clock | None:
-    """Return the clock of a store that lives in this process, and says so by a ``clock``.
+    """Return the ``clock`` of a store that lives in this process, ``None`` of any other.
 
-    What remembers its answers goes by the same one.
+    A cache of the store's answers goes by the same clock.
     """
     clock = getattr(store, "clock", None)
     return clock if callable(getattr(clock, "monotonic", None)) else None
 
 
-def never_waits(room: object) -> bool:
-    """Whether a store or inbox says of itself that its verbs return without ever suspending.
+def never_waits(backend: object) -> bool:
+    """Whether the verbs of a store or inbox return without ever suspending.
 
-    It says so by an attribute of that name on its very class or object. A class derived from it, or
-    a proxy around it, may wait.
+    Its own class or object says so with ``never_waits = True``. That is not inherited: a derived
+    class, or a proxy around it, may wait.
     """
-    own = {**vars(type(room)), **getattr(room, "__dict__", {})}
+    own = {**vars(type(backend)), **getattr(backend, "__dict__", {})}
     return own.get("never_waits") is True
 
 

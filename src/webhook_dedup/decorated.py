@@ -1,4 +1,4 @@
-"""What a decorator makes of a function: it is awaited, and has a blocking form beside it."""
+"""Decorated functions: awaited, with a blocking form beside."""
 
 from __future__ import annotations
 

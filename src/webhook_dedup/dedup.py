@@ -1,38 +1,37 @@
-"""The one object behind middleware and decorators: it ties the rooms together, starts, drains."""
+"""The one object behind middleware and decorators: it ties everything together, starts, drains."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from threading import Lock
 from time import monotonic
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from .coalesce import Coalescer
-from .contracts import Inbox, Observer, Startable, Store, need, never_waits
+from .contracts import Inbox, Observer, Startable, Store, need
 from .engine import Engine
 from .errors import ConfigError
 from .guards import Passage
-from .holding import Job
 from .inbox import MemoryInbox, inbox_beside
+from .loop_binding import LoopBinding
 from .model import Delivery, Event, Item, Remembers, new_token
 from .observe.lifecycle import close_observers, start_observers
 from .observe.log import LogObserver
 from .observe.measured import MeasuredStore, StoreMeter
 from .observe.recorder import Recorder
 from .policy import Policy, check_policy
-from .residence import Residence, elsewhere, home_of
 from .routes import Route, Routes
 from .runner import Runner
 from .source import Source
+from .standing import Job
 from .startup_warnings import warn_at_startup
+from .store_loops import claim_loop
 from .stores import MemoryStore, SeenCache, open_store
 from .worker import AT_WORK
 
-__all__ = ["Dedup", "loop_of"]
+__all__ = ["Dedup"]
 
 logger = logging.getLogger("webhook_dedup")
 
@@ -42,10 +41,6 @@ Perform = Callable[[Delivery, Event], Awaitable[int]]
 Work = Callable[[Event], Awaitable[int]]
 
 LEAST_DRAIN = 1.0
-
-
-_dedups: WeakSet[Dedup] = WeakSet()
-_moving = Lock()
 
 
 class Dedup:
@@ -97,8 +92,8 @@ class Dedup:
         self.runner: Runner
         self._seen_size = seen_cache
         self._perform: Perform = _no_app
-        self._residence: Residence | None = None
-        self._home: Residence | None = None  # kept while it drains
+        self._running_on: LoopBinding | None = None
+        self._in_use_on: LoopBinding | None = None  # also while it starts and drains
         self._starting: asyncio.Task[None] | None = None
         self._used = False
         self._works = work
@@ -107,7 +102,7 @@ class Dedup:
             self._check_workers_can_take()
 
     def bind(self, perform: Perform) -> None:
-        """Tell how a delivery is run, and begin to take what is due. The middleware does this."""
+        """Set how deliveries are run, and begin to take what is due. The middleware calls it."""
         self._perform = perform
         if self.running:
             self.runner.start()
@@ -125,13 +120,13 @@ class Dedup:
     @property
     def running(self) -> bool:
         """Whether it is started on the present event loop."""
-        return self._residence is not None and self._residence.here
+        return self._running_on is not None and self._running_on.here
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it runs on until it has drained, ``None`` where none is running."""
-        home = self._home
-        return home.loop if home is not None and home.alive else None
+        binding = self._in_use_on
+        return binding.loop if binding is not None and binding.alive else None
 
     async def __aenter__(self) -> Dedup:  # noqa: PYI034 - Self needs Python 3.11
         await self.start()
@@ -156,7 +151,7 @@ class Dedup:
         """
         if self.running:
             return
-        if self._residence is not None and self._residence.alive:
+        if self._running_on is not None and self._running_on.alive:
             raise ConfigError(
                 "this Dedup is running on the event loop of another thread; give each its own"
             )
@@ -180,27 +175,20 @@ class Dedup:
             self.store = open_store(self._url)
             self.inbox = self._find_inbox()
         self._used = True
-        home = self._move_in()
+        with claim_loop(self):
+            self._in_use_on = binding = LoopBinding()
         try:
             await self._start_all()
-            self._residence = home
+            self._running_on = binding
         except BaseException:
-            self._move_out(home)
+            self._leave(binding)
             await self._close(self.store, self.inbox)
             raise
 
-    def _move_in(self) -> Residence:
-        """Take the store to the present event loop, if it may be used there."""
-        with _moving:
-            if not never_waits(self.store) and any(map(_is_elsewhere, _users_of(self.store))):
-                raise elsewhere(self.store.name)
-            _dedups.add(self)
-            self._home = home = Residence()
-        return home
-
-    def _move_out(self, home: Residence | None) -> None:
-        if self._home is home:
-            self._home = None
+    def _leave(self, binding: LoopBinding | None) -> None:
+        """Leave an event loop, unless it was started on another one meanwhile."""
+        if self._in_use_on is binding:
+            self._in_use_on = None
 
     def _find_inbox(self) -> Inbox:
         """Choose where accepted deliveries live; without sources there are none."""
@@ -214,9 +202,9 @@ class Dedup:
         self.seen = None
         if self._seen_size > 0:
             store = self.seen = SeenCache(store, size=self._seen_size)
-        for room in (store, self.inbox):
-            if isinstance(room, Startable):
-                await room.start()
+        for backend in (store, self.inbox):
+            if isinstance(backend, Startable):
+                await backend.start()
         await start_observers(self.record.observers, self.inbox)
         self.engine = Engine(Coalescer(store), self.record, self.seen)
         self.runner = self._runner()
@@ -249,7 +237,7 @@ class Dedup:
             await asyncio.wait([starting])
         if not self.running:
             return
-        home, self._residence = self._residence, None
+        binding, self._running_on = self._running_on, None
         # Taken along, because it may be started again while it drains.
         store, inbox, engine, runner = self.store, self.inbox, self.engine, self.runner
         ends_at = monotonic() + self.policy.drain_timeout
@@ -257,9 +245,9 @@ class Dedup:
             await runner.drain(self.policy.drain_timeout)
             await engine.drain(max(ends_at - monotonic(), LEAST_DRAIN))
         finally:
-            self._move_out(home)
+            self._leave(binding)
             try:
-                if self._home is None:  # before what they may look into is closed
+                if self._in_use_on is None:  # before what they may look into is closed
                     await close_observers(self.record.observers)
             finally:
                 await self._close(store, inbox)
@@ -274,7 +262,7 @@ class Dedup:
             if self._given_inbox is None and not isinstance(inbox, MemoryInbox):
                 await inbox.aclose()
         finally:
-            if self._url is not None and (self._home is None or store is not self.store):
+            if self._url is not None and (self._in_use_on is None or store is not self.store):
                 await store.aclose()
 
     def item(self, delivery: Delivery, event: Event) -> Item:
@@ -284,7 +272,7 @@ class Dedup:
 
     def job(self, route: Route, event: Event, delivery: Delivery) -> Job:
         """Make the job that runs an event."""
-        work = _Performance(self._perform, route, delivery)
+        work = _AppRun(self._perform, route, delivery)
         return Job(event, route.policy, route.ttl, self.guarded(route, delivery, work))
 
     def guarded(self, route: Route, delivery: Delivery, work: Work) -> Work:
@@ -330,10 +318,10 @@ class Dedup:
                 )
 
 
-class _Performance:
-    """Runs the app for a delivery and the items of it that are shown.
+class _AppRun:
+    """Runs the app for a delivery, with those of its items that are to be handled.
 
-    A closure would do the same with six objects, for every event.
+    A closure would do the same, but take six objects for every event.
     """
 
     __slots__ = ("_delivery", "_perform", "_route")
@@ -345,26 +333,6 @@ class _Performance:
 
     def __call__(self, shown: Event) -> Awaitable[int]:
         return self._perform(self._route.narrow(self._delivery, shown), shown)
-
-
-def loop_of(store: Dedup | Store) -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that alone can serve a store now, ``None`` if any can."""
-    if isinstance(store, Dedup):
-        return store.loop
-    if never_waits(store):
-        return None
-    with _moving:
-        loops = [dedup.loop for dedup in _users_of(store)]
-    home = home_of(getattr(store, "connection", None))
-    return next(filter(None, loops), None if home is None else home.loop)
-
-
-def _users_of(store: Store) -> list[Dedup]:
-    return [dedup for dedup in _dedups if dedup.store is store]
-
-
-def _is_elsewhere(dedup: Dedup) -> bool:
-    return dedup.loop not in {None, asyncio.get_running_loop()}
 
 
 def _checked(store: Store) -> Store:

@@ -1,4 +1,4 @@
-"""A function that answers requests: which one it is given, and what the sender is told."""
+"""Functions that answer requests: the request among their arguments, and its answers."""
 
 from __future__ import annotations
 

@@ -1,131 +1,23 @@
-"""How the events of a job stand with the store, and the claims one handler call runs under."""
+"""The claims one handler call runs under, and how they are settled."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from time import monotonic
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from .batch import events_of
 from .engine import Engine
 from .errors import LeaseLost, StoreUnavailable
-from .model import Bid, Claim, Event, Key, Outcome, new_token
-from .observe.record import Kind, skip
+from .model import Claim, Event
+from .observe.record import Kind
 from .observe.recorder import Recorder
-from .policy import Policy
 from .run import Run
+from .standing import Claimed, Job, Standing
 
-__all__ = ["Holding", "Job", "Standing", "stand"]
-
-Pair = tuple[Event, Claim]
-Answer = tuple[Event, Claim | None]
-
-_FRESH = Outcome.FRESH  # to find it in its class costs as much as all the rest of a comparison
-
-
-class Job(Struct):
-    """What an item asks to be run.
-
-    Attributes:
-        event: The event the item's delivery announces, with the items of a batch.
-        policy: How it is treated.
-        ttl: Seconds the event is remembered once done.
-        work: Runs the handler for the event, which has those items that are to be run, and returns
-            its HTTP status.
-    """
-
-    event: Event
-    policy: Policy
-    ttl: float
-    work: Callable[[Event], Awaitable[int]]
-
-
-class Standing:
-    """What the store said to the bids for a job's events.
-
-    Args:
-        answers: For each event its claim; ``None`` for one that is run without.
-        sent: Monotonic time at which the bids were sent.
-
-    Attributes:
-        to_run: Events that are new, or run without a claim.
-        granted: Those of them that are held now.
-        done: Events that are done.
-        elsewhere: Events that others hold.
-    """
-
-    __slots__ = ("answers", "done", "elsewhere", "granted", "sent", "to_run")
-
-    def __init__(self, answers: Sequence[Answer], sent: float) -> None:
-        self.answers = answers
-        self.sent = sent
-        held: Any = answers  # all of them, as nearly always
-        self.to_run: Sequence[Answer] = answers
-        self.granted: Sequence[Pair] = held
-        self.done: Sequence[Pair] = ()
-        self.elsewhere: Sequence[Pair] = ()
-        for _, claim in answers:
-            if claim is None or claim.outcome is not _FRESH:
-                self._sort(answers)
-                break
-
-    def _sort(self, answers: Sequence[Answer]) -> None:
-        """Tell apart what is not all fresh."""
-        to_run: list[Any] = []
-        granted: list[Any] = []
-        done: list[Any] = []
-        elsewhere: list[Any] = []
-        for answer in answers:
-            claim = answer[1]
-            if claim is None:
-                to_run.append(answer)
-            elif claim.outcome is _FRESH:
-                to_run.append(answer)
-                granted.append(answer)
-            else:
-                (done if claim.done else elsewhere).append(answer)
-        self.to_run, self.granted, self.done, self.elsewhere = to_run, granted, done, elsewhere
-
-    @classmethod
-    def unclaimed(cls, job: Job, sent: float) -> Standing:
-        """Let every event of a job run without a claim."""
-        return cls([(event, None) for event in events_of(job.event)], sent)
-
-    def observed(self, record: Recorder) -> Standing:
-        """Record what would be skipped, and let all of it run."""
-        for event, claim in (*self.done, *self.elsewhere):
-            record(skip(Kind.SKIPPED, event, claim, detail="observed only, run anyway"))
-        running = [
-            (event, claim if claim is not None and claim.fresh else None)
-            for event, claim in self.answers
-        ]
-        return Standing(running, self.sent)
-
-
-async def stand(engine: Engine, job: Job, row: str) -> Standing:
-    """Bid for every event of a job that has a key.
-
-    The tokens name the inbox row, so that the row knows its own.
-    """
-    event = job.event
-    if event.key and not event.items:
-        sent = monotonic()
-        claim = await engine.store.claim(_bid(event, event.key, job, row))
-        return Standing(((event, claim),), sent)
-    events = events_of(event)
-    bids = [_bid(each, each.key, job, row) for each in events if each.key]
-    claims, sent = await engine.claim_all(bids)
-    answers = iter(claims)
-    return Standing([(each, next(answers) if each.key else None) for each in events], sent)
-
-
-def _bid(event: Event, key: Key, job: Job, row: str) -> Bid:
-    return Bid(str(key), new_token(row), job.policy.lease, event.fingerprint)
+__all__ = ["Holding"]
 
 
 class Holding:
@@ -165,13 +57,13 @@ class Holding:
         self.event = self._shown(standing)
 
     def tell_each(self, kind: Kind, **fields: Any) -> None:
-        """Record how each event ended whose success was not recorded before."""
+        """Record how each event ended, unless its success is already recorded."""
         for event, _ in self._standing.to_run:
             if not self._told or str(event.key) not in self._told:
                 self._record.about(kind, event, **fields)
 
     def tell_done(self, kind: Kind, **fields: Any) -> None:
-        """Record how those of several events ended whose completion was confirmed in time."""
+        """Record, of several events, how those ended whose completion was confirmed in time."""
         for event, done in self._settled:
             if done:
                 self._record.about(kind, event, **fields)
@@ -206,13 +98,13 @@ class Holding:
         patience: float | None = None,
         later: Callable[[Event, bool | None], object] | None = None,
     ) -> Coroutine[Any, Any, bool | None]:
-        """Mark everything done that is not; see :meth:`Engine.complete`.
+        """Complete every claim that is not settled yet; see :meth:`Engine.complete`.
 
-        When the caller is cancelled, ``later`` is told of each of several events.
+        Once the caller was cancelled, ``later`` is told of each of several events.
 
         Returns:
-            False when another token has one of the events, else ``None`` when the store has not
-            said so of all, else True.
+            True when all are done, False when another token has one of them, ``None`` when the
+            store has not confirmed all.
         """
         # A caller without patience keeps what it settles, and has it run again by that.
         lease = 0.0 if patience is None else self._job.policy.lease
@@ -259,7 +151,7 @@ class Holding:
         await self._all(left)
 
     @property
-    def _unsettled(self) -> Sequence[Pair]:
+    def _unsettled(self) -> Sequence[Claimed]:
         granted, early = self._standing.granted, self._early
         return [pair for pair in granted if pair[1].token not in early] if early else granted
 
@@ -319,7 +211,7 @@ class _Several:
     """Notes how each of several events was settled, whatever becomes of the others.
 
     Args:
-        later: Told of each when who waits for all of them was cancelled.
+        later: Told of each, once the caller that waits for all was cancelled.
 
     Attributes:
         settled: Those of which the store has said something, and whether they are done.

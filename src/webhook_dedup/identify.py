@@ -1,4 +1,4 @@
-"""Which event a verified delivery announces, or which events."""
+"""Identifies the event, or the events, that a verified delivery announces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store asks of the keys of a batch."""
+"""Keys as every store checks, joins, digests and prints them."""
 
 from __future__ import annotations
 

@@ -51,10 +51,9 @@ class Lane(Generic[T, R]):
         self._key = key
         self._orphan = orphan
         self._silent = silent
-        # One call of each key, and those of the same key that must wait behind it: a batch is the
-        # former as they stand, and one key with many callers costs it no more than one with one.
-        # A request and its caller lie side by side: a pair would be one thing more alive for every
-        # event.
+        # The first call of each key, and behind it the later ones of that key: what waits is the
+        # next batch as it stands, and a key with many callers costs no more than one with one.
+        # Requests and callers lie side by side: pairs would be one object more for every event.
         self._waiting: dict[object, T] = {}
         self._callers: dict[object, asyncio.Future[R]] = {}
         self._behind: dict[object, deque[tuple[T, asyncio.Future[R]]]] = {}
@@ -96,10 +95,10 @@ class Lane(Generic[T, R]):
         return future
 
     async def _finds_company(self, future: asyncio.Future[R]) -> bool:
-        """Let the others whom the loop woke together with this caller make their calls too.
+        """Let the tasks that the loop woke together with this caller make their calls too.
 
-        Else each batch that was answered would leave its callers' next one without its first. A
-        caller who stays alone is taken off again.
+        The callers of a batch go on together once it is answered: without this turn the first of
+        them would call alone, and the others wait for it. A caller who stays alone is not queued.
         """
         try:
             await asyncio.sleep(0)
@@ -253,7 +252,7 @@ async def _first(asked: Awaitable[Any]) -> Any:
 
 
 def lane_of(
-    room: object,
+    backend: object,
     verb: _Verb[T, R],
     key: Callable[[T], object],
     orphan: Callable[[T, R | None], None] | None = None,
@@ -261,6 +260,6 @@ def lane_of(
     silent: bool = False,
 ) -> Lane[T, R] | Direct[T, R]:
     """Make the lane of a verb of a store or inbox, by whether its verbs ever wait."""
-    if never_waits(room):
+    if never_waits(backend):
         return Direct(verb, silent=silent)
     return Lane(verb, key, orphan, silent=silent)

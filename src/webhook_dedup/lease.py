@@ -59,7 +59,7 @@ class Held(Struct, Generic[T], eq=False):
     lost: bool = False
 
     def drop(self) -> None:
-        """Renew it no longer. A lease that has ended unnoticed, in a frozen process, is lost."""
+        """Stop renewing it. A lease that has ended unnoticed, in a frozen process, is lost."""
         if self.keeper.drop(self.thing) and self.deadline <= monotonic():
             self.lost = True
 
@@ -108,7 +108,7 @@ class LeaseKeeper(Generic[T]):
         return held
 
     def drop(self, thing: T) -> bool:
-        """Renew something no longer, though its block may still run; say whether it was.
+        """Stop renewing something, though its block may still run; say whether it was renewed.
 
         The timer stays: most handlers end before it rings, and the next one would set it again.
         """

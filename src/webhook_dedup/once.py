@@ -13,12 +13,13 @@ from uuid import UUID
 
 from .contracts import Store
 from .dedup import Dedup
-from .errand import Errand, event_for
 from .errors import LeaseLost, out_of_group
 from .keys import digest
 from .model import Claim
+from .operation import Operation, event_for
 from .policy import DAY, Duration, seconds
 from .portal import call_in_portal, shared
+from .run import cancellations
 from .threads import call
 
 __all__ = ["First", "once"]
@@ -151,11 +152,11 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
             ttl: As of :class:`once`.
             scope: As of :class:`once`.
         """
-        errand = _Door(store, key, lease, ttl, scope).errand(await shared(store))
-        claim, sent = await errand.claim()
+        operation = _Door(store, key, lease, ttl, scope).operation(await shared(store))
+        claim, sent = await operation.claim()
         if claim.done:
             return None
-        return await errand.run(lambda: call(function), claim, sent)
+        return await operation.run(lambda: call(function), claim, sent)
 
     @staticmethod
     def sync(
@@ -179,7 +180,7 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("once must be entered by a task")
-        self._cancellations = _cancellations(task)
+        self._cancellations = cancellations()
         return await self._door.enter(await shared(self._door.store), task.cancel)
 
     async def __aexit__(
@@ -231,14 +232,14 @@ class _Door:
     def idempotency_key(self) -> str:
         return str(UUID(bytes=digest(str(self._event.key)), version=5))
 
-    def errand(self, dedup: Dedup) -> Errand:
-        return Errand(dedup, self._event, self._lease, self._ttl)
+    def operation(self, dedup: Dedup) -> Operation:
+        return Operation(dedup, self._event, self._lease, self._ttl)
 
     async def enter(self, dedup: Dedup, on_lost: Callable[[], object]) -> First:
-        errand = self.errand(dedup)
-        claim, sent = await errand.claim()
+        operation = self.operation(dedup)
+        claim, sent = await operation.claim()
         if claim.fresh:
-            self._block = _Block(errand, claim, sent, on_lost)
+            self._block = _Block(operation, claim, sent, on_lost)
         if self._gone:
             await self.leave(asyncio.CancelledError("nobody waits for it any more"))
         return First(claim.fresh, self.idempotency_key)
@@ -275,11 +276,11 @@ class _Block:
     """The claim that is held inside a ``with``."""
 
     def __init__(
-        self, errand: Errand, claim: Claim, sent: float, on_lost: Callable[[], object]
+        self, operation: Operation, claim: Claim, sent: float, on_lost: Callable[[], object]
     ) -> None:
-        self._errand = errand
+        self._operation = operation
         self._claim = claim
-        self._held = errand.dedup.engine.hold(claim, errand.lease, on_lost, sent=sent)
+        self._held = operation.dedup.engine.hold(claim, operation.lease, on_lost, sent=sent)
         self._began = monotonic()
 
     async def leave(self, error: BaseException | None) -> LeaseLost | None:
@@ -287,9 +288,5 @@ class _Block:
         lost = LeaseLost("the claim ran out inside its block") if self._held.lost else None
         self._held.drop()
         ended = lost if lost and error else error and out_of_group(error)
-        await self._errand.settle(self._claim, ended, duration=monotonic() - self._began)
+        await self._operation.settle(self._claim, ended, duration=monotonic() - self._began)
         return lost
-
-
-def _cancellations(task: Any) -> int:
-    return task.cancelling() if hasattr(task, "cancelling") else 0

@@ -1,4 +1,4 @@
-"""What a source or a decorator may choose, with defaults that lose nothing."""
+"""The options of a source or a decorator, with defaults that lose nothing."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 from .contracts import Store
-from .dedup import Dedup, loop_of
+from .dedup import Dedup
+from .store_loops import loop_of
 from .stores import MemoryStore
 
 __all__ = ["call_in_portal", "shared"]
@@ -76,6 +77,12 @@ async def _stopper(dedups: _Dedups) -> AsyncGenerator[None, None]:
                 logger.exception("store %s could not be closed", dedup.store.name)
 
 
+def _loop_in_use(store: Dedup | Store | str) -> asyncio.AbstractEventLoop | None:
+    if isinstance(store, str):
+        return None
+    return store.loop if isinstance(store, Dedup) else loop_of(store)
+
+
 def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable[T]]) -> T:
     """Run ``work`` on another thread's event loop and block until it has ended.
 
@@ -89,7 +96,7 @@ def call_in_portal(store: Dedup | Store | str, work: Callable[[Dedup], Awaitable
     async def run() -> T:
         return await work(await shared(store))
 
-    loop = (None if isinstance(store, str) else loop_of(store)) or _portal()
+    loop = _loop_in_use(store) or _portal()
     if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and None without a loop
         raise RuntimeError(
             ".sync(…) was called on the event loop that it would wait for: await the async form "

@@ -1,4 +1,4 @@
-"""Items that may be what ends their process: they are run one at a time."""
+"""Items that may be killing their process: they are run one at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 from collections.abc import Collection
 from time import monotonic
 
-from .holding import Job
 from .model import Item
+from .standing import Job
 
 __all__ = ["Quarantine", "is_suspect"]
 
@@ -18,10 +18,10 @@ SUSPICIOUS = 2  # runs that did not end
 
 
 def is_suspect(item: Item, job: Job) -> bool:
-    """Whether an item may be what ends its process: runs of it began and never ended.
+    """Whether an item may be killing its process: runs of it began and never ended.
 
-    Suspects are run one at a time. All that were cut off together come due together as well, and
-    one that kills its process would else take the others along until their attempts are used up.
+    Items that were cut off together come due together as well. Run side by side, the one that kills
+    its process would take the others along until their attempts are used up.
     """
     left = job.policy.retries.attempts - item.attempts
     return left > 0 and (item.cut_off >= SUSPICIOUS or (item.cut_off > 0 and left == 1))
@@ -30,11 +30,11 @@ def is_suspect(item: Item, job: Job) -> bool:
 class Quarantine:
     """Knows which suspect has the place to run, and who waits for it.
 
-    The place is one's own until the end of its run, but for one lease at most: what kills its
-    process has done so by then, and what hangs must not keep the others from running.
+    A suspect has the place until its run ends, for one lease at most: one that kills its process
+    has done so by then, and one that hangs must not keep the others from running.
 
-    Those who wait are not deferred: they stay held as they were taken, come due again if that runs
-    out, and keep their turn. So waiting writes nothing beyond that one take a lease.
+    Those who wait are not deferred: they stay held as they were taken, come due again when that
+    hold runs out, and keep their turn. So waiting costs one take a lease, and nothing else.
 
     Args:
         lease: Seconds for which the place is kept.

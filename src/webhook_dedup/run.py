@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .model import Claim
 from .threads import outlast
 
-__all__ = ["Cut", "Run", "run_apart"]
+__all__ = ["Cut", "Run", "cancellations", "run_apart"]
 
 
 class Run(Struct):
@@ -82,6 +82,15 @@ async def run_apart(running: Coroutine[Any, Any, Run], on_cut: Callable[[], obje
             return Run(None, exc, 0.0, cancelled=True)
         return replace(_run_of(task), cancelled=True)
     return replace(_run_of(task), cancelled=False)
+
+
+def cancellations() -> int:
+    """Return how often others have cancelled the present task; 0 before Python 3.11, as unknown.
+
+    A handler that raises ``CancelledError`` by itself does not count.
+    """
+    task: Any = asyncio.current_task()
+    return task.cancelling() if hasattr(task, "cancelling") else 0
 
 
 def _run_of(task: asyncio.Task[Run]) -> Run:

@@ -13,7 +13,6 @@ from .coalesce import InboxCoalescer
 from .contracts import Inbox
 from .engine import Engine
 from .errors import ConfigError, RejectedDelivery, StoreError
-from .holding import Job, Standing
 from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Item
@@ -22,6 +21,7 @@ from .observe.recorder import Recorder
 from .policy import RETRY_AFTER, Policy
 from .quarantine import Quarantine, is_suspect
 from .siblings import Siblings
+from .standing import Job, Standing
 from .turn import Tools, Turn
 from .unknown_sources import UnknownSources
 
@@ -76,7 +76,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()  # kept: to ask costs a system call before 3.12
         self._taking: asyncio.Task[None] | None = None
-        # Kept: it may be a request that starts it, and what is taken is no business of that one.
+        # Kept: what is taken must not run in the context of the request that starts the taking.
         self._context = contextvars.copy_context()
         self._lease = policy.lease
         self._quarantine = Quarantine(policy.lease, policy.max_in_flight)
@@ -138,7 +138,7 @@ class Runner:
             await self._inbox.done(item)
 
     def expect(self, standing: Standing) -> None:
-        """Hear of claims whose run begins once their sender has its acknowledgement."""
+        """Note claims that were granted before the acknowledgement; their run begins after it."""
         self._tools.expect(standing)
 
     def run(self, item: Item, job: Job, standing: Standing | None = None) -> asyncio.Future[None]:
@@ -190,7 +190,7 @@ class Runner:
         task.add_done_callback(self._ended)
 
     def _turn_ended(self) -> None:
-        """Hear from a turn. A callback would be four objects more for every event."""
+        """Note the end of the turn that calls it: a callback would take four objects per event."""
         task = asyncio.current_task(self._loop)
         if task is not None:
             self._ended(task)
@@ -253,7 +253,7 @@ class Runner:
         return len(items)
 
     async def _look_around(self) -> None:
-        """Take one of what nobody takes, now and then."""
+        """Now and then take one item of an unknown source, so that a person is told of it."""
         now = self._loop.time()
         if now >= self._looks_around_at:
             self._looks_around_at = now + LOOK_AROUND

@@ -163,8 +163,8 @@ class Settler:
     ) -> None:
         """Go on with the settlement of a caller that was cancelled: every verb may be repeated.
 
-        What is in a task of ours is not gone on with, unless its lease may hold: ``asyncio.run``
-        cancels every task of a loop that ends, before this library is told to drain.
+        A cancelled task of this settler is only continued while its lease may hold: at its end
+        ``asyncio.run`` cancels every task, before this library is told to drain.
         """
         ours = asyncio.current_task() in self._settling
         if self._over or (ours and pending not in self._pending):

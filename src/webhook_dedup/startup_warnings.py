@@ -1,4 +1,4 @@
-"""What is said once, at start-up, because it could surprise."""
+"""Warnings at start-up, once each, of settings that could surprise."""
 
 from __future__ import annotations
 

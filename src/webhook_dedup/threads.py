@@ -18,7 +18,7 @@ __all__ = ["call", "outlast", "refuse_generator"]
 
 THREADS = 40
 
-# Within how many of these threads a call stands: one that blocks in ``.sync(…)`` waits for others.
+# How many such threads deep a call is: one that blocks in ``.sync(…)`` waits for another.
 _depth: contextvars.ContextVar[int] = contextvars.ContextVar("webhook_dedup.depth", default=0)
 
 

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from .backends.sql.dialects import Dialect, advisory_lock, dialect_of
 from .backends.sql.faults import Fault, fault_of
-from .errand import key_text
 from .errors import AlreadyDone, ConfigError, SchemaError
 from .keys import digest, printable
+from .operation import key_text
 from .policy import DAY, Duration, seconds
 
 # What is above knows the remedy where SQLAlchemy is missing.

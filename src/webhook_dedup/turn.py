@@ -13,15 +13,16 @@ from typing import Any
 from .coalesce import InboxCoalescer
 from .engine import Engine
 from .errors import LeaseLost, StoreError, StoreUnavailable
-from .holding import Holding, Job, Standing, stand
+from .holding import Holding
 from .inbox.attempts import note
 from .lease import LeaseKeeper
 from .model import Attempt, Item
 from .observe.record import Kind, Reason, skip
 from .observe.recorder import Recorder
-from .run import Run
+from .run import Run, cancellations
 from .settling import FIRST_WAIT, LONGEST_SHARE, LONGEST_WAIT
 from .siblings import Siblings
+from .standing import Job, Standing, claim_events
 from .verdict import Ending, Verdict, judge
 
 __all__ = ["Tools", "Turn"]
@@ -97,7 +98,7 @@ class Turn:
         try:
             if not room:
                 await self._postpone(standing)
-            elif standing is not None or (standing := await self._stand()) is not None:
+            elif standing is not None or (standing := await self._claim()) is not None:
                 self._tools.expect(standing)
                 try:
                     await self._go_on(standing)
@@ -116,17 +117,17 @@ class Turn:
                 await self._hold(standing).release()
             finally:
                 await self._wake_siblings(standing)
-        # Not deferred, as that takes a call for each: those of a rush would keep what runs from
-        # the inbox for as long as it lasts.
+        # Not deferred: that is a call for each item, and in a rush those calls would keep the
+        # items that run from the inbox.
         await self._tools.inbox.let_go(self._item)
         self._tools.wake()
 
-    async def _stand(self) -> Standing | None:
+    async def _claim(self) -> Standing | None:
         """Claim. ``None`` when the store is away, and that was dealt with."""
         try:
             # Held, so that a claim that waits long does not let the item come due meanwhile.
             with self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=monotonic()):
-                return await stand(self._tools.engine, self._job, self._item.id)
+                return await claim_events(self._tools.engine, self._job, self._item.id)
         except StoreError as exc:
             await self._store_away(exc)
             return None
@@ -201,7 +202,7 @@ class Turn:
         held = self._tools.rows.hold(self._item, self._tools.lease, _no_matter, sent=standing.sent)
         try:
             run = await holding.run(self._job.work, apart=False)
-            cut_off = run.cancelled and (self._tools.ending() or _is_cancelled())
+            cut_off = run.cancelled and (self._tools.ending() or cancellations() > 0)
             verdict = judge(run.error, run.value)
             completed = verdict.done and await holding.complete()
         finally:
@@ -225,12 +226,12 @@ class Turn:
         return Holding(self._tools.engine, self._tools.record, self._job, standing)
 
     async def _give_up(self, holding: Holding) -> None:
-        """Run an item no more whose attempts all began and, it seems, took their process along."""
+        """Bury an item whose attempts are used up: it seems that they took their process along."""
         await holding.release()
         await self._bury(Verdict(Ending.BURY, "its attempts are used up, and the last did not end"))
 
     async def _begin(self, holding: Holding) -> bool:
-        """Count the attempt. An item that another process has taken meanwhile is left to it."""
+        """Count the attempt. An item that another process took meanwhile is left to that one."""
         begun = False
         try:
             begun = await self._tools.inbox.begin(self._item)
@@ -323,15 +324,6 @@ class Turn:
     def _tell_end(self, kind: Kind, verdict: Verdict, **fields: Any) -> None:
         fields = {"status": verdict.status, "reason": verdict.reason, **fields}
         self._tell(kind, attempt=self._number, **fields)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has cancelled this turn, such as a loop that ends without a drain.
-
-    Before Python 3.11 this cannot be told from a handler that raises ``CancelledError``.
-    """
-    task: Any = asyncio.current_task()
-    return hasattr(task, "cancelling") and task.cancelling() > 0
 
 
 def _attempt(verdict: Verdict, duration: float) -> Attempt:

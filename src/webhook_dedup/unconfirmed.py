@@ -1,4 +1,4 @@
-"""Completions that their stores have not confirmed yet, up to the end of the process."""
+"""Completions that the store has not confirmed yet, up to the end of the process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from weakref import WeakSet
 
 from msgspec import Struct
 
+from .loop_binding import LoopBinding
 from .model import Event, Settlement
-from .residence import Residence
 
 __all__ = ["SLACK", "UNCONFIRMED", "ExitWait", "Later", "PendingCompletion"]
 
@@ -75,7 +75,7 @@ class ExitWait:
 
     def __init__(self, wait_for_pending: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._wait_for_pending = wait_for_pending
-        self._home = Residence()
+        self._binding = LoopBinding()
         self._until = 0.0
 
     def extend(self, until: float) -> None:
@@ -87,8 +87,9 @@ class ExitWait:
     def wait(self) -> None:
         """Wait until they are settled; called in another thread than the loop's."""
         left = self._until - monotonic()
-        if left > 0 and self._home.alive:  # a loop that has ended was drained
-            settling = asyncio.run_coroutine_threadsafe(self._wait_for_pending(), self._home.loop)
+        if left > 0 and self._binding.alive:  # a loop that has ended was drained
+            pending = self._wait_for_pending()
+            settling = asyncio.run_coroutine_threadsafe(pending, self._binding.loop)
             with contextlib.suppress(Exception):
                 settling.result(left + 2 * SLACK)
 
@@ -98,9 +99,9 @@ _exit_waits: WeakSet[ExitWait] = WeakSet()
 
 @functools.cache
 def _wait_at_exit() -> None:
-    """See to it that the process waits before its pools of threads are shut down.
+    """Make the process wait before its thread pools are shut down, once for all.
 
-    Stores need those to look up names and to connect, and for them ``atexit`` comes too late.
+    Stores need those pools to look up names and to connect; ``atexit`` would come too late.
     """
     register: Any = getattr(threading, "_register_atexit", atexit.register)
     with contextlib.suppress(RuntimeError):  # the process is ending already

@@ -1,4 +1,4 @@
-"""What the end of a run means for its event."""
+"""Judges how a run ended: the event is done, runs again or is set aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app that is started to work, and not to serve, is told and tells."""
+"""The process of ``webhook-dedup work``, as an app that is started in it sees it."""
 
 from __future__ import annotations
 

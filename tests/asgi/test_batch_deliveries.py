@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 
 from webhook_dedup import ConfigError, Source, event_of
-from webhook_dedup.asgi import handled
+from webhook_dedup.asgi import run_then_ack
 from webhook_dedup.asgi.scopes import delivery_of
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import StoreError
@@ -199,7 +199,7 @@ async def test_handled_items_are_told_of_as_they_are_done(monkeypatch):
                 raise StoreError("a disk that is full for this one")
             return await super().complete(done)
 
-    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr(run_then_ack, "SETTLE_PATIENCE", 0.05)
     sources = [source(ack="handled")]
     async with mounted(Batches(), store=Picky(), sources=sources) as (app, records):
         assert (await deliver(app, body("a", "b"))).status == 200

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from webhook_dedup import Discard, InProgress, Retry, WebhookDedup
-from webhook_dedup.asgi import handled, held_response
+from webhook_dedup.asgi import held_response, run_then_ack
 from webhook_dedup.model import Key, Remembers
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.providers.catalog import find_preset
@@ -389,7 +389,7 @@ async def test_retry_status_of_the_preset():
 
 async def test_success_is_recorded_when_the_store_has_it(monkeypatch):
     """While the store is away a handled event is answered, and not yet told of as done."""
-    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr(run_then_ack, "SETTLE_PATIENCE", 0.05)
     store = TracedStore()
     async with mounted(Handler(), "handled", store=store) as (app, records):
         store.away.add("complete")
@@ -403,7 +403,7 @@ async def test_success_is_recorded_when_the_store_has_it(monkeypatch):
 
 async def test_success_that_the_store_never_hears_of_is_no_lost_lease(monkeypatch):
     """Nobody else had the event: what is recorded is that the store was away to the end."""
-    monkeypatch.setattr(handled, "SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr(run_then_ack, "SETTLE_PATIENCE", 0.05)
     store = TracedStore()
     brief = policy(lease=0.5)
     async with mounted(Handler(), "handled", store=store, policy=brief) as (app, records):

@@ -73,6 +73,19 @@ class Late:
             raise self.error
 
 
+class Slow(TracedStore):
+    """A store that is asked to complete something and answers when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def complete(self, done):
+        self.asked.set()
+        await self.answer.wait()
+        return await super().complete(done)
+
+
 async def left_before_the_end(*messages, **scope):
     """Return what had left of a response while its app was still at work, and what left then."""
     late, sent = Late(*messages), []
@@ -325,23 +338,15 @@ async def test_an_end_that_is_said_twice_and_fails(monkeypatch):
 
 async def test_cancelled_while_it_is_settled():
     """A call that is cancelled when its handler has returned is settled, and recorded."""
-    asked, answer = asyncio.Event(), asyncio.Event()
-
-    class Slow(TracedStore):
-        async def complete(self, done):
-            asked.set()
-            await answer.wait()
-            return await super().complete(done)
-
-    late = Late()
+    late, store = Late(), Slow()
     late.gate.set()
-    async with mounted(late.app, "handled", store=Slow()) as (app, records):
+    async with mounted(late.app, "handled", store=store) as (app, records):
         call = asyncio.ensure_future(deliver(app))
-        await asked.wait()
+        await store.asked.wait()
         call.cancel()
         await asyncio.wait([call])
         assert call.cancelled()
-        answer.set()
+        store.answer.set()
         assert (await deliver(app)).body == b"done"
     assert len(records.of(Kind.SUCCEEDED)) == 1
     assert late.app.runs == 1
@@ -350,28 +355,20 @@ async def test_cancelled_while_it_is_settled():
 async def test_an_app_that_returns_while_it_is_answered_early(monkeypatch):
     """The answer that is under way then is the only one, and the call waits for it."""
     monkeypatch.setattr(held_response, "PATIENCE", 0.05)
-    asked, answer = asyncio.Event(), asyncio.Event()
-
-    class Slow(TracedStore):
-        async def complete(self, done):
-            asked.set()
-            await answer.wait()
-            return await super().complete(done)
-
-    late, returned = Late(), asyncio.Event()
+    late, store, returned = Late(), Slow(), asyncio.Event()
 
     async def app(scope, receive, send):
         await late.app(scope, receive, send)
         returned.set()
 
-    async with mounted(app, "handled", store=Slow()) as (middleware, records):
+    async with mounted(app, "handled", store=store) as (middleware, records):
         returned.clear()
         call = asyncio.ensure_future(deliver(middleware))
-        await asked.wait()
+        await store.asked.wait()
         late.gate.set()
         await returned.wait()
         await asyncio.sleep(0)
-        answer.set()
+        store.answer.set()
         assert (await call).body == b"done"
     assert len(records.of(Kind.SUCCEEDED)) == 1
     assert records.of(Kind.FAILED) == []
@@ -510,7 +507,7 @@ async def test_a_listener_that_is_cancelled_as_it_is_woken(monkeypatch):
         await asyncio.sleep(0)
         await send(start())
         await send(chunk(b"done"))
-        while not listening.cancelling():  # noqa: ASYNC110  the very moment counts
+        while not listening.cancelling():  # noqa: ASYNC110 - the very moment counts
             await asyncio.sleep(0)
         listening.cancel()
         await asyncio.wait([listening])

@@ -45,6 +45,6 @@ async def failure_in(contract, rule, make, *, broken, **fixtures):
         return None
     except (AttributeError, NameError, TypeError):
         raise
-    except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001  whatever a fault raises
+    except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 - whatever a fault raises
         return failure
     return None

@@ -4,7 +4,7 @@ import pytest
 
 from webhook_dedup.stores.memory import MemoryStore
 
-from . import (  # noqa: F401  they fill FAULTS
+from . import (  # noqa: F401 - they fill FAULTS
     broken_batches,
     broken_claims,
     broken_completion,

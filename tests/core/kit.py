@@ -13,11 +13,11 @@ from webhook_dedup import Delivery, Event, Policy, StoreUnavailable
 from webhook_dedup.coalesce import Coalescer
 from webhook_dedup.engine import Engine
 from webhook_dedup.errors import ConfigError
-from webhook_dedup.holding import Job, Standing
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Bid, Item, Key, new_token
 from webhook_dedup.observe.recorder import Recorder
 from webhook_dedup.runner import Runner
+from webhook_dedup.standing import Job, Standing
 from webhook_dedup.stores import MemoryStore
 
 from ..asgi.kit import Records, policy

@@ -10,11 +10,12 @@ import pytest
 from webhook_dedup import Discard, Policy, StoreUnavailable
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import LeaseLost, StoreError
-from webhook_dedup.holding import Holding, Job, stand
+from webhook_dedup.holding import Holding
 from webhook_dedup.lane import MAX_BATCH
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.observe.record import Kind
 from webhook_dedup.observe.recorder import Recorder
+from webhook_dedup.standing import Job, claim_events
 
 from .batches import BatchWork, a_batch
 from .kit import CueStore, Floor, eventually, turns
@@ -235,7 +236,8 @@ async def test_cancellation_stops_no_settlement_before_it_begins(settle, left):
     """Who settles several items and is cancelled in the same breath has settled them all."""
     async with virtual(BatchWork()) as made:
         job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
-        holding = Holding(made.engine, made.records.record, job, await stand(made.engine, job, ""))
+        standing = await claim_events(made.engine, job, "")
+        holding = Holding(made.engine, made.records.record, job, standing)
         settling = asyncio.ensure_future(getattr(holding, settle)())
         await asyncio.sleep(0)
         settling.cancel()
@@ -297,7 +299,8 @@ async def test_item_that_cannot_be_settled_before_the_end_of_the_process_says_so
     """The store was away: nobody else is said to have the item."""
     async with virtual(BatchWork()) as made:
         job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
-        holding = Holding(made.engine, made.records.record, job, await stand(made.engine, job, ""))
+        standing = await claim_events(made.engine, job, "")
+        holding = Holding(made.engine, made.records.record, job, standing)
         made.store.away.add("complete")
         await made.engine.drain(1)
 
@@ -324,7 +327,7 @@ async def test_completion_in_time_is_told_though_that_of_another_item_is_not(can
     async with virtual(BatchWork(), store=store) as made:
         job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
         record = Recorder((made.records,))
-        holding = Holding(made.engine, record, job, await stand(made.engine, job, ""))
+        holding = Holding(made.engine, record, job, await claim_events(made.engine, job, ""))
         store.refused = str(a_batch("b").key)
 
         def later(event, completed):
@@ -355,7 +358,7 @@ async def test_item_that_another_holder_has_is_told_of_though_nobody_waits(answe
     async with virtual(BatchWork(), store=store) as made:
         job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
         record = Recorder((made.records,))
-        holding = Holding(made.engine, record, job, await stand(made.engine, job, ""))
+        holding = Holding(made.engine, record, job, await claim_events(made.engine, job, ""))
         await made.store.forget(str(a_batch("a").key))
         await held_elsewhere(made, "a", lease=5)
         store.refused = str(a_batch("b").key)
@@ -432,7 +435,7 @@ async def test_items_settled_before_a_crash_are_recovered():
         event = a_batch("a", "b")
         item = made.item(event)
         await made.runner.accept(item)
-        standing = await stand(made.engine, made.job(item), item.id)
+        standing = await claim_events(made.engine, made.job(item), item.id)
         await made.inbox.begin([item])
         [(_, claim), _] = standing.granted
         await made.store.complete([Settlement(claim, 3600.0)])
@@ -453,7 +456,7 @@ async def test_items_settled_before_a_crash_are_recovered_after_a_replay_too():
         await made.empty()
         await made.inbox.requeue([event.delivery.id])
         [item] = await made.inbox.take(1, 5.0)
-        standing = await stand(made.engine, made.job(item), item.id)
+        standing = await claim_events(made.engine, made.job(item), item.id)
         await made.inbox.begin([item])
         [(_, claim), (_, other)] = standing.granted
         await made.store.complete([Settlement(claim, 3600.0)])

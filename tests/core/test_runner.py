@@ -18,13 +18,13 @@ from msgspec import structs
 from webhook_dedup import Discard, InProgress, Retry, StoreUnavailable
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, RejectedDelivery, SchemaError
-from webhook_dedup.holding import Standing, stand
 from webhook_dedup.inbox import MemoryInbox
 from webhook_dedup.model import Claim, Item, Outcome, Settlement
 from webhook_dedup.observe.metrics import ends_run
 from webhook_dedup.observe.record import Kind, Record
 from webhook_dedup.policy import Policy, Retries
 from webhook_dedup.runner import POLL
+from webhook_dedup.standing import Standing, claim_events
 from webhook_dedup.stores import MemoryStore
 
 from .kit import CueStore, Floor, a_bid, an_event, eventually, floor, turns
@@ -35,7 +35,7 @@ STEADY = Retries(attempts=4, initial=10, factor=2, jitter=0)
 
 
 DEAD = Sought(state="dead")
-CONTENT = ("_rows", "_graves", "_agenda")
+CONTENT = ("_rows", "_graves", "_schedule")
 
 
 class Inbox(MemoryInbox):
@@ -165,7 +165,7 @@ async def test_item_that_completed_before_a_crash_is_recovered_not_skipped():
     async with virtual(Work()) as made:
         item = made.item(an_event())
         await made.runner.accept(item)
-        standing = await stand(made.engine, made.job(item), item.id)
+        standing = await claim_events(made.engine, made.job(item), item.id)
         [(_, claim)] = standing.granted
         await made.store.complete([Settlement(claim, 3600.0)])
         await made.empty()
@@ -283,7 +283,7 @@ async def _met_before_its_run(made: Floor) -> tuple[Item, Standing]:
     """Return what was claimed and waits to be run, after a copy has met it."""
     item = made.item(an_event())
     await made.runner.accept(item)
-    standing = await stand(made.engine, made.job(item), item.id)
+    standing = await claim_events(made.engine, made.job(item), item.id)
     made.runner.expect(standing)
     await (await made.deliver())
     return item, standing
@@ -307,7 +307,7 @@ async def test_claim_made_before_the_acknowledgement_is_used():
     async with virtual(Work()) as made:
         item = made.item(an_event())
         await made.runner.accept(item)
-        standing = await stand(made.engine, made.job(item), item.id)
+        standing = await claim_events(made.engine, made.job(item), item.id)
         await made.runner.run(item, made.job(item), standing)
 
         assert made.runs == ["evt_1"]
@@ -1079,7 +1079,7 @@ async def test_claim_of_a_delivery_that_must_wait_is_given_back():
         first = await made.deliver(an_event("a"))
         item = made.item(an_event("b"))
         await made.runner.accept(item)
-        standing = await stand(made.engine, made.job(item), item.id)
+        standing = await claim_events(made.engine, made.job(item), item.id)
         await made.runner.run(item, made.job(item), standing)
         assert await outcome(made, "b") is Outcome.FRESH
         await made.store.forget(str(an_event("b").key))

@@ -160,7 +160,7 @@ async def _main() -> None:
             httpx.AsyncClient(base_url=url) as client,
         ):
             await showcase.fill(client)
-            print(f"{url}/webhook-dedup/ with the token {ADMIN} or {VIEWER}")  # noqa: T201  # for who runs it
+            print(f"{url}/webhook-dedup/ with the token {ADMIN} or {VIEWER}")  # noqa: T201 - for who runs it
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
 

@@ -7,8 +7,8 @@ import pytest
 
 from webhook_dedup.contracts import Sought
 from webhook_dedup.dashboard import listing
+from webhook_dedup.dashboard.deployment import StoreDeployment
 from webhook_dedup.dashboard.filters import body_text, marked
-from webhook_dedup.dashboard.place import StorePlace
 from webhook_dedup.errors import SchemaError, StoreUnavailable, TableAbsent
 from webhook_dedup.observe.record import Kind, Record
 
@@ -107,11 +107,12 @@ async def test_a_history_that_is_not_there(error):
         opened.append(Absent())
         return opened[-1]
 
-    place = StorePlace(None, None, history)
-    answers = await asyncio.gather(*(place.rooms() for _ in range(5)), return_exceptions=True)
+    deployment = StoreDeployment(None, None, history)
+    asking = [deployment.storage() for _ in range(5)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
     assert closed == opened
     if isinstance(error, TableAbsent):
-        assert [rooms.history for rooms in answers] == [None] * 5
+        assert [each.history for each in answers] == [None] * 5
         assert len(opened) == 1
     else:
         assert answers == [error] * 5

@@ -56,7 +56,7 @@ async def test_an_app_from_outside(url):
             await until(lambda: "succeeded" in desk.records.kinds)
             await desk.history.flush()
             story = f"/delivery?id={row}&event=evt_1&source=shop"
-            while "replayed by hand" not in text_of(await browser.get(story)):  # noqa: ASYNC110  # another process, which tells nobody
+            while "replayed by hand" not in text_of(await browser.get(story)):  # noqa: ASYNC110 - another process, which tells nobody
                 await asyncio.sleep(0.1)
             assert "Arrived 1" in text_of(await browser.get("/sources"))
 

@@ -292,7 +292,7 @@ async def test_annotations_that_cannot_be_read(fresh_key):
     """An annotation that names nothing asks for ``result_type``."""
 
     @idempotent("memory://", key=by_id, scope=fresh_key)
-    async def make(client_id) -> "Nowhere":  # noqa: F821, UP037  # what is refused
+    async def make(client_id) -> "Nowhere":  # noqa: F821, UP037 - what is refused
         pytest.fail("it ran")
 
     with pytest.raises(ConfigError, match="result_type"):

@@ -122,7 +122,7 @@ async def test_memory_is_bounded_under_renewals(inbox, clock):
     for _ in range(5_000):
         clock.advance(LEASE / 3)
         assert list(await inbox.renew([item], LEASE)) == [True]
-    assert len(inbox._agenda) < 500
+    assert len(inbox._schedule) < 500
     assert item.id not in [each.id for each in await inbox.take(5, LEASE)]
     clock.advance(LEASE)
     assert item.id in [each.id for each in await inbox.take(5, LEASE)]
@@ -134,7 +134,7 @@ async def test_memory_is_bounded_under_traffic(inbox):
         item = an_item(key="key")
         await inbox.put([item], LEASE)
         await inbox.done([item])
-    assert len(inbox._agenda) < 500
+    assert len(inbox._schedule) < 500
     assert len(inbox) == 0
 
 
@@ -144,7 +144,7 @@ async def test_memory_is_bounded_under_deferrals(inbox):
     await inbox.put([item], LEASE)
     for number in range(5_000):
         assert await inbox.defer(item, 10 * LEASE if number % 2 else LEASE)
-    assert len(inbox._agenda) < 500
+    assert len(inbox._schedule) < 500
     assert await inbox.next_due() == 10 * LEASE
 
 
@@ -178,7 +178,7 @@ async def test_wall_clock_jumps_move_no_due_time():
     jump, inbox = 0.0, MemoryInbox(clock=JumpingClock())
     item = an_item(received_at=inbox._clock.time())
     await inbox.put([item], LEASE)
-    for jump in (-1e6, 1e6):  # noqa: B007  read by the clock
+    for jump in (-1e6, 1e6):  # noqa: B007 - read by the clock
         assert await inbox.next_due() == LEASE
     assert await _ids(inbox, older_than=jump) == [item.id]
 

@@ -23,7 +23,7 @@ class RedisContract(InboxContract):
 
     async def spoil(self, inbox, item_id):
         key = inbox._table._base + b"item:" + item_id.encode()
-        assert not await inbox._client.hset(key, "head", b"\xff{")
+        assert not await inbox._wire.client.hset(key, "head", b"\xff{")
         return True
 
 

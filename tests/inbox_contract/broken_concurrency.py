@@ -13,9 +13,9 @@ class GetThenTake(MemoryInbox):
 
     async def take(self, limit, lease):
         now = self._clock.monotonic()
-        due = self._agenda.pop_due(now, limit, bool)
+        due = self._schedule.pop_due(now, limit, bool)
         for each in due:
-            self._agenda.move(each, now)
+            self._schedule.move(each, now)
         await asyncio.sleep(0)
         return [self._hand_over(each, lease) for each in due]
 
@@ -104,10 +104,10 @@ class NotesThenMoves(MemoryInbox):
 
 @caught_by("test_cancelled_taker_loses_nothing")
 class RemovesThenHandsOver(MemoryInbox):
-    """Takes items off the agenda before it is sure of whom they go to."""
+    """Takes items off the schedule before it is sure of whom they go to."""
 
     async def take(self, limit, lease):
-        due = self._agenda.pop_due(self._clock.monotonic(), limit, bool)
+        due = self._schedule.pop_due(self._clock.monotonic(), limit, bool)
         rows = {each: self._rows.pop(each) for each in due}
         await asyncio.sleep(0)
         self._rows.update({each: _Row(row.item) for each, row in rows.items()})

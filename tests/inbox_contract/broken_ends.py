@@ -19,11 +19,11 @@ class BuriesWhatIsDone(MemoryInbox):
 
 @caught_by("test_done_item_is_gone")
 class HidesWhatIsDone(MemoryInbox):
-    """Takes done items off the agenda and leaves them where they are."""
+    """Takes done items off the schedule and leaves them where they are."""
 
     async def done(self, items):
         for item in items:
-            self._agenda.drop(item.id)
+            self._schedule.drop(item.id)
 
 
 @caught_by("test_done_may_be_repeated", "test_repeated_done_closes_dead_letters")

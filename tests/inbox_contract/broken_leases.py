@@ -11,10 +11,11 @@ FOR_EVER = 1e9
 
 class KnowsDueTimes(MemoryInbox):
     def due(self, item_id):
-        return min((due for due, number, each in self._agenda._moves if self.is_now(number, each)))
+        moves = self._schedule._moves
+        return min(due for due, number, each in moves if self.is_now(number, each))
 
     def is_now(self, number, item_id):
-        return self._agenda._present.get(item_id) == number
+        return self._schedule._present.get(item_id) == number
 
 
 @caught_by("test_held_item_is_not_due", "test_next_due_is_the_first_of_all")
@@ -101,9 +102,9 @@ class TakesTheNewestFirst(MemoryInbox):
 
     async def take(self, limit, lease):
         now = self._clock.monotonic()
-        due = self._agenda.pop_due(now, 1_000, bool)[::-1]
+        due = self._schedule.pop_due(now, 1_000, bool)[::-1]
         for each in due[limit:]:
-            self._agenda.move(each, now)
+            self._schedule.move(each, now)
         return [self._hand_over(each, lease) for each in due[:limit]]
 
 
@@ -218,7 +219,7 @@ class TellsNegativeWaits(MemoryInbox):
     """Tells since when an item is due."""
 
     async def next_due(self):
-        first = self._agenda.first()
+        first = self._schedule.first()
         return None if first is None else first - self._clock.monotonic()
 
 
@@ -227,7 +228,7 @@ class WaitsForTheLast(MemoryInbox):
     """Tells when the last of all comes due."""
 
     async def next_due(self):
-        dues = [due for due, number, each in self._agenda._moves]
+        dues = [due for due, number, each in self._schedule._moves]
         return max(0.0, max(dues) - self._clock.monotonic()) if dues else None
 
 

@@ -30,7 +30,7 @@ class LooksAtTheFirstThousand(MemoryInbox):
 
     async def take(self, limit, lease, *, sources=None):
         now, looked_at = self._clock.monotonic(), iter(range(1_000))
-        due = self._agenda.pop_due(now, limit, lambda each: self._is_of(each, sources, looked_at))
+        due = self._schedule.pop_due(now, limit, lambda each: self._is_of(each, sources, looked_at))
         return [self._hand_over(each, lease) for each in due]
 
     def _is_of(self, item_id, sources, looked_at):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from . import (  # noqa: F401  they fill FAULTS
+from . import (  # noqa: F401 - they fill FAULTS
     broken_batches,
     broken_concurrency,
     broken_deliveries,

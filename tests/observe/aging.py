@@ -12,8 +12,8 @@ async def age(history, seconds):
     ledger = history._ledger
     if ledger.name == "redis":
         written = ledger._base + b"written"
-        for page_id in await ledger._client.zrange(written, 0, -1):
-            await ledger._client.zincrby(written, -seconds * 1_000_000, page_id)
+        for page_id in await ledger._wire.client.zrange(written, 0, -1):
+            await ledger._wire.client.zincrby(written, -seconds * 1_000_000, page_id)
         return
 
     async def write(connection):
@@ -29,5 +29,6 @@ async def expiries(history):
     ledger = history._ledger
     if ledger.name != "redis":
         return {}
-    keys = [key async for key in ledger._client.scan_iter(match=ledger._base + b"*", count=1000)]
-    return {key: await ledger._client.ttl(key) for key in keys}
+    client = ledger._wire.client
+    keys = [key async for key in client.scan_iter(match=ledger._base + b"*", count=1000)]
+    return {key: await client.ttl(key) for key in keys}

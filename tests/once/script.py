@@ -7,10 +7,10 @@ import logging
 import sys
 import threading
 
-from webhook_dedup import Dedup, errand, once
+from webhook_dedup import Dedup, once, operation
 from webhook_dedup.testing import FailingStore
 
-errand.SETTLE_PATIENCE = 0.1
+operation.SETTLE_PATIENCE = 0.1
 
 
 def main(door: str, seconds: float) -> None:

@@ -100,5 +100,5 @@ def _let_the_queue_run_dry(broker):
     import redis
 
     with redis.Redis.from_url(broker) as client:
-        quiet = lambda: not client.llen("celery") and not client.hlen("unacked")  # noqa: E731  # asked again and again
+        quiet = lambda: not client.llen("celery") and not client.hlen("unacked")  # noqa: E731 - asked again and again
         wait_until(quiet, what="an empty queue")

@@ -68,7 +68,7 @@ async def test_wall_clock_jumps_change_nothing():
     jump, store = 0.0, MemoryStore(clock=JumpingClock())
     await _hold(store, "held")
     await _finish(store, "done")
-    for jump in (10 * TTL, -10 * TTL):  # noqa: B007  read by the clock
+    for jump in (10 * TTL, -10 * TTL):  # noqa: B007 - read by the clock
         assert (await _hold(store, "held", token="other")).outcome is Outcome.IN_FLIGHT
         assert (await _hold(store, "done", token="other")).outcome is Outcome.DUPLICATE
 

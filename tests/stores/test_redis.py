@@ -29,7 +29,7 @@ class RedisContract(StoreContract):
     margin = 0.02
 
     async def unexpiring(self, store):
-        client = store._client
+        client = store._wire.client
         keys = [key async for key in client.scan_iter(f"{store._prefix}*", count=1000)]
         assert keys
         return [key for key in keys if await client.ttl(key) == -1]

@@ -10,7 +10,7 @@ import redis.asyncio as aioredis
 
 from tests.servers import RedisServer
 from webhook_dedup.backends.redis.address import Address
-from webhook_dedup.backends.redis.connect import waits_for_ever
+from webhook_dedup.backends.redis.clients import waits_for_ever
 from webhook_dedup.errors import ConfigError, StoreUnavailable
 from webhook_dedup.stores.redis import RedisStore
 from webhook_dedup.testing.store_rules.case import a_key, claim
@@ -84,7 +84,7 @@ def test_options_in_the_url():
     store = RedisStore.from_url(
         f"redis://user:{SECRET}%2F%40@localhost/3?socket_timeout=1.5&prefix=my%20app:"
     )
-    options = store._client.connection_pool.connection_kwargs
+    options = store._wire.client.connection_pool.connection_kwargs
     assert (options["username"], options["password"]) == ("user", f"{SECRET}/@")
     assert (options["db"], options["socket_timeout"]) == (3, 1.5)
     assert store._prefix == "my app:"
@@ -96,7 +96,7 @@ def test_options_in_the_url():
 )
 def test_a_timeout_in_the_url(url):
     """A timeout is written as with the other stores, and bounds connecting and answers."""
-    options = RedisStore.from_url(url, timeout=9)._client.connection_pool.connection_kwargs
+    options = RedisStore.from_url(url, timeout=9)._wire.client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.5, 1.5)
 
 
@@ -104,7 +104,7 @@ def test_a_timeout_in_the_url(url):
 def test_unescaped_password(password):
     """A password that can be read without doubt need not be percent-encoded."""
     store = RedisStore.from_url(f"redis://:{password}@localhost/1")
-    options = store._client.connection_pool.connection_kwargs
+    options = store._wire.client.connection_pool.connection_kwargs
     assert options["password"] == unquote(password)
     assert (options["host"], options["db"]) == ("localhost", 1)
 
@@ -114,7 +114,7 @@ def test_sentinel_options():
     store = RedisStore.from_url(
         f"rediss+sentinel://user:{SECRET}@a:1,b/main/2?sentinel_password=other"
     )
-    pool = store._client.connection_pool
+    pool = store._wire.client.connection_pool
     assert pool.connection_kwargs["password"] == SECRET
     assert pool.connection_kwargs["db"] == 2
     sentinels = [each.connection_pool for each in pool.sentinel_manager.sentinels]
@@ -127,7 +127,7 @@ def test_sentinel_options():
 def test_cluster_over_tls():
     """A cluster's URL may ask for TLS."""
     store = RedisStore.from_url(f"rediss+cluster://:{SECRET}@a:1,b")
-    options = store._client.nodes_manager.connection_kwargs
+    options = store._wire.client.nodes_manager.connection_kwargs
     assert issubclass(options["connection_class"], aioredis.SSLConnection)
     assert options["password"] == SECRET
     assert SECRET not in repr(store)

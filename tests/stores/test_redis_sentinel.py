@@ -85,7 +85,7 @@ async def test_silent_sentinels():
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     hosts = ",".join(f"{HOST}:{port}" for port in ports)
     store = RedisStore.from_url(f"redis+sentinel://{hosts}/main", timeout=3)
-    for sentinel in store._client.connection_pool.sentinel_manager.sentinels:
+    for sentinel in store._wire.client.connection_pool.sentinel_manager.sentinels:
         options = sentinel.connection_pool.connection_kwargs
         assert options["socket_timeout"] == options["socket_connect_timeout"] == 1
     with pytest.raises(StoreUnavailable, match="no sentinel names its primary"):

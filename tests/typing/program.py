@@ -129,7 +129,7 @@ async def results_keep_their_types(event: Event) -> None:
     assert_type(await Service.handle(Service(), "o1"), int | None)
     assert_type(await Service().create("u"), Mailbox)
     assert_type(await once.call(dedup, "k", answer), str | None)
-    assert_type(await once.call(dedup, "k", lambda: answer()), str | None)  # noqa: PLW0108  # the lambda is what is tested
+    assert_type(await once.call(dedup, "k", lambda: answer()), str | None)  # noqa: PLW0108 - the lambda is what is tested
     assert_type(await once.call(dedup, "k", lambda: 1, ttl=60), int | None)
     assert_type(await handle_json({}), dict[str, Any] | None)
     assert_type(await handle_json_blocking({}), int | None)

@@ -6,12 +6,13 @@ from msgspec import Struct
 
 from ..dedup import Dedup
 from ..errors import RejectedDelivery, StoreError
-from ..holding import Holding, Job, Standing, stand
+from ..holding import Holding
 from ..model import Claim, Outcome
 from ..observe.record import Kind
 from ..policy import RETRY_AFTER
 from ..providers import Preset
 from ..routes import Route
+from ..standing import Job, Standing, claim_events
 from .types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Exchange"]
@@ -54,7 +55,7 @@ class Exchange(Struct):
                 rejects that.
         """
         try:
-            standing = await stand(self.dedup.engine, job, row)
+            standing = await claim_events(self.dedup.engine, job, row)
         except StoreError as exc:
             self.dedup.record.about(Kind.STORE_ERROR, job.event, detail=str(exc))
             if self.rejects_store_error:

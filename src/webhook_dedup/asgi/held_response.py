@@ -21,20 +21,20 @@ _CONTENT = ("http.response.body", *FILES)
 
 
 class HeldResponse:
-    """The channels of an app whose response is forwarded as it comes, but for what completes it.
+    """``send`` and ``receive`` of an app whose response is forwarded as it comes, save its end.
 
     Apps work on after their last message: background tasks and the exit code of FastAPI's
     dependencies with ``yield`` run then, and may fail. So the client gets the end of a response
-    when the app has returned. Held back are the start, until something of the body leaves, and
-    everything from the message on with which the client has all of the body; by its
-    ``content-length`` that may be one before the last.
+    only when the app has returned. Two things are held back: the start, until some of the body is
+    forwarded, and everything from the message that completes the body for the client. By its
+    ``content-length`` that may be earlier than the last message.
 
-    A client that leaves before asks again, and is then answered with this response. So its leaving
-    is kept from the app, unless the response has become too large to be kept: then it ends without
-    being complete.
+    A client that leaves earlier asks again, and is then answered with this response. So the app is
+    not told that it left, unless the response has become too large to be kept: then it ends
+    incomplete.
 
     A commit takes milliseconds. What goes on for a second is work that was put behind the response
-    so that the client need not wait for it: then the response is answered early.
+    so that the client need not wait for it: then the client is answered early.
 
     Args:
         scope, receive, send: The request.
@@ -67,9 +67,9 @@ class HeldResponse:
         self._patient = False
         self._patience: asyncio.TimerHandle | None = None
         self._early: asyncio.Task[None] | None = None
-        self._outgrown = asyncio.Event()  # what can be kept
-        self._gone = False  # the client is
-        self._abandoned = False  # by the app, which knows that
+        self._outgrown = asyncio.Event()  # it is too large to be kept
+        self._gone = False  # the client has left
+        self._abandoned = False  # the app was told that it has
 
     async def send(self, message: Message) -> None:
         """Take a message of the app's; forward it, or hold it back.

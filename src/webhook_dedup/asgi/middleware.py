@@ -12,11 +12,11 @@ from ..errors import ConfigError
 from ..model import Delivery, Event
 from ..policy import Policy
 from ..source import Source
+from .consumed_response import ConsumedResponse
 from .exchange import Exchange
 from .responder import respond
 from .scopes import BodyOnce, accepted, root_path_of, scope_of
 from .types import ASGIApp, Message, Receive, Scope, Send
-from .unheard import Unheard
 from .unserved import warn_of_unserved
 
 __all__ = ["WebhookDedup"]
@@ -114,7 +114,7 @@ class WebhookDedup:
     async def _perform(self, delivery: Delivery, event: Event) -> int:
         """Run the app for a delivery that was acknowledged, and return its status."""
         scope = scope_of(delivery, event, self._outer_app, self.dedup.state)
-        response = Unheard()
+        response = ConsumedResponse()
         await self.app(scope, BodyOnce(delivery.body), response)
         return response.outcome()
 

@@ -15,11 +15,11 @@ from ..model import Claim, Delivery, Event
 from ..observe.record import Kind, Reason, Record, skip
 from ..policy import RETRY_AFTER
 from ..providers import Parsed
-from .early import respond_claimed, respond_first
+from .ack_then_run import respond_claimed, respond_first
 from .exchange import Exchange
-from .handled import respond_handled
 from .handshake import answered, passes_through
 from .responses import acknowledge, acknowledge_claimed, refuse
+from .run_then_ack import respond_handled
 from .scopes import ClientLeft, delivery_of, read_body
 from .verification import verify
 

@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 
-from ..desk.actions import Action, Subject, record_of
+from ..admin.actions import Action, Subject, record_of
 from ..observe.history import History
 from .output import say
 

@@ -21,7 +21,7 @@ from ..bench.race import Verdict, race, race_processes
 from ..contracts import Store
 from ..errors import WebhookDedupError
 from .output import AsJson, give_up, print_json, print_table
-from .places import is_within_process
+from .storage import is_within_process
 
 __all__ = ["bench"]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..desk.actions import Subject
-from ..desk.lookup import key_of_request, keys_of
+from ..admin.actions import Subject
+from ..admin.lookup import key_of_request, keys_of
 from ..errors import ConfigError
 from ..model import Claim
 

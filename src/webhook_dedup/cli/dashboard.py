@@ -14,7 +14,7 @@ import uvicorn
 from ..errors import ConfigError, MissingExtra, WebhookDedupError
 from ..observe.history import History
 from .output import obey, say
-from .places import InboxUrl, Places, StoreUrl, inbox_of, opened_store
+from .storage import InboxUrl, StoreUrl, Urls, inbox_of, opened_store
 
 __all__ = ["dashboard"]
 
@@ -50,7 +50,7 @@ def dashboard(
     on this machine see the arguments of commands.
     """
     address = _Address(host, port, root_path)
-    obey(_dashboard(Places(store, inbox), address, (token, read_only_token), mask_header or ()))
+    obey(_dashboard(Urls(store, inbox), address, (token, read_only_token), mask_header or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,17 @@ class _Address:
 
 
 async def _dashboard(
-    places: Places, address: _Address, tokens: tuple[str, str], masked: Sequence[str]
+    urls: Urls, address: _Address, tokens: tuple[str, str], masked: Sequence[str]
 ) -> int:
     try:
         from ..dashboard.app import pages_of  # noqa: PLC0415 - of another extra
-        from ..dashboard.auth import Loopback, Tokens, door_of, is_loopback  # noqa: PLC0415  # of another extra
-        from ..dashboard.place import StorePlace  # noqa: PLC0415  # of another extra
+        from ..dashboard.auth import (  # noqa: PLC0415 - of another extra
+            Loopback,
+            Tokens,
+            authenticator_of,
+            is_loopback,
+        )
+        from ..dashboard.deployment import StoreDeployment  # noqa: PLC0415 - of another extra
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"the pages of the dashboard ({exc.name})", "dashboard") from exc
     if not (any(tokens) or is_loopback(address.host)):
@@ -85,16 +90,16 @@ async def _dashboard(
     if not re.fullmatch("(/[^/?#]+)*", address.root_path):
         raise ConfigError("--root-path is a path such as /hooks, without a slash at its end")
     auth = Tokens(*(token or None for token in tokens)) if any(tokens) else Loopback()
-    async with opened_store(places.store) as opened, inbox_of(opened, places.inbox) as inbox:
-        place = StorePlace(opened, inbox, lambda: History(opened, trims=False))
+    async with opened_store(urls.store) as opened, inbox_of(opened, urls.inbox) as inbox:
+        deployment = StoreDeployment(opened, inbox, lambda: History(opened, trims=False))
         try:
-            await place.rooms()
-            app = pages_of(place, door_of(auth), masked)
+            await deployment.storage()
+            app = pages_of(deployment, authenticator_of(auth), masked)
             config = uvicorn.Config(app, **asdict(address), log_level="warning")
             await _Server(config).serve()
             await asyncio.sleep(0)  # Ctrl-C comes again behind the server: here, not while closing
         finally:
-            await place.aclose()
+            await deployment.aclose()
     return 0
 
 

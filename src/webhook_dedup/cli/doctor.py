@@ -19,9 +19,9 @@ from ..routes import TTL_MARGIN, ttl_for
 from ..stores import open_store
 from .checkup import Finding, Level, counted, examined, examined_inbox
 from .output import AsJson, duration, obey, print_json, shown
-from .places import InboxUrl, Places, StoreUrl, is_within_process
 from .progress import busy
 from .providers import complete_provider
+from .storage import InboxUrl, StoreUrl, Urls, is_within_process
 
 __all__ = ["doctor"]
 
@@ -55,7 +55,7 @@ def doctor(
 ) -> None:
     """Look for what could go wrong. Exit code 0: nothing; 1: something; 2: wrong usage."""
     order = _Order(provider or [], ttl, workers, _MAX_AGE if max_age is None else max_age)
-    obey(_doctor(Places(store, inbox), order, strict=strict, as_json=as_json))
+    obey(_doctor(Urls(store, inbox), order, strict=strict, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,19 @@ class _Order:
     max_age: float
 
 
-async def _doctor(places: Places, order: _Order, *, strict: bool, as_json: bool) -> int:
-    if not places.store:
+async def _doctor(urls: Urls, order: _Order, *, strict: bool, as_json: bool) -> int:
+    if not urls.store:
         raise ConfigError("which store? pass --store URL or set WEBHOOK_DEDUP_STORE")
     findings = [each for name in order.providers for each in _memory_of(name, order.ttl)]
-    if is_within_process(places.store):
-        scheme = (await _checked_store(places.store)).name
-        findings += _within_a_process(scheme, order.workers, inbox_too=not places.inbox)
+    if is_within_process(urls.store):
+        scheme = (await _checked_store(urls.store)).name
+        findings += _within_a_process(scheme, order.workers, inbox_too=not urls.inbox)
     else:
         with busy("examining the store"):
-            findings += await examined(places.store, None if places.inbox else order.max_age)
-    if places.inbox:
+            findings += await examined(urls.store, None if urls.inbox else order.max_age)
+    if urls.inbox:
         with busy("examining the inbox"):
-            findings += await examined_inbox(places.inbox, order.max_age)
+            findings += await examined_inbox(urls.inbox, order.max_age)
     findings.sort(key=lambda finding: -finding.level)
     worst = findings[0].level
     if as_json:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..desk.moments import instant
+from ..admin.moments import instant
 from ..model import Attempt, Item
 from ..observe.masking import masked_headers, masked_query
 from .output import print_table, say, shown

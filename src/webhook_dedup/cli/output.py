@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..desk.moments import age_of
-from ..desk.text import inert
+from ..admin.moments import age_of
+from ..admin.text import inert
 from ..errors import ConfigError, TableAbsent, WebhookDedupError
 
 __all__ = [

@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from ..admin.actions import FORGET, RESET, Action, Subject
+from ..admin.moments import instant
 from ..contracts import Forgetful, Inspector, Store
-from ..desk.actions import FORGET, RESET, Action, Subject
-from ..desk.moments import instant
 from ..errors import ConfigError, MissingPower, StoreError
 from ..guards import Budget
 from ..model import Claim
 from .audit import note, write
 from .claims import RequestLine, facts_of, named_keys, unknown
 from .output import AsJson, obey, print_json, remind_of_tenant, say
-from .places import StoreUrl, opened_history, opened_store
+from .storage import StoreUrl, opened_history, opened_store
 
 __all__ = ["stores"]
 

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..desk.moments import instant
+from ..admin.moments import instant
 from ..errors import StoreError
 from ..observe.history import Entry, History
 from ..observe.log import fields
 from ..observe.record import Kind, Reason
 from .output import AsJson, obey, print_json, say, shown
-from .places import StoreUrl, opened_history, opened_store
+from .storage import StoreUrl, opened_history, opened_store
 
 __all__ = ["facts", "tail"]
 

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ..admin.lookup import Storage, stories_of
+from ..admin.story import Story, told_of
 from ..contracts import Inspector, Sought
-from ..desk.lookup import Rooms, stories_of
-from ..desk.story import Story, told_of
 from .claims import RequestLine, facts_of, request_line
 from .items import summary
 from .output import AsJson, obey, print_json, remind_of_tenant, say
-from .places import InboxUrl, Places, StoreUrl, opened_rooms
+from .storage import InboxUrl, StoreUrl, Urls, opened_storage
 from .tail import facts
 
 __all__ = ["why"]
@@ -29,11 +29,11 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Tell what became of an event: from the history, the inbox and the store."""
-    obey(_why(Places(store, inbox), event_id, source, tenant, request, as_json=as_json))
+    obey(_why(Urls(store, inbox), event_id, source, tenant, request, as_json=as_json))
 
 
 async def _why(
-    places: Places,
+    urls: Urls,
     event_id: str,
     source: str | None,
     tenant: str,
@@ -42,21 +42,21 @@ async def _why(
     as_json: bool,
 ) -> int:
     request = request and request_line(request)
-    async with opened_rooms(places) as rooms:
-        await _check_tables(rooms, inbox_named=bool(places.inbox))
-        stories = await stories_of(rooms, event_id, source, tenant, request)
+    async with opened_storage(urls) as storage:
+        await _check_tables(storage, inbox_named=bool(urls.inbox))
+        stories = await stories_of(storage, event_id, source, tenant, request)
     if as_json:
         print_json({"event_id": event_id, "sources": [_facts(story) for story in stories]})
     else:
         _print(event_id, stories)
         if not any(story.known for story in stories):
-            _print_unknown(source, tenant, certain=bool(rooms.history or source))
-        if rooms.history is None:
+            _print_unknown(source, tenant, certain=bool(storage.history or source))
+        if storage.history is None:
             _print_no_history()
     return 0 if any(story.known for story in stories) else 1
 
 
-async def _check_tables(rooms: Rooms, *, inbox_named: bool) -> None:
+async def _check_tables(storage: Storage, *, inbox_named: bool) -> None:
     """Refuse tables that are not there, which would know of no event.
 
     Only an app without sources has no inbox, and for that none is named.
@@ -64,10 +64,10 @@ async def _check_tables(rooms: Rooms, *, inbox_named: bool) -> None:
     Raises:
         SchemaError: A table is not there.
     """
-    if isinstance(rooms.store, Inspector):
-        await rooms.store.look([])
+    if isinstance(storage.store, Inspector):
+        await storage.store.look([])
     if inbox_named:
-        await rooms.inbox.find(Sought(), limit=1)
+        await storage.inbox.find(Sought(), limit=1)
 
 
 def _facts(story: Story) -> dict[str, Any]:

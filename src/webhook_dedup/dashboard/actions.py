@@ -1,4 +1,4 @@
-"""What people do: replay, bury, forget. Each is asked about first, and recorded with who did it."""
+"""The actions: replay, bury, forget. Each is confirmed first, and recorded with who did it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ..contracts import OperableInbox
-from ..desk.actions import (
+from ..admin.actions import (
     BURY,
     FORGET,
     REPLAY,
@@ -23,15 +22,16 @@ from ..desk.actions import (
     record_of,
     subject_of_item,
 )
-from ..desk.lookup import Rooms, stories_of
+from ..admin.lookup import Storage, stories_of
+from ..contracts import OperableInbox
 from ..errors import MissingPower
 from .arrival import Arrival, State
-from .dossier import find_item
+from .details import find_item
 from .gate import Refused, visitor_of
 from .links import asked_of
-from .listing import Page, found_in_inbox
+from .listing import Listing, found_in_inbox
 from .outcome import Outcome, link_to_outcome
-from .pages import subject_of, wish_of
+from .pages import filter_of, subject_of
 from .show import Show
 
 __all__ = ["Actions"]
@@ -52,7 +52,7 @@ class Actions:
 
     def __init__(self, show: Show) -> None:
         self._show = show
-        self._place = show.place
+        self._deployment = show.deployment
 
     @property
     def routes(self) -> list[Route]:
@@ -76,10 +76,10 @@ class Actions:
 
     async def replay_all(self, request: Request) -> Response:
         """Run the dead letters again that a filter finds; ask again if others were seen."""
-        rooms = await self._place.rooms()
-        wish = replace(wish_of(request), state=State.DEAD)
+        storage = await self._deployment.storage()
+        wanted = replace(filter_of(request), state=State.DEAD)
         after = asked_of(request).get("after", "")
-        found = await found_in_inbox(rooms, wish, after, most=_MOST_REPLAYED)
+        found = await found_in_inbox(storage, wanted, after, most=_MOST_REPLAYED)
         digest = _digest(found)
         if request.method != "POST":
             return await self._ask_for_all(request, found, digest)
@@ -107,11 +107,11 @@ class Actions:
 
     async def forget(self, request: Request) -> Response:
         """Make the store forget an event, so that its next delivery runs."""
-        key, subject = await _remembered(await self._place.rooms(), subject_of(request))
+        key, subject = await _remembered(await self._deployment.storage(), subject_of(request))
         if request.method != "POST":
             return await self._ask(request, FORGET, [subject])
         try:
-            forgotten = await self._place.forget(key)
+            forgotten = await self._deployment.forget(key)
         except MissingPower as exc:
             raise Refused(_CONFLICT, str(exc)) from exc
         if forgotten:
@@ -119,7 +119,7 @@ class Actions:
         return self._seen(request, subject, FORGET, int(forgotten))
 
     async def _in_inbox(self, request: Request) -> Subject:
-        item = await find_item(await self._place.rooms(), asked_of(request).get("id", ""))
+        item = await find_item(await self._deployment.storage(), asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
         return subject_of_item(item)
@@ -130,7 +130,7 @@ class Actions:
         )
 
     async def _ask_for_all(
-        self, request: Request, found: Page, digest: str, *, changed: bool = False
+        self, request: Request, found: Listing, digest: str, *, changed: bool = False
     ) -> Response:
         return await self._show.page(
             request,
@@ -148,13 +148,13 @@ class Actions:
         self, request: Request, action: Action, subjects: Sequence[Subject], act: Act
     ) -> int:
         """Act on deliveries in the inbox; say how many were there."""
-        rooms = await self._place.rooms()
+        storage = await self._deployment.storage()
         return await one_by_one(
-            rooms.inbox, subjects, act, lambda subject: self._record(request, action, subject)
+            storage.inbox, subjects, act, lambda subject: self._record(request, action, subject)
         )
 
     def _record(self, request: Request, action: Action, subject: Subject) -> None:
-        self._place.record(record_of(action, subject, visitor_of(request).name))
+        self._deployment.record(record_of(action, subject, visitor_of(request).name))
 
     def _seen(self, request: Request, subject: Subject, action: Action, number: int) -> Response:
         """Go to the page where the outcome is seen."""
@@ -189,14 +189,14 @@ def _subject(arrival: Arrival) -> Subject:
     return Subject(arrival.delivery_id or "", arrival.event_id, arrival.source, arrival.tenant)
 
 
-def _digest(found: Page) -> str:
+def _digest(found: Listing) -> str:
     """Return what changes with what was found."""
     return hashlib.sha256("\n".join(each.mark for each in found.arrivals).encode()).hexdigest()
 
 
-async def _remembered(rooms: Rooms, subject: Subject) -> tuple[str, Subject]:
+async def _remembered(storage: Storage, subject: Subject) -> tuple[str, Subject]:
     """Return the key that the store has for an event, and the event without a foreign delivery."""
-    stories = await stories_of(rooms, subject.event_id, subject.source, subject.tenant)
+    stories = await stories_of(storage, subject.event_id, subject.source, subject.tenant)
     story = next(story for story in stories if story.tenant == subject.tenant)
     if story.claim is None:
         raise Refused(_NOT_FOUND, "the store neither holds nor remembers this event")

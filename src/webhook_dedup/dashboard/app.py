@@ -12,17 +12,17 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from ..admin.text import inert
 from ..dedup import Dedup
-from ..desk.text import inert
 from ..errors import ConfigError, StoreError
 from ..observe.history import History
 from ..urls import route_path
 from .actions import Actions
-from .auth import Auth, Door, TokenDoor, bearer_of, door_of
+from .auth import Auth, Authenticator, TokenAuthenticator, authenticator_of, bearer_of
+from .deployment import DedupDeployment, Deployment
 from .gate import EXIT, Gate, Refused
 from .live import Stream
 from .pages import Pages
-from .place import DedupPlace, Place
 from .show import Show
 from .sign_in import SignIn
 
@@ -56,30 +56,32 @@ def dashboard(
     """
     if not isinstance(dedup, Dedup):
         raise ConfigError(f"a dashboard shows a Dedup, got {dedup!r}")
-    return pages_of(DedupPlace(dedup, history), door_of(auth), mask_headers)
+    return pages_of(DedupDeployment(dedup, history), authenticator_of(auth), mask_headers)
 
 
-def pages_of(place: Place, door: Door, mask_headers: Iterable[str] = ()) -> ASGIApp:
-    """Return the ASGI app of a place behind a door."""
-    show = Show(place, signs_in=door.signs_in)
+def pages_of(
+    deployment: Deployment, auth: Authenticator, mask_headers: Iterable[str] = ()
+) -> ASGIApp:
+    """Return the ASGI app that shows a deployment to those who are let in."""
+    show = Show(deployment, signs_in=auth.signs_in)
 
     async def refuse(request: Request, refusal: Exception) -> Response:
         return await _refuse(show, request, refusal)
 
     app = Starlette(
-        routes=_routes(show, door, mask_headers),
+        routes=_routes(show, auth, mask_headers),
         exception_handlers={
             Refused: refuse,
             HTTPException: refuse,
             StoreError: refuse,
         },
     )
-    return Gate(app, door, refuse)
+    return Gate(app, auth, refuse)
 
 
-def _routes(show: Show, door: Door, mask_headers: Iterable[str]) -> list[BaseRoute]:
+def _routes(show: Show, auth: Authenticator, mask_headers: Iterable[str]) -> list[BaseRoute]:
     masked = frozenset(name.lower() for name in mask_headers)
-    sign_in = SignIn(show, door).routes if isinstance(door, TokenDoor) else ()
+    sign_in = SignIn(show, auth).routes if isinstance(auth, TokenAuthenticator) else ()
     return [
         *Pages(show, masked).routes,
         *Actions(show).routes,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from ..desk.lookup import tenant_in
-from ..desk.runs import runs_begun
+from ..admin.lookup import tenant_in
+from ..admin.runs import runs_begun
 from ..model import Item
 from ..observe.history import Entry
 from ..observe.record import Kind

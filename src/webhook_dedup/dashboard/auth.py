@@ -19,13 +19,13 @@ from .sessions import Session, opened, sealed
 __all__ = [
     "SESSION_COOKIE",
     "Auth",
-    "Door",
+    "Authenticator",
     "Loopback",
     "Role",
-    "TokenDoor",
+    "TokenAuthenticator",
     "Tokens",
+    "authenticator_of",
     "bearer_of",
-    "door_of",
     "is_loopback",
     "warn_of_attempt",
 ]
@@ -50,7 +50,7 @@ Told = Role | str | None
 Asked = Callable[[Request], "Told | Awaitable[Told]"]
 
 
-class Door(Protocol):
+class Authenticator(Protocol):
     """Decides who comes in."""
 
     signs_in: bool
@@ -141,8 +141,8 @@ class Loopback:
         return self.role if at_home and not passed_on and _by_local_name(request) else None
 
 
-class TokenDoor:
-    """Opens to tokens."""
+class TokenAuthenticator:
+    """Lets in who shows a token."""
 
     signs_in = True
     refusal = "a token is needed"
@@ -161,8 +161,8 @@ class TokenDoor:
         return None if session is None else Role(session.role)
 
 
-class AskingDoor:
-    """Opens to whom the app's own function knows."""
+class CallbackAuthenticator:
+    """Lets in whom the app's own function knows."""
 
     signs_in = False
     refusal = "the app does not let you in here"
@@ -184,8 +184,8 @@ The function, async or not, returns ``"admin"``, ``"viewer"`` or ``None``.
 """
 
 
-def door_of(auth: Auth | None) -> Door:
-    """Return the door that a dashboard's ``auth`` describes.
+def authenticator_of(auth: Auth | None) -> Authenticator:
+    """Return the authenticator that a dashboard's ``auth`` stands for.
 
     Raises:
         ConfigError: It is none.
@@ -193,11 +193,11 @@ def door_of(auth: Auth | None) -> Door:
     if isinstance(auth, str):
         auth = Tokens(admin=auth)
     if isinstance(auth, Tokens):
-        return TokenDoor(auth)
+        return TokenAuthenticator(auth)
     if isinstance(auth, Loopback):
         return auth
     if callable(auth):
-        return AskingDoor(auth)
+        return CallbackAuthenticator(auth)
     raise ConfigError(
         "a dashboard needs auth=…: a token, Tokens(admin=…, viewer=…), a function of the request "
         "that returns 'admin', 'viewer' or None, or Loopback() for this machine only"

@@ -8,8 +8,8 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-from ..desk.moments import instant
-from ..desk.text import escape_of, inert
+from ..admin.moments import instant
+from ..admin.text import escape_of, inert
 from ..providers.described import span_text
 
 __all__ = ["ago", "body_text", "finalized", "hexdump", "marked", "size", "span", "within"]

@@ -1,4 +1,4 @@
-"""What stands before every page: who is there, may he do that, and does he mean it."""
+"""The checks before every page: who is there, may he do that, and does he mean it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..urls import route_path
-from .auth import SESSION_COOKIE, Door, Role, bearer_of
+from .auth import SESSION_COOKIE, Authenticator, Role, bearer_of
 from .links import asked_of
 from .sessions import csrf_token
 
@@ -109,15 +109,18 @@ class Gate:
 
     Args:
         app: The pages.
-        door: Decides who comes in.
+        auth: Decides who comes in.
         refuse: Makes the response to who does not.
     """
 
     def __init__(
-        self, app: ASGIApp, door: Door, refuse: Callable[[Request, Refused], Awaitable[Response]]
+        self,
+        app: ASGIApp,
+        auth: Authenticator,
+        refuse: Callable[[Request, Refused], Awaitable[Response]],
     ) -> None:
         self._app = app
-        self._door = door
+        self._auth = auth
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,10 +146,10 @@ class Gate:
         """
         _check_readable(request)
         path = route_path(request.scope)
-        public = path.startswith(_ASSETS) or (path == _ENTRANCE and self._door.signs_in)
-        role = None if public else await self._door.role_of(request)
+        public = path.startswith(_ASSETS) or (path == _ENTRANCE and self._auth.signs_in)
+        role = None if public else await self._auth.role_of(request)
         if role is None and not public:
-            raise Refused(_NOT_SIGNED_IN if self._door.signs_in else _FORBIDDEN, self._door.refusal)
+            raise Refused(_NOT_SIGNED_IN if self._auth.signs_in else _FORBIDDEN, self._auth.refusal)
         visitor = Visitor(role, csrf, _name(request, role))
         if request.method in {"GET", "HEAD"}:
             return visitor
@@ -161,7 +164,7 @@ class Gate:
 
     def _bears_token(self, request: Request) -> bool:
         """Whether it comes from a program: no browser adds such a header by itself."""
-        return self._door.signs_in and bearer_of(request) is not None
+        return self._auth.signs_in and bearer_of(request) is not None
 
 
 class _Answer:

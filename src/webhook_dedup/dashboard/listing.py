@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Literal
 
+from ..admin.lookup import Storage
 from ..contracts import Sought
-from ..desk.lookup import Rooms
 from ..errors import SchemaError
 from ..observe.history import Entries, Entry, History
 from ..observe.record import Kind
 from .arrival import Arrival, State, arrival_of_item, kinds_of
 from .gathered import AROUND, Gathered
 
-__all__ = ["Page", "Wish", "entry_id", "found_in_inbox", "listed"]
+__all__ = ["DeliveryFilter", "Listing", "entry_id", "found_in_inbox", "listed"]
 
 PER_PAGE = 50
 _AT_ONCE = 250
@@ -37,7 +37,7 @@ _CALLS = {Kind.REJECTED, Kind.STARTED, Kind.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DeliveryFilter:
     """Which deliveries are meant. What is ``None`` admits everything.
 
     Attributes:
@@ -81,7 +81,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Listing:
     """Some of the deliveries.
 
     Attributes:
@@ -97,15 +97,15 @@ class Page:
     no_inbox: str = ""
 
 
-async def listed(rooms: Rooms, wish: Wish, after: str = "") -> Page:
+async def listed(storage: Storage, wanted: DeliveryFilter, after: str = "") -> Listing:
     """List a page of deliveries.
 
     What waits and what is dead is read from the inbox, which alone knows for certain; the rest
     from the history. Without a history the inbox is all there is.
     """
-    if wish.state in _IN_INBOX or rooms.history is None:
-        return await _from_inbox(rooms, wish, after)
-    return await _from_history(rooms.history, wish, entry_id(after))
+    if wanted.state in _IN_INBOX or storage.history is None:
+        return await _from_inbox(storage, wanted, after)
+    return await _from_history(storage.history, wanted, entry_id(after))
 
 
 def entry_id(text: str) -> str:
@@ -113,62 +113,64 @@ def entry_id(text: str) -> str:
     return text if _ENTRY_ID.fullmatch(text) else ""
 
 
-async def _from_inbox(rooms: Rooms, wish: Wish, after: str) -> Page:
-    if wish.state not in {None, *_IN_INBOX} or wish.reason is not None:
-        return Page(())  # only a history knows
-    return await found_in_inbox(rooms, wish, after, most=PER_PAGE)
+async def _from_inbox(storage: Storage, wanted: DeliveryFilter, after: str) -> Listing:
+    if wanted.state not in {None, *_IN_INBOX} or wanted.reason is not None:
+        return Listing(())  # only a history knows
+    return await found_in_inbox(storage, wanted, after, most=PER_PAGE)
 
 
-async def found_in_inbox(rooms: Rooms, wish: Wish, after: str, *, most: int) -> Page:
-    """Find what waits or is dead as wished, the first received first; look at some thousands."""
-    text = (wish.text or "").casefold()
+async def found_in_inbox(
+    storage: Storage, wanted: DeliveryFilter, after: str, *, most: int
+) -> Listing:
+    """Find what waits or is dead as wanted, the first received first; look at some thousands."""
+    text = (wanted.text or "").casefold()
     found: list[Arrival] = []
     for _ in range(_MOST_LOOKED_AT // PER_PAGE):
         try:
-            page = await rooms.inbox.find(wish.sought, limit=PER_PAGE, after=after)
+            page = await storage.inbox.find(wanted.sought, limit=PER_PAGE, after=after)
         except SchemaError as exc:  # the rest of its message is for those who write the app
             why = str(exc).partition(";")[0]
-            return Page(found, newest_first=False, no_inbox=why)
+            return Listing(found, newest_first=False, no_inbox=why)
         for item in page:
             if text in item.event_id.casefold():
                 if len(found) == most:
-                    return Page(found, found[-1].mark, newest_first=False)
+                    return Listing(found, found[-1].mark, newest_first=False)
                 found.append(arrival_of_item(item))
         if len(page) < PER_PAGE:
-            return Page(found, newest_first=False)
+            return Listing(found, newest_first=False)
         after = page[-1].id
-    return Page(found, after, newest_first=False)
+    return Listing(found, after, newest_first=False)
 
 
-async def _from_history(history: History, wish: Wish, after: str) -> Page:
+async def _from_history(history: History, wanted: DeliveryFilter, after: str) -> Listing:
     found: list[Arrival] = []
-    gathered = Gathered(history, whole=not (after or wish.marked or wish.text))
+    gathered = Gathered(history, whole=not (after or wanted.marked or wanted.text))
     if after:
-        gathered.add(await _just_above(history, wish, after))
+        gathered.add(await _just_above(history, wanted, after))
     for _ in range(_MOST_LOOKED_AT // _AT_ONCE):
-        entries = await _entries(history, wish, after)
+        entries = await _entries(history, wanted, after)
         gathered.add(entries)
-        marks = [entry for entry in entries if wish.marks(entry) and gathered.first(entry)]
+        marks = [entry for entry in entries if wanted.marks(entry) and gathered.first(entry)]
         for some in _chunks(marks, PER_PAGE):
             told = await gathered.told(some)
-            found += [each for each in told if wish.state in {None, each.state}]
+            found += [each for each in told if wanted.state in {None, each.state}]
             if len(found) > PER_PAGE:
-                return Page(found[:PER_PAGE], found[PER_PAGE - 1].mark)
+                return Listing(found[:PER_PAGE], found[PER_PAGE - 1].mark)
         if len(entries) < _AT_ONCE:
-            return Page(found, entries.stopped_at)
+            return Listing(found, entries.stopped_at)
         after = entries[-1].id
-    return Page(found, after)
+    return Listing(found, after)
 
 
-async def _entries(history: History, wish: Wish, after: str) -> Entries:
-    kinds: list[str | None] = [kind.value for kind in _MARKS.get(wish.state, ())]
-    since = None if wish.age is None else time.time() - wish.age
+async def _entries(history: History, wanted: DeliveryFilter, after: str) -> Entries:
+    kinds: list[str | None] = [kind.value for kind in _MARKS.get(wanted.state, ())]
+    since = None if wanted.age is None else time.time() - wanted.age
     found = [
         await history.find(
-            source=wish.source,
-            reason=wish.reason,
+            source=wanted.source,
+            reason=wanted.reason,
             kind=kind,
-            event_id=wish.text,
+            event_id=wanted.text,
             since=since,
             limit=_AT_ONCE,
             after=after,
@@ -182,14 +184,14 @@ async def _entries(history: History, wish: Wish, after: str) -> Entries:
     return Entries([entry for entry in together if entry.id >= end][:_AT_ONCE], end)
 
 
-async def _just_above(history: History, wish: Wish, after: str) -> Sequence[Entry]:
+async def _just_above(history: History, wanted: DeliveryFilter, after: str) -> Sequence[Entry]:
     """Return what was recorded soon after the place where a page begins."""
-    if wish.marked:
+    if wanted.marked:
         return ()
     begin = int(after[:_TIME], 16) / 1_000_000
     return await history.find(
-        source=wish.source,
-        event_id=wish.text,
+        source=wanted.source,
+        event_id=wanted.text,
         since=begin,
         until=begin + AROUND,
         limit=_AT_ONCE,

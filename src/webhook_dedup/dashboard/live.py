@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import StoreError
 from ..observe.history import Entry, History
-from ..observe.history.ledger import Wanted
+from ..observe.history.ledger import EntryFilter
 from .gate import Refused
 from .links import asked_of
-from .listing import Wish, entry_id
+from .listing import DeliveryFilter, entry_id
 from .show import Show
 
 __all__ = ["Recent", "Stream", "recent"]
@@ -51,12 +51,12 @@ class Recent:
     mark: str = ""
 
 
-async def recent(history: History, wish: Wish, kind: str | None) -> Recent:
+async def recent(history: History, wanted: DeliveryFilter, kind: str | None) -> Recent:
     """Look up what happened last."""
     # The mark first: what comes between is told twice, and shown once.
     last = await history.find(limit=1)
     entries = await history.find(
-        source=wish.source, kind=kind, reason=wish.reason, event_id=wish.text, limit=_SHOWN
+        source=wanted.source, kind=kind, reason=wanted.reason, event_id=wanted.text, limit=_SHOWN
     )
     # What was written together lies together; people read by time.
     by_time = sorted(entries, key=lambda entry: entry.record.at, reverse=True)
@@ -82,8 +82,8 @@ class Stream:
 
     async def answer(self, request: Request) -> Response:
         """Answer with the stream."""
-        rooms = await self._show.place.rooms()
-        if rooms.history is None:
+        storage = await self._show.deployment.storage()
+        if storage.history is None:
             raise Refused(_NOT_FOUND, "no history is kept, so nothing can be told live")
         if self._open >= self._most:
             busy = f"{self._most} live views are open, which is as many as may be"
@@ -93,7 +93,7 @@ class Stream:
         self._open += 1
         return _Seated(
             self._leave,
-            self._events(request, rooms.history, closing),
+            self._events(request, storage.history, closing),
             ping=_PING_EVERY,
             send_timeout=_SLOWEST_SEND,
             shutdown_event=closing,
@@ -137,11 +137,11 @@ class _Seated(EventSourceResponse):
             self._leave()
 
 
-def _asked(request: Request) -> tuple[Wanted, str]:
+def _asked(request: Request) -> tuple[EntryFilter, str]:
     """Return which entries are meant, and behind which of them to begin."""
     asked = asked_of(request)
     after = request.headers.get("last-event-id") or asked["after"]
-    wanted = Wanted(
+    wanted = EntryFilter(
         source=asked.get("source"),
         kind=asked.get("kind"),
         reason=asked.get("reason"),

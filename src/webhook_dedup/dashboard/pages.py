@@ -9,21 +9,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..desk.actions import Subject
-from ..desk.moments import age_of
-from ..desk.story import line_of, told_of
+from ..admin.actions import Subject
+from ..admin.moments import age_of
+from ..admin.story import line_of, told_of
 from ..observe.record import Kind, Reason
 from .arrival import State
-from .dossier import dossier, find_item
+from .details import details_of, find_item
 from .gate import Refused
 from .links import asked_of
-from .listing import Page, Wish, listed
+from .listing import DeliveryFilter, Listing, listed
 from .live import Recent, recent
 from .outcome import outcome_of
 from .show import Show
 from .traffic import senders, traffic
 
-__all__ = ["Pages", "subject_of", "wish_of"]
+__all__ = ["Pages", "filter_of", "subject_of"]
 
 _BAD_REQUEST, _NOT_FOUND = 400, 404
 AGES = ("15m", "1h", "24h", "7d")
@@ -63,11 +63,11 @@ class Pages:
 
     async def live(self, request: Request) -> Response:
         """Show what happened last, and from now on."""
-        rooms = await self._show.place.rooms()
-        wish = wish_of(request)
+        storage = await self._show.deployment.storage()
+        wanted = filter_of(request)
         kind = _chosen(asked_of(request), "kind", tuple(each.value for each in Kind))
-        history = rooms.history
-        told = Recent() if history is None else await recent(history, wish, kind)
+        history = storage.history
+        told = Recent() if history is None else await recent(history, wanted, kind)
         return await self._show.page(
             request,
             "live.html",
@@ -77,61 +77,62 @@ class Pages:
             kind=kind,
             kinds=list(Kind),
             reasons=list(Reason),
-            wish=wish,
+            wanted=wanted,
         )
 
     async def deliveries(self, request: Request) -> Response:
         """List deliveries as the filters say."""
-        wish = wish_of(request)
-        return await self._list(request, "deliveries.html", wish, filtered=wish != Wish())
+        wanted = filter_of(request)
+        filtered = wanted != DeliveryFilter()
+        return await self._list(request, "deliveries.html", wanted, filtered=filtered)
 
     async def dead(self, request: Request) -> Response:
         """List dead letters."""
-        wish = replace(wish_of(request), state=State.DEAD, reason=None)
-        filtered = wish != Wish(state=State.DEAD)
-        return await self._list(request, "dead.html", wish, filtered=filtered)
+        wanted = replace(filter_of(request), state=State.DEAD, reason=None)
+        filtered = wanted != DeliveryFilter(state=State.DEAD)
+        return await self._list(request, "dead.html", wanted, filtered=filtered)
 
     async def _list(
-        self, request: Request, template: str, wish: Wish, *, filtered: bool
+        self, request: Request, template: str, wanted: DeliveryFilter, *, filtered: bool
     ) -> Response:
-        rooms = await self._show.place.rooms()
-        page: Page = await listed(rooms, wish, asked_of(request).get("after", ""))
+        storage = await self._show.deployment.storage()
+        page: Listing = await listed(storage, wanted, asked_of(request).get("after", ""))
         return await self._show.page(
             request,
             template,
             page=page,
-            wish=wish,
+            wanted=wanted,
             filtered=filtered,
             outcome=outcome_of(request),
-            keeps_history=rooms.history is not None,
+            keeps_history=storage.history is not None,
             states=STATES,
             reasons=list(Reason),
             ages=AGES,
-            sources=sorted(self._show.place.routes or ()),
+            sources=sorted(self._show.deployment.routes or ()),
         )
 
     async def delivery(self, request: Request) -> Response:
         """Show one delivery, and the story of its event."""
-        rooms = await self._show.place.rooms()
-        found = await dossier(rooms, subject_of(request), self._mask)
+        storage = await self._show.deployment.storage()
+        found = await details_of(storage, subject_of(request), self._mask)
         if found is None:
             raise Refused(_NOT_FOUND, "nothing is known of this delivery any more")
         verdict, words = told_of(found.story, commands=False)
         return await self._show.page(
             request,
             "delivery.html",
-            dossier=found,
+            details=found,
             verdict=verdict,
             words=words,
             line_of=line_of,
             outcome=outcome_of(request),
-            keeps_history=rooms.history is not None,
+            keeps_history=storage.history is not None,
         )
 
     async def body(self, request: Request) -> Response:
         """Hand over the exact bytes of a delivery that waits or is dead."""
-        rooms = await self._show.place.rooms()
-        item = await find_item(rooms, asked_of(request).get("id", ""))
+        storage = await self._show.deployment.storage()
+        item = await find_item(storage, asked_of(request).get("id", ""))
         if item is None:
             raise Refused(_NOT_FOUND, "the inbox does not have this delivery any more")
         return Response(
@@ -142,14 +143,14 @@ class Pages:
 
     async def sources(self, request: Request) -> Response:
         """Show the sources, what they did and what is known of their providers."""
-        rooms = await self._show.place.rooms()
-        lately = await traffic(rooms.history) if rooms.history is not None else None
+        storage = await self._show.deployment.storage()
+        lately = await traffic(storage.history) if storage.history is not None else None
         return await self._show.page(
             request,
             "sources.html",
-            senders=senders(self._show.place, lately),
+            senders=senders(self._show.deployment, lately),
             lately=lately,
-            knows_routes=self._show.place.routes is not None,
+            knows_routes=self._show.deployment.routes is not None,
         )
 
 
@@ -160,7 +161,7 @@ def subject_of(request: Request) -> Subject:
     return Subject(*(asked.get(name, "") for name in names))
 
 
-def wish_of(request: Request) -> Wish:
+def filter_of(request: Request) -> DeliveryFilter:
     """Read the filters of a list out of its address.
 
     Raises:
@@ -172,7 +173,7 @@ def wish_of(request: Request) -> Wish:
         age = age_of(asked["age"]) if "age" in asked else None
     except ValueError as exc:
         raise Refused(_BAD_REQUEST, f"age={asked['age']}: {exc}") from exc
-    return Wish(
+    return DeliveryFilter(
         source=asked.get("source"),
         state=State(state) if state else None,
         reason=asked.get("reason"),

@@ -12,14 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from ..admin.lookup import Storage
+from ..admin.story import BY_HAND
 from ..contracts import Sought
-from ..desk.lookup import Rooms
-from ..desk.story import BY_HAND
 from ..errors import StoreError
 from . import filters
+from .deployment import Deployment
 from .gate import visitor_of
 from .links import asked_of, link
-from .place import Place
 
 __all__ = ["Show"]
 
@@ -28,12 +28,12 @@ class Show:
     """Makes pages.
 
     Args:
-        place: What they are about.
+        deployment: What they are about.
         signs_in: Whether visitors sign in, so that they may sign out.
     """
 
-    def __init__(self, place: Place, *, signs_in: bool) -> None:
-        self.place = place
+    def __init__(self, deployment: Deployment, *, signs_in: bool) -> None:
+        self.deployment = deployment
         self._signs_in = signs_in
         self._templates = _environment()
 
@@ -62,8 +62,8 @@ class Show:
 
     async def _dead_letters(self) -> int | None:
         try:
-            rooms: Rooms = await self.place.rooms()
-            return await rooms.inbox.count(Sought(state="dead"))
+            storage: Storage = await self.deployment.storage()
+            return await storage.inbox.count(Sought(state="dead"))
         except StoreError:  # an app without sources has no inbox, and one that is away no count
             return None
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from .auth import SESSION_COOKIE, TokenDoor, warn_of_attempt
+from .auth import SESSION_COOKIE, TokenAuthenticator, warn_of_attempt
 from .gate import cookie_path, set_cookie, visitor_of
 from .links import asked_of, link
 from .show import Show
@@ -25,12 +25,12 @@ class SignIn:
 
     Args:
         show: Makes its page.
-        door: What it opens.
+        auth: Knows the tokens.
     """
 
-    def __init__(self, show: Show, door: TokenDoor) -> None:
+    def __init__(self, show: Show, auth: TokenAuthenticator) -> None:
         self._show = show
-        self._door = door
+        self._auth = auth
 
     @property
     def routes(self) -> list[Route]:
@@ -45,7 +45,7 @@ class SignIn:
         back = asked_of(request).get("next", "")
         if request.method != "POST":
             return self._show.bare(request, "sign_in.html", next=back)
-        cookie = self._door.tokens.sign_in(visitor_of(request).form.get("token", ""), _SESSION)
+        cookie = self._auth.tokens.sign_in(visitor_of(request).form.get("token", ""), _SESSION)
         if cookie is None:
             warn_of_attempt(request)
             return self._show.bare(request, "sign_in.html", status=_WRONG, next=back, wrong=True)

@@ -11,7 +11,7 @@ from ..observe.history import Entry, History
 from ..observe.record import Kind
 from ..providers import PRESETS, Preset
 from ..routes import Route
-from .place import Place
+from .deployment import Deployment
 
 __all__ = ["Lately", "Sender", "Traffic", "senders", "traffic"]
 
@@ -117,9 +117,9 @@ class Sender:
         )
 
 
-def senders(place: Place, lately: Traffic | None) -> Sequence[Sender]:
+def senders(deployment: Deployment, lately: Traffic | None) -> Sequence[Sender]:
     """List the sources of an app, and whatever else its history tells of."""
-    routes = place.routes or {}
+    routes = deployment.routes or {}
     seen = lately.sources if lately else {}
     return [
         Sender(

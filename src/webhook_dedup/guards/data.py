@@ -1,4 +1,4 @@
-"""What a JMESPath can look into."""
+"""The JSON that guards look into by a JMESPath."""
 
 from __future__ import annotations
 

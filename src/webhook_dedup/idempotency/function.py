@@ -10,10 +10,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from ..contracts import Store, need
 from ..decorated import Decorated, decorated, scope_of
 from ..dedup import Dedup
-from ..errand import Errand, key_text
 from ..errors import AlreadyDone, ConfigError
 from ..keys import joined
 from ..model import Event, Key, Remembers, fingerprint_of
+from ..operation import Operation, key_text
 from ..policy import DEFAULT_TTL, Duration, seconds
 from ..threads import call
 from .results import Results
@@ -99,11 +99,11 @@ def idempotent(
             results.check()
             compared = None if fingerprint is None else _digest(fingerprint(*args, **kwargs))
             event = _event(name, key(*args, **kwargs), compared)
-            errand = Errand(dedup, event, *lasting)
-            claim, sent = await claim_or_wait(errand, waits)
+            operation = Operation(dedup, event, *lasting)
+            claim, sent = await claim_or_wait(operation, waits)
             if claim.fresh:
                 work = functools.partial(call, function, *args, **kwargs)
-                return await errand.run(work, claim, sent, results.encode)
+                return await operation.run(work, claim, sent, results.encode)
             if claim.result is None:
                 raise AlreadyDone(event.id)
             return results.decode(claim.result)

@@ -8,10 +8,10 @@ from typing import Any
 from ..asgi.held_response import HeldResponse, without_files
 from ..asgi.scopes import BodyOnce
 from ..asgi.types import ASGIApp, Receive, Scope, Send
-from ..errand import Errand
 from ..errors import LeaseLost, Retry
 from ..model import Claim
 from ..observe.record import Kind
+from ..operation import Operation
 from ..verdict import judge
 from .problem import store_away
 
@@ -30,14 +30,14 @@ class Handling:
 
     def __init__(
         self,
-        errand: Errand,
+        operation: Operation,
         claim: Claim,
         scope: Scope,
         receive: Receive,
         send: Send,
         docs: str,
     ) -> None:
-        self._errand = errand
+        self._operation = operation
         self._claim = claim
         self._scope = scope
         self._send = send
@@ -47,10 +47,10 @@ class Handling:
     async def run(self, app: ASGIApp, body: bytes, sent: float) -> None:
         """Run the app; whatever it raises goes on to the server."""
         scope, response = without_files(self._scope), self._response
-        run = await self._errand.dedup.engine.run(
+        run = await self._operation.dedup.engine.run(
             lambda: app(scope, BodyOnce(body, response.receive), response.send),
             self._claim,
-            lease=self._errand.lease,
+            lease=self._operation.lease,
             sent=sent,
             on_cut=response.stay_patient,
         )
@@ -85,7 +85,7 @@ class Handling:
         if self._is_unkept:
             await self._settle(error, duration)
         elif error is not None:
-            self._errand.tell(Kind.FAILED, detail="failed after its response", error=error)
+            self._operation.tell(Kind.FAILED, detail="failed after its response", error=error)
 
     async def _tell_away(self) -> None:
         await store_away().answer(self._send, self._docs)
@@ -101,7 +101,7 @@ class Handling:
         Returns:
             What the run failed with.
         """
-        captured, settle = self._response.captured, self._errand.settle
+        captured, settle = self._response.captured, self._operation.settle
         status = captured.status
         if error is None and self._response.complete and not self._is_unkept:
             if not await settle(self._claim, None, captured.encode(), status=status):
@@ -115,5 +115,5 @@ class Handling:
             why, fields = Retry(f"the app answered {status}"), {"status": status}
         elif judge(why).done:  # as out of claim_in: there is no response that could be replayed
             why = Retry(f"the app raised {type(why).__name__}: {why}")
-        await self._errand.dedup.engine.settler.see_through(settle(self._claim, why, **fields))
+        await self._operation.dedup.engine.settler.see_through(settle(self._claim, why, **fields))
         return error

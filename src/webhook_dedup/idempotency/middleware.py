@@ -12,10 +12,10 @@ from ..model import Remembers
 from ..policy import DEFAULT_TTL, Duration, check_count, methods_of, seconds
 from ..providers import Expression
 from ..providers.extract import compile_reader
-from .exchange import Exchange
 from .key import credentials
-from .rules import (
-    Rules,
+from .keyed_request import KeyedRequest
+from .options import (
+    Options,
     below,
     caller_of,
     error_status,
@@ -120,7 +120,7 @@ class IdempotencyMiddleware:
         roots = ["/"] if paths is None else roots_of(paths)
         self._methods = methods_of(methods, "IdempotencyMiddleware")
         self._guarded = everywhere(True) if paths is None else below(roots)
-        self._rules = Rules(
+        self._options = Options(
             store=store,
             scope=scope,
             header=header.lower().encode(),
@@ -143,7 +143,7 @@ class IdempotencyMiddleware:
             scope = {**scope, "root_path": self._root_path}
         if scope["type"] != "http" or not self._guards(scope):
             return await self.app(scope, receive, send)
-        return await Exchange(self._rules, self.app, scope, receive, send).answer()
+        return await KeyedRequest(self._options, self.app, scope, receive, send).answer()
 
     def _guards(self, scope: Scope) -> bool:
         # In capitals, as servers pass on "post", and apps may take it for POST.

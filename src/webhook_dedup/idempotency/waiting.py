@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from ..errand import Errand
 from ..errors import IdempotencyMismatch, InProgress
 from ..model import Claim, Outcome
+from ..operation import Operation
 
 __all__ = ["claim_or_wait"]
 
@@ -15,7 +15,7 @@ FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.5
 
 
-async def claim_or_wait(errand: Errand, wait: float) -> tuple[Claim, float]:
+async def claim_or_wait(operation: Operation, wait: float) -> tuple[Claim, float]:
     """Bid until no other caller is inside, for at most ``wait`` seconds.
 
     Returns:
@@ -29,16 +29,16 @@ async def claim_or_wait(errand: Errand, wait: float) -> tuple[Claim, float]:
     ends_at = monotonic() + wait
     pause = FIRST_PAUSE
     while True:
-        claim, sent = await errand.bid()
+        claim, sent = await operation.bid()
         left = ends_at - monotonic()
         if claim.outcome is not Outcome.IN_FLIGHT or left <= 0:
             break
         await asyncio.sleep(min(pause, left))
         pause = min(2 * pause, LONGEST_PAUSE)
     if not claim.fresh:
-        errand.skip(claim)
+        operation.skip(claim)
     if claim.outcome is Outcome.MISMATCH:
-        raise IdempotencyMismatch(errand.event.id)
+        raise IdempotencyMismatch(operation.event.id)
     if claim.outcome is Outcome.IN_FLIGHT:
-        raise InProgress(errand.event.id, claim.remaining)
+        raise InProgress(operation.event.id, claim.remaining)
     return claim, sent

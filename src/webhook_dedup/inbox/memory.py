@@ -11,7 +11,7 @@ from ..clock import SystemClock
 from ..contracts import Clock, Sought
 from ..errors import StoreUnavailable
 from ..model import Attempt, Item, new_token
-from .agenda import Agenda
+from .schedule import Schedule
 
 __all__ = ["MemoryInbox"]
 
@@ -49,7 +49,7 @@ class MemoryInbox:
         self._clock = clock or SystemClock()
         self._rows: dict[str, _Row] = {}
         self._graves = _Graves(graves)
-        self._agenda = Agenda()
+        self._schedule = Schedule()
 
     def __len__(self) -> int:
         """Return how many items are waiting or running."""
@@ -69,7 +69,7 @@ class MemoryInbox:
         def is_wanted(item_id: str) -> bool:
             return sources is None or self._rows[item_id].item.delivery.source in sources
 
-        due = self._agenda.pop_due(self._clock.monotonic(), limit, is_wanted)
+        due = self._schedule.pop_due(self._clock.monotonic(), limit, is_wanted)
         return [self._hand_over(item_id, lease) for item_id in due]
 
     def _hand_over(self, item_id: str, lease: float) -> Item:
@@ -131,7 +131,7 @@ class MemoryInbox:
         return grave is not None and grave.item.token == item.token
 
     async def next_due(self) -> float | None:
-        first = self._agenda.first()
+        first = self._schedule.first()
         return None if first is None else max(0.0, first - self._clock.monotonic())
 
     async def find(self, sought: Sought, *, limit: int = 100, after: str = "") -> Sequence[Item]:
@@ -178,7 +178,7 @@ class MemoryInbox:
     async def aclose(self) -> None:
         self._rows.clear()
         self._graves.clear()
-        self._agenda.clear()
+        self._schedule.clear()
 
     def _row(self, item_id: str) -> _Row | None:
         return self._rows.get(item_id) or self._graves.get(item_id)
@@ -188,7 +188,7 @@ class MemoryInbox:
         return row if row is not None and row.held and row.item.token == item.token else None
 
     def _move(self, item_id: str, after: float) -> None:
-        self._agenda.move(item_id, self._clock.monotonic() + after)
+        self._schedule.move(item_id, self._clock.monotonic() + after)
 
     def _bury(self, row: _Row, attempt: Attempt) -> None:
         row.fail(attempt)
@@ -197,7 +197,7 @@ class MemoryInbox:
         self._graves.add(row)
 
     def _remove(self, item_id: str) -> bool:
-        self._agenda.drop(item_id)
+        self._schedule.drop(item_id)
         waiting, dead = self._rows.pop(item_id, None), self._graves.pop(item_id)
         return (waiting or dead) is not None
 

@@ -1,4 +1,4 @@
-"""What is counted of the records, under names that every kind of metrics shares."""
+"""Metrics counted from records, under names that every exporter shares."""
 
 from __future__ import annotations
 

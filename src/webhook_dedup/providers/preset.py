@@ -1,4 +1,4 @@
-"""What is known about one provider."""
+"""The facts about one provider, as a row."""
 
 from __future__ import annotations
 

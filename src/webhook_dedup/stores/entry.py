@@ -1,4 +1,4 @@
-"""What a store knows of one key, and what that answers to a bid."""
+"""What a store knows of one key, and how a bid for it is answered."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sight(key: str, entry: Entry, now: float) -> Claim:
 
 
 def outcome_of(bid: Bid, holder: str, fingerprint: bytes | None, done: bool) -> Outcome:
-    """Judge a bid for a live key by what is kept of that."""
+    """Judge a bid for a live key by what is kept of the key."""
     if holder == bid.token and not done:
         return Outcome.FRESH
     known = fingerprint is not None and bid.fingerprint is not None

@@ -77,7 +77,7 @@ class Generation:
     def holds(self, hashes: tuple[int, ...]) -> bool:
         """Whether the key of these hashes may be among its keys."""
         bits = self._filter.bitarray
-        for start, bit in zip(self._rows, hashes, strict=False):  # noqa: SIM110  hottest line: all() costs thrice
+        for start, bit in zip(self._rows, hashes, strict=False):  # noqa: SIM110 - hottest line: all() costs thrice
             if not bits[start + bit]:
                 return False
         return True

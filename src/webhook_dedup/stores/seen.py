@@ -208,7 +208,7 @@ class SeenCache:
             self._forgotten += 1
 
     def doubt(self, key: str) -> None:
-        """Have the store say, the next time, how a key stands."""
+        """Leave the next bid for a key to the store."""
         self._seen.pop(key, None)
 
     async def aclose(self) -> None:

@@ -28,11 +28,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The suites load pytest and all their rules, and pytest itself loads this package's plugin.
     if name == "StoreContract":
-        from .store_contract import StoreContract  # noqa: PLC0415  # loads pytest
+        from .store_contract import StoreContract  # noqa: PLC0415 - loads pytest
 
         return StoreContract
     if name == "InboxContract":
-        from .inbox_contract import InboxContract  # noqa: PLC0415  # loads pytest
+        from .inbox_contract import InboxContract  # noqa: PLC0415 - loads pytest
 
         return InboxContract
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

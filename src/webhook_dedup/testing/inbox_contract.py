@@ -7,16 +7,16 @@ import pytest
 # The rules live in modules of their own, so that pytest can explain their failed assertions.
 pytest.register_assert_rewrite(f"{__package__}.inbox_rules", f"{__package__}.store_rules")
 
-from .inbox_rules.batches import BatchRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.concurrency import ConcurrencyRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.deliveries import DeliveryRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.ending import EndingRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.fencing import FencingRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.finding import FindingRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.leases import LeaseRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.operating import OperatingRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.settling import SettlingRules  # noqa: E402  after the rewrite is registered
-from .inbox_rules.sources import SourceRules  # noqa: E402  after the rewrite is registered
+from .inbox_rules.batches import BatchRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.concurrency import ConcurrencyRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.deliveries import DeliveryRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.ending import EndingRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.fencing import FencingRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.finding import FindingRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.leases import LeaseRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.operating import OperatingRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.settling import SettlingRules  # noqa: E402 - after the rewrite is registered
+from .inbox_rules.sources import SourceRules  # noqa: E402 - after the rewrite is registered
 
 __all__ = ["InboxContract"]
 

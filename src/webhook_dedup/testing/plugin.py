@@ -16,7 +16,7 @@ __all__ = ["failing_store", "fake_clock", "signed_delivery", "webhook_secret"]
 @pytest.fixture
 def failing_store() -> Any:
     """A :class:`webhook_dedup.testing.FailingStore` in memory."""
-    from . import FailingStore  # noqa: PLC0415  # for tests that ask for it only
+    from . import FailingStore  # noqa: PLC0415 - for tests that ask for it only
 
     return FailingStore()
 
@@ -24,7 +24,7 @@ def failing_store() -> Any:
 @pytest.fixture
 def fake_clock() -> Any:
     """A :class:`webhook_dedup.testing.FakeClock`."""
-    from . import FakeClock  # noqa: PLC0415  # for tests that ask for it only
+    from . import FakeClock  # noqa: PLC0415 - for tests that ask for it only
 
     return FakeClock()
 
@@ -35,7 +35,7 @@ def webhook_secret() -> Callable[[str], Any]:
 
     ``.verifying`` is for ``Source(…, secret=…)``; with ``.signing`` deliveries are signed.
     """
-    from ..providers.samples import SampleSecret, sample_secret  # noqa: PLC0415  # for tests that ask for it only
+    from ..providers.samples import SampleSecret, sample_secret  # noqa: PLC0415 - for tests that ask for it only
 
     made: dict[str, SampleSecret] = {}
 
@@ -54,7 +54,7 @@ def signed_delivery(webhook_secret: Callable[[str], Any]) -> Callable[..., Any]:
     Signed with :func:`webhook_secret` unless ``secret=`` is given. The rest is passed to
     :func:`webhook_dedup.providers.samples.sample_delivery`.
     """
-    from ..providers.samples import sample_delivery  # noqa: PLC0415  # for tests that ask for it only
+    from ..providers.samples import sample_delivery  # noqa: PLC0415 - for tests that ask for it only
 
     def delivery(provider: str, **options: Any) -> Any:
         options.setdefault("secret", webhook_secret(provider).signing)

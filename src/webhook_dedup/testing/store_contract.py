@@ -7,15 +7,15 @@ import pytest
 # The rules live in modules of their own, so that pytest can explain their failed assertions.
 pytest.register_assert_rewrite(f"{__package__}.store_rules")
 
-from .store_rules.batches import BatchRules  # noqa: E402  after the rewrite is registered
-from .store_rules.claims import ClaimRules  # noqa: E402  after the rewrite is registered
-from .store_rules.completion import CompletionRules  # noqa: E402  after the rewrite is registered
-from .store_rules.concurrency import ConcurrencyRules  # noqa: E402  after the rewrite is registered
-from .store_rules.expiry import ExpiryRules  # noqa: E402  after the rewrite is registered
-from .store_rules.fencing import FencingRules  # noqa: E402  after the rewrite is registered
-from .store_rules.keys import KeyRules  # noqa: E402  after the rewrite is registered
-from .store_rules.looking import LookingRules  # noqa: E402  after the rewrite is registered
-from .store_rules.memory import MemoryRules  # noqa: E402  after the rewrite is registered
+from .store_rules.batches import BatchRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.claims import ClaimRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.completion import CompletionRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.concurrency import ConcurrencyRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.expiry import ExpiryRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.fencing import FencingRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.keys import KeyRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.looking import LookingRules  # noqa: E402 - after the rewrite is registered
+from .store_rules.memory import MemoryRules  # noqa: E402 - after the rewrite is registered
 
 __all__ = ["StoreContract"]
 

@@ -4,7 +4,7 @@ redis-py makes a task for each write and a time-out for each read. What cannot b
 answered either, so one alarm bounds both.
 """
 
-# ruff: noqa: SLF001  # there is no other way to a connection's streams and parser
+# ruff: noqa: SLF001 - there is no other way to a connection's streams and parser
 
 from __future__ import annotations
 

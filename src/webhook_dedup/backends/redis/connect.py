@@ -1,4 +1,4 @@
-"""Redis clients from URLs, and what is asked of a client the user brings."""
+"""Redis clients from URLs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,23 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
-import redis
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as DriverConnectionError
 from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError
 
 from ...errors import ConfigError
 from .address import Address, database_number
-from .loans import own
+from .checkouts import own
+from .clients import Client, unconnected
 from .sentinels import Sentinels
 from .tls import load_certificates, tls_options
-from .wire import Client
 
-__all__ = ["check_client", "close_client", "describe", "open_client", "room_for", "waits_for_ever"]
+__all__ = ["open_client"]
 
 _RETRIED = (DriverConnectionError, ReadOnlyError)
 
@@ -100,7 +95,7 @@ def _standalone(address: Address, settings: dict[str, Any]) -> Redis:
         settings = {"socket_keepalive": True, **settings}
     parsed = parse_url(address.driver_url(address.path))
     pool = ConnectionPool(**{"retry": _retry(), **settings, **parsed})
-    load_certificates(_unconnected(pool))
+    load_certificates(unconnected(pool))
     return Redis.from_pool(pool)
 
 
@@ -131,7 +126,7 @@ def _by_sentinel(address: Address, settings: dict[str, Any]) -> Redis:
     )
     kind = SentinelManagedSSLConnection if secure else SentinelManagedConnection
     client: Redis = manager.master_for(unquote(service), connection_class=kind, **settings)
-    load_certificates(_unconnected(client.connection_pool))
+    load_certificates(unconnected(client.connection_pool))
     return client
 
 
@@ -154,12 +149,6 @@ def _cluster(address: Address, settings: dict[str, Any]) -> RedisCluster:
     return client
 
 
-def _unconnected(pool: ConnectionPool) -> AbstractConnection:
-    """Build a connection that connects to nothing. An unknown option is noticed now."""
-    connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
-    return connection
-
-
 def _driver_options(address: Address, path: str) -> dict[str, Any]:
     """Return login, database and query as redis-py's keyword arguments, without the host."""
     options: dict[str, Any] = dict(parse_url(address.driver_url(path)))
@@ -176,60 +165,3 @@ def _retry(times: int = 2) -> Retry:
         times,
         supported_errors=_RETRIED,
     )
-
-
-def check_client(client: object, what: str) -> None:
-    """Refuse what is no asyncio client of redis-py; ``what`` is the class that needs one.
-
-    Raises:
-        ConfigError: It says what to pass instead.
-    """
-    if isinstance(client, (Redis, RedisCluster)):
-        return
-    if isinstance(client, (redis.Redis, redis.RedisCluster)):
-        raise ConfigError(
-            f"{what} needs an asyncio client, and {type(client).__name__} of redis is a "
-            f"blocking one: pass redis.asyncio.Redis(…) or use {what}.from_url(…)"
-        )
-    raise ConfigError(
-        f"{what} needs a redis.asyncio.Redis or RedisCluster, not {type(client).__name__}; "
-        f"for a URL write {what}.from_url(…)"
-    )
-
-
-def describe(client: Client) -> str:
-    """Say where a client connects to, without its login."""
-    if isinstance(client, RedisCluster):
-        return f"Redis Cluster {','.join(client.nodes_manager.startup_nodes)}"
-    pool = client.connection_pool
-    if isinstance(pool, SentinelConnectionPool):
-        return f"Redis service {pool.service_name}"
-    options = pool.connection_kwargs
-    place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return f"Redis {place}/{options.get('db', 0)}"
-
-
-def room_for(client: Client, connections: int) -> int:
-    """Return how many commands may be under way: a pool that is full would raise."""
-    if isinstance(client, RedisCluster):  # each of its nodes has a pool
-        most: int = client.nodes_manager.connection_kwargs["max_connections"]
-    else:
-        most = client.connection_pool.max_connections
-    return min(connections, most)
-
-
-def waits_for_ever(client: Client) -> bool:
-    """Whether a client puts up with a server that never answers."""
-    if isinstance(client, RedisCluster):
-        return client.nodes_manager.connection_kwargs.get("socket_timeout") is None
-    # What it was not told, a connection knows by itself: redis-py 8 has a time-out of its own.
-    return _unconnected(client.connection_pool).socket_timeout is None
-
-
-async def close_client(client: Client) -> None:
-    """Close a client that this library opened."""
-    await client.aclose()
-    pool = None if isinstance(client, RedisCluster) else client.connection_pool
-    if isinstance(pool, SentinelConnectionPool):
-        for sentinel in pool.sentinel_manager.sentinels:
-            await sentinel.aclose()

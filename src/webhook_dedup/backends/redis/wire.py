@@ -11,23 +11,22 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import RedisCluster
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, ResponseError
 
-from ...residence import Residence, bind_loop
-from .exchange import Exchange, undisturbed
+from ...loop_binding import LoopBinding, bind_loop
+from .checkouts import renew_pool
+from .clients import Client, check_client, close_client, describe, room_for
 from .faults import Translating, code_of, translate
-from .loans import renew_pool
 from .resp import Word, set_new
 from .script import Script
+from .sending import Sender, undisturbed
 
-__all__ = ["Answers", "Client", "ServerClock", "Wire"]
-
-Client = Redis | RedisCluster
+__all__ = ["Answers", "ServerClock", "Wire"]
 
 _KEYS_PER_SCRIPT = 128  # a script holds up the server: about 3 microseconds a key
-_TURNS: WeakKeyDictionary[Residence, asyncio.Semaphore] = WeakKeyDictionary()
+_TURNS: WeakKeyDictionary[LoopBinding, asyncio.Semaphore] = WeakKeyDictionary()
 _ANOTHER = b"another"  # after the name of no key makes another that is none
 _RAW = {NEVER_DECODE: True}  # the user's client may decode replies; results are bytes
 
@@ -86,41 +85,65 @@ class Wire:
 
     The bound is kept here and not in the pool: redis-py's default pool raises when it is full,
     and its blocking one lets late comers overtake. All wires of one client share it.
+
+    Args:
+        client: An asyncio client of redis-py.
+        user: The class that needs it, for what is said of a wrong one.
+        connections: How many commands may be under way at once.
+
+    Attributes:
+        client: As given.
+        where: Where it connects to, for messages.
+        clock: What time it is on the server.
+
+    Raises:
+        ConfigError: The client is a blocking one, or none of redis-py's.
     """
 
-    def __init__(self, client: Client, where: str, connections: int) -> None:
+    def __init__(self, client: Client, user: str, connections: int) -> None:
+        check_client(client, user)
         self.clock = ServerClock()
-        self._client = client
-        self._translating = Translating(where)
-        self._where = where
-        self._connections = connections
-        self._home: Residence | None = None
-        self._exchange = Exchange(client, connections)
+        self.client = client
+        self.where = describe(client)
+        self._owned = False
+        self._translating = Translating(self.where)
+        self._connections = room_for(client, connections)
+        self._binding: LoopBinding | None = None
+        self._sender = Sender(client, self._connections)
         self._clustered = self._one_key_per_script = isinstance(client, RedisCluster)
 
     @property
     def _turns(self) -> asyncio.Semaphore:
-        home = self._home
-        if home is None or not home.here:
-            home = self.bind_loop()
-        return _TURNS[home]
+        binding = self._binding
+        if binding is None or not binding.here:
+            binding = self.bind_loop()
+        return _TURNS[binding]
 
-    def bind_loop(self) -> Residence:
-        """Let the client live on the present event loop for as long as that one runs.
+    def bind_loop(self) -> LoopBinding:
+        """Bind the client to the present event loop, for as long as that one runs.
 
         Raises:
-            ConfigError: It lives on another one that runs.
+            ConfigError: It is bound to another one that runs.
         """
-        client = self._client
+        client = self.client
         renew = bool if isinstance(client, RedisCluster) else partial(renew_pool, client)
-        self._home = home = bind_loop(client, "redis", renew)
-        _TURNS.setdefault(home, asyncio.Semaphore(self._connections))
-        return home
+        self._binding = binding = bind_loop(client, "redis", renew)
+        _TURNS.setdefault(binding, asyncio.Semaphore(self._connections))
+        return binding
+
+    def own(self) -> None:
+        """Take over the client: it is closed in the end."""
+        self._owned = True
+
+    async def aclose(self) -> None:
+        """Close the client unless it is the user's."""
+        if self._owned:
+            await close_client(self.client)
 
     @property
     def sets_at_once(self) -> int:
         """How many keys :meth:`set_new` takes at once."""
-        return sys.maxsize if self._exchange.by_hand else 1
+        return sys.maxsize if self._sender.by_hand else 1
 
     async def set_new(
         self, keys: Sequence[bytes], values: Sequence[bytes], expiries: Sequence[bytes]
@@ -132,10 +155,10 @@ class Wire:
             WrongType: One of the keys holds no string.
         """
         with self._translating:
-            if self._exchange.by_hand:
+            if self._sender.by_hand:
                 commands = list(map(set_new, keys, values, expiries))
                 async with self._turns:
-                    return await self._exchange.get_all(commands)
+                    return await self._sender.get_all(commands)
             (key,), (value,), (expiry,) = keys, values, expiries
             command: list[Word] = ["SET", key, value, "NX", "GET", "PX", expiry]
             return [await self._send(command, get=True)]
@@ -149,10 +172,10 @@ class Wire:
         """Return what the server, or each primary of a cluster, says of itself."""
         with self._translating:
             async with self._turns:
-                if isinstance(self._client, RedisCluster):
-                    answer = await self._client.info(target_nodes=RedisCluster.PRIMARIES)
+                if isinstance(self.client, RedisCluster):
+                    answer = await self.client.info(target_nodes=RedisCluster.PRIMARIES)
                     return [answer] if "redis_version" in answer else list(answer.values())
-                return [await self._client.info()]
+                return [await self.client.info()]
 
     async def setting(self, name: str) -> list[str | None]:
         """Return a setting of the server, or of each primary of a cluster.
@@ -162,12 +185,12 @@ class Wire:
         """
         with self._translating:
             async with self._turns:
-                if isinstance(self._client, RedisCluster):
+                if isinstance(self.client, RedisCluster):
                     primaries = RedisCluster.PRIMARIES
-                    answer = await self._client.config_get(name, target_nodes=primaries)
+                    answer = await self.client.config_get(name, target_nodes=primaries)
                     answers: list[Any] = [answer] if name in answer else [*answer.values()]
                     return [each.get(name) for each in answers]
-                return [(await self._client.config_get(name)).get(name)]
+                return [(await self.client.config_get(name)).get(name)]
 
     async def call(self, script: Script, key: bytes, *arguments: Word) -> Any:
         """Run a script whose keys all begin with one that has a hash tag and is no key itself."""
@@ -230,21 +253,21 @@ class Wire:
     ) -> list[Any]:
         calls = list(_calls(keys, words, 1))
         async with self._turns:
-            pipeline = self._client.pipeline(transaction=False)
+            pipeline = self.client.pipeline(transaction=False)
             for call in calls:
                 pipeline.execute_command("EVALSHA", script.sha, *call, **_RAW)
             sent = pipeline.execute(raise_on_error=False)
-            replies: list[Any] = await undisturbed(self._client, sent)
+            replies: list[Any] = await undisturbed(self.client, sent)
         for position, reply in enumerate(replies):
             if isinstance(reply, NoScriptError):
                 replies[position] = await self._evaluate(script, calls[position])
             elif isinstance(reply, Exception):
-                raise translate(reply, self._where) from reply
+                raise translate(reply, self.where) from reply
         return replies
 
     async def _send(self, command: Sequence[Word], **options: Any) -> Any:
         async with self._turns:
-            return await self._exchange.send(command, **options)
+            return await self._sender.send(command, **options)
 
 
 def _calls(keys: Sequence[bytes], words: Sequence[Word], most: int) -> Iterator[Sequence[Word]]:

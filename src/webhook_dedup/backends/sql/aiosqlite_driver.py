@@ -50,7 +50,7 @@ class AiosqliteDriver:
     async def run(
         self,
         work: Callable[[Ask], Awaitable[T]],
-        timeout: float,  # noqa: ARG002  # the database's own ends the wait for a lock
+        timeout: float,  # noqa: ARG002 - the database's own ends the wait for a lock
     ) -> T:
         return await work(self)
 
@@ -161,10 +161,10 @@ async def _together(engine: AsyncEngine, group: Sequence[_Job[Any]]) -> Exceptio
         connection: Any = pooled.driver_connection
         try:
             # aiosqlite has no public word for several statements in one visit to its thread.
-            answers = await connection._execute(_visit, connection._conn, group)  # noqa: SLF001  # see above
+            answers = await connection._execute(_visit, connection._conn, group)  # noqa: SLF001 - see above
         finally:
             pooled.close()
-    except Exception as exc:  # noqa: BLE001  # told to those who wait for it
+    except Exception as exc:  # noqa: BLE001 - told to those who wait for it
         _tell(group, exc)
         return exc
     except BaseException:

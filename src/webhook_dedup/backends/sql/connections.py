@@ -86,7 +86,7 @@ class Connections:
             return await driver.run(work, self._timeout)
         except WebhookDedupError:
             raise
-        except Exception:  # noqa: BLE001  # told again by SQLAlchemy
+        except Exception:  # noqa: BLE001 - told again by SQLAlchemy
             # It knows what an error means for its pool, and every statement may be repeated.
             return await self._asking_sqlalchemy(work)
 
@@ -135,7 +135,7 @@ class Connections:
                 repeats[fault] = repeats.get(fault, 0) - 1
                 if repeats[fault] < 0 or time.monotonic() > deadline:
                     raise translated(exc, self._store) from exc
-            await asyncio.sleep(pause * random.random())  # noqa: S311  # no secret
+            await asyncio.sleep(pause * random.random())  # noqa: S311 - no secret
             pause *= 2
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Executable, StaticPool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
-from ...residence import Residence, bind_loop
+from ...loop_binding import LoopBinding, bind_loop
 from .connections import Connections
 from .dialects import dialect_of
 from .direct import Ask, is_ours
@@ -65,8 +65,8 @@ class Database:
             engine if is_ours(engine) else engine.execution_options(isolation_level="AUTOCOMMIT")
         )
         self._connections = Connections(committing, self.dialect, timeout)
-        self._home: Residence | None = None
-        self._starting: asyncio.Lock  # of its home, as the connections are
+        self._binding: LoopBinding | None = None
+        self._starting: asyncio.Lock  # of the same loop as the connections
         self._started = False
 
     def own(self) -> None:
@@ -77,7 +77,7 @@ class Database:
         """Prepare the table; may be called again.
 
         Raises:
-            ConfigError: It cannot work as configured, or lives on another event loop.
+            ConfigError: It cannot work as configured, or is bound to another event loop.
             SchemaError: The table is absent and may not be made, or is of another version.
             StoreUnavailable: The database cannot be reached now.
         """
@@ -122,13 +122,13 @@ class Database:
 
     @property
     def _ready(self) -> bool:
-        return self._started and self._home is not None and self._home.here
+        return self._started and self._binding is not None and self._binding.here
 
     def _bind_loop(self) -> None:
         renew = partial(renew_pool, self.engine.sync_engine) if is_ours(self.engine) else bool
-        home = bind_loop(self.engine, self.dialect.name, renew)
-        if home is not self._home:
-            self._home, self._starting = home, asyncio.Lock()
+        binding = bind_loop(self.engine, self.dialect.name, renew)
+        if binding is not self._binding:
+            self._binding, self._starting = binding, asyncio.Lock()
 
     async def _prepare(self) -> None:
         async with self.engine.connect() as connection:

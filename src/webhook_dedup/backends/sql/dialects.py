@@ -253,7 +253,7 @@ class Sqlite:
     async def exclusively(
         self,
         engine: AsyncEngine,
-        name: str,  # noqa: ARG002  # the whole file is locked
+        name: str,  # noqa: ARG002 - the whole file is locked
     ) -> AsyncIterator[AsyncConnection]:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")

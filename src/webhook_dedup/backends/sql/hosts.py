@@ -27,7 +27,7 @@ async def connect_to_one(dsns: Sequence[str], **options: Any) -> Any:
         dsns: One for each server.
         options: As asyncpg has them; ``timeout`` is for each.
     """
-    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415  # of an extra
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - of an extra
 
     *others, last = dsns
     for dsn in others:

@@ -65,12 +65,12 @@ def _part(connection: Any, entry: ConnectionPoolEntry) -> None:
 
 def _abandon(driver: Any) -> None:
     """Close a connection without waiting for its thread, which may die at any moment."""
-    whole, driver._connection = driver._connection, None  # noqa: SLF001  # closed, to all others
+    whole, driver._connection = driver._connection, None  # noqa: SLF001 - closed, to all others
     if whole is None:
         return
     thread = getattr(driver, "_thread", driver)  # a thread itself, before aiosqlite 0.22
     if thread.is_alive():
-        driver._tx.put_nowait((None, whole.close))  # noqa: SLF001  # what it is at comes first
+        driver._tx.put_nowait((None, whole.close))  # noqa: SLF001 - what it is at comes first
         getattr(driver, "stop", bool)()
         Thread(target=_close_after, args=(thread, whole), daemon=True).start()
     else:

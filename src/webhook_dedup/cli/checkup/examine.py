@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from ...admin.moments import instant
 from ...contracts import OperableInbox, Startable, Store
-from ...desk.moments import instant
 from ...errors import ConfigError, SchemaError, StoreError, StoreUnavailable
 from ...observe.backlog import look
-from ..places import inbox_of, opened_store
+from ..storage import inbox_of, opened_store
 from .finding import Finding, Level, counted
 
 __all__ = ["examined", "examined_inbox"]
@@ -166,10 +166,10 @@ def _warnings() -> Iterator[list[str]]:
 async def _server(store: Store, kept: Sequence[str]) -> list[Finding]:
     """Examine the server in its own words. Its driver belongs to an extra."""
     if store.name == "redis":
-        from .redis import examine_redis  # noqa: PLC0415  # of an extra
+        from .redis import examine_redis  # noqa: PLC0415 - of an extra
 
         return await examine_redis(cast(Any, store), kept)
-    from .sql import examine_sql  # noqa: PLC0415  # of an extra
+    from .sql import examine_sql  # noqa: PLC0415 - of an extra
 
     return await examine_sql(cast(Any, store))
 

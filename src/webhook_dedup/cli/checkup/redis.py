@@ -8,11 +8,11 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from ...backends.redis.connect import describe
+from ...backends.redis.clients import Client
 from ...backends.redis.hazards import evicts, facts
 from ...backends.redis.resp import Word
 from ...backends.redis.script import Script
-from ...backends.redis.wire import Client, Wire
+from ...backends.redis.wire import Wire
 from ...contracts import Sharing
 from .finding import Finding, Level, clock
 
@@ -49,7 +49,7 @@ async def examine_redis(store: Sharing, kept: Sequence[str]) -> list[Finding]:
         kept: What the app keeps there, of ``claims`` and ``inbox``.
     """
     client = store.connection
-    wire = Wire(client, describe(client), 1)
+    wire = Wire(client, "doctor", 1)
     absent = f"{store.namespace}{{doctor}}"
     sent = time.time()
     seconds, micros = await wire.call(_TIME, absent.encode())

@@ -49,9 +49,9 @@ def linger(address: str) -> None:
 
 @contextmanager
 def _scraped(port: int) -> Iterator[tuple[Observer, str]]:
-    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415  # named above when absent
+    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 - named above when absent
 
-    from ...observe.prometheus import PrometheusObserver  # noqa: PLC0415  # behind its extra
+    from ...observe.prometheus import PrometheusObserver  # noqa: PLC0415 - behind its extra
 
     registry = CollectorRegistry()
     observer = PrometheusObserver(registry, refresh=_REFRESH)
@@ -72,24 +72,24 @@ def _exported(url: str) -> Iterator[Observer]:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--otlp {url!a} must begin with http:// or https://")
     try:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # named below when absent
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415 - named below when absent
             OTLPMetricExporter,
         )
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # named below when absent
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - named below when absent
             OTLPSpanExporter,
         )
-        from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415  # named below when absent
-        from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415  # named below when absent
+        from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - named below when absent
+        from opentelemetry.sdk.metrics.export import (  # noqa: PLC0415 - named below when absent
             PeriodicExportingMetricReader,
         )
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  # named below when absent
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # named below when absent
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - named below when absent
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - named below when absent
     except ImportError as exc:
         raise ConfigError(
             "--otlp needs an SDK and an exporter; run: "
             "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         ) from exc
-    from ...observe.otel import OtelObserver  # noqa: PLC0415  # behind its extra
+    from ...observe.otel import OtelObserver  # noqa: PLC0415 - behind its extra
 
     of_metrics = OTLPMetricExporter(f"{url}/v1/metrics", timeout=_PATIENCE)
     of_spans = OTLPSpanExporter(f"{url}/v1/traces", timeout=_PATIENCE)

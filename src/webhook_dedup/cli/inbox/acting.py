@@ -10,14 +10,14 @@ from typing import Literal
 
 import typer
 
+from ...admin.actions import Act, Action, Subject, one_by_one, subject_of_item
+from ...admin.lookup import Storage
 from ...contracts import OperableInbox, Sought
-from ...desk.actions import Act, Action, Subject, one_by_one, subject_of_item
-from ...desk.lookup import Rooms
 from ...errors import ConfigError
 from ..audit import note, write
 from ..output import print_json, say
-from ..places import Places, opened_rooms
 from ..progress import bar
+from ..storage import Urls, opened_storage
 from .looking import walk
 
 __all__ = ["Order", "carry_out"]
@@ -46,7 +46,7 @@ class Order:
     as_json: bool
 
 
-async def carry_out(places: Places, order: Order, act: Act) -> int:
+async def carry_out(urls: Urls, order: Order, act: Act) -> int:
     """Act on the items a person named, or on those the filter finds and he agrees to.
 
     They are collected first: the items counted are those acted on, and what comes meanwhile, or
@@ -54,15 +54,15 @@ async def carry_out(places: Places, order: Order, act: Act) -> int:
     """
     if bool(order.ids) == (order.sought != Sought()):
         raise ConfigError("name either ids or a filter such as --source or --state")
-    async with opened_rooms(places.outliving) as rooms:
-        found = await (_named(rooms, order.ids) if order.ids else _found(rooms.inbox, order))
+    async with opened_storage(urls.outliving) as storage:
+        found = await (_named(storage, order.ids) if order.ids else _found(storage.inbox, order))
         if found and not order.ids and not _agreed(order, len(found)):
             return 1
         done = 0
         with bar(order.action.name, len(found)) as advance:
             for start in range(0, len(found), _AT_ONCE):
                 part = found[start : start + _AT_ONCE]
-                done += await _act_on(rooms, part, order.action, act)
+                done += await _act_on(storage, part, order.action, act)
                 advance(len(part))
     if order.as_json:
         print_json({"action": order.action.name, "matched": len(found), "done": done})
@@ -71,19 +71,19 @@ async def carry_out(places: Places, order: Order, act: Act) -> int:
     return 0 if done else 1
 
 
-async def _act_on(rooms: Rooms, part: Sequence[Subject], action: Action, act: Act) -> int:
-    if rooms.history is None:
-        return await act(rooms.inbox, [each.delivery_id for each in part])
-    done = await one_by_one(rooms.inbox, part, act, partial(note, rooms.history, action))
-    await write(rooms.history)
+async def _act_on(storage: Storage, part: Sequence[Subject], action: Action, act: Act) -> int:
+    if storage.history is None:
+        return await act(storage.inbox, [each.delivery_id for each in part])
+    done = await one_by_one(storage.inbox, part, act, partial(note, storage.history, action))
+    await write(storage.history)
     return done
 
 
-async def _named(rooms: Rooms, ids: Sequence[str]) -> list[Subject]:
+async def _named(storage: Storage, ids: Sequence[str]) -> list[Subject]:
     """Return the items of these ids, with all that a history keeps of what is done to them."""
-    if rooms.history is None:
+    if storage.history is None:
         return [*map(Subject, ids)]
-    items = [(item_id, await rooms.inbox.get(item_id)) for item_id in ids]
+    items = [(item_id, await storage.inbox.get(item_id)) for item_id in ids]
     return [subject_of_item(item) if item else Subject(item_id) for item_id, item in items]
 
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ...admin.actions import BURY, PURGE, REPLAY
 from ...contracts import Sought
-from ...desk.actions import BURY, PURGE, REPLAY
 from ..output import AsJson, duration, obey
-from ..places import InboxUrl, Places, StoreUrl
+from ..storage import InboxUrl, StoreUrl, Urls
 from .acting import Order, carry_out
 from .looking import list_items, show_item, show_stats
 
@@ -58,7 +58,7 @@ def list_(
 ) -> None:
     """List items, the oldest received first; with --json one object a line."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
-    obey(list_items(Places(store, beside), sought, limit, as_json=as_json))
+    obey(list_items(Urls(store, beside), sought, limit, as_json=as_json))
 
 
 @inbox.command()
@@ -69,7 +69,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one item: request, body and failed attempts. Secrets in headers are masked."""
-    obey(show_item(Places(store, beside), item_id, as_json=as_json))
+    obey(show_item(Urls(store, beside), item_id, as_json=as_json))
 
 
 @inbox.command()
@@ -86,7 +86,7 @@ def stats(
 ) -> None:
     """Count what waits and what is dead."""
     sought = _sought(source, None, older_than, younger_than, error, event_id)
-    obey(show_stats(Places(store, beside), sought, as_json=as_json))
+    obey(show_stats(Urls(store, beside), sought, as_json=as_json))
 
 
 @inbox.command()
@@ -107,7 +107,7 @@ def replay(
     """Run items again, attempts counted from zero. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
     order = Order(REPLAY, ids or [], sought, "dead", yes=yes, as_json=as_json)
-    obey(carry_out(Places(store, beside), order, lambda inbox, part: inbox.requeue(part)))
+    obey(carry_out(Urls(store, beside), order, lambda inbox, part: inbox.requeue(part)))
 
 
 @inbox.command()
@@ -128,7 +128,7 @@ def bury(
     """Make waiting items dead letters: they run only when they are replayed."""
     sought = _sought(source, None, older_than, younger_than, error, event_id)
     order = Order(BURY, ids or [], sought, "waiting", yes=yes, as_json=as_json)
-    obey(carry_out(Places(store, beside), order, lambda inbox, part: inbox.shelve(part, reason)))
+    obey(carry_out(Urls(store, beside), order, lambda inbox, part: inbox.shelve(part, reason)))
 
 
 @inbox.command()
@@ -149,7 +149,7 @@ def purge(
     """Delete items for good. A filter means dead letters unless it says."""
     sought = _sought(source, state, older_than, younger_than, error, event_id)
     order = Order(PURGE, ids or [], sought, "dead", yes=yes, as_json=as_json)
-    obey(carry_out(Places(store, beside), order, lambda inbox, part: inbox.purge(part)))
+    obey(carry_out(Urls(store, beside), order, lambda inbox, part: inbox.purge(part)))
 
 
 def _sought(

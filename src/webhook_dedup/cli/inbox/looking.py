@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Literal
 
+from ...admin.moments import instant
 from ...contracts import OperableInbox, Sought
-from ...desk.moments import instant
 from ...model import Item
 from ..items import COLUMNS, cells, details, print_details, summary
 from ..output import print_json, print_table, say
-from ..places import Places, opened_inbox
+from ..storage import Urls, opened_inbox
 
 __all__ = ["list_items", "show_item", "show_stats", "walk"]
 
@@ -20,11 +20,11 @@ _STATES: tuple[Literal["waiting", "dead"], ...] = ("waiting", "dead")
 _PER_PAGE = 50  # a page has its bodies in memory
 
 
-async def list_items(places: Places, sought: Sought, limit: int, *, as_json: bool) -> int:
+async def list_items(urls: Urls, sought: Sought, limit: int, *, as_json: bool) -> int:
     """Print what is found, the oldest received first."""
     rows: list[tuple[str, ...]] = []
     number = 0
-    async with opened_inbox(places) as inbox:
+    async with opened_inbox(urls) as inbox:
         async for item in walk(inbox, sought, limit):
             number += 1
             if as_json:
@@ -39,9 +39,9 @@ async def list_items(places: Places, sought: Sought, limit: int, *, as_json: boo
     return 0 if number else 1
 
 
-async def show_item(places: Places, item_id: str, *, as_json: bool) -> int:
+async def show_item(urls: Urls, item_id: str, *, as_json: bool) -> int:
     """Print all of one item."""
-    async with opened_inbox(places) as inbox:
+    async with opened_inbox(urls) as inbox:
         item = await inbox.get(item_id)
     if item is None:
         say(f"no item {item_id}", err=True)
@@ -53,9 +53,9 @@ async def show_item(places: Places, item_id: str, *, as_json: bool) -> int:
     return 0
 
 
-async def show_stats(places: Places, sought: Sought, *, as_json: bool) -> int:
+async def show_stats(urls: Urls, sought: Sought, *, as_json: bool) -> int:
     """Print how many items there are of each state, and since when."""
-    async with opened_inbox(places) as inbox:
+    async with opened_inbox(urls) as inbox:
         every = {name: await _count(inbox, replace(sought, state=name)) for name in _STATES}
     if as_json:
         print_json(

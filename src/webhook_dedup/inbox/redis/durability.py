@@ -14,14 +14,14 @@ __all__ = ["is_durable"]
 logger = logging.getLogger("webhook_dedup")
 
 
-async def is_durable(wire: Wire, where: str) -> bool:
+async def is_durable(wire: Wire) -> bool:
     """Say whether the server outlives a crash without loss; log a WARNING with what to set."""
     remedies = await _remedies(wire)
     if remedies:
         logger.warning(
             "%s is no durable inbox: deliveries that were acknowledged are lost when it crashes; "
             "set %s",
-            where,
+            wire.where,
             ", ".join(remedies),
         )
     return not remedies

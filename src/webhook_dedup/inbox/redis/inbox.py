@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
-from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
+from ...backends.redis.clients import Client
+from ...backends.redis.connect import open_client
 from ...backends.redis.hazards import warn_of_hanging
 from ...backends.redis.start import Start
-from ...backends.redis.wire import Client, Wire
+from ...backends.redis.wire import Wire
 from ...contracts import Sharing, Sought
 from ...errors import StoreUnavailable
 from ...keys import check_keys
@@ -66,14 +67,9 @@ class RedisInbox:
     def __init__(
         self, client: Client, *, prefix: str = "webhook_dedup:", connections: int = 8
     ) -> None:
-        check_client(client, type(self).__name__)
-        base = base_of(prefix)
         self.durable = False  # until the server is known to be
-        self._client = client
-        self._owned = False
-        self._where = describe(client)
-        self._wire = Wire(client, self._where, room_for(client, connections))
-        self._table = Table(self._wire, base, self._where)
+        self._wire = Wire(client, type(self).__name__, connections)
+        self._table = Table(self._wire, base_of(prefix))
         self._pages = Pages(self._table)
         self._start = Start(self._check)
 
@@ -103,7 +99,7 @@ class RedisInbox:
             url, prefix, timeout=timeout, connections=connections, **options
         )
         inbox = cls(client, prefix=prefix, connections=connections)
-        inbox._owned = True
+        inbox._wire.own()
         return inbox
 
     @classmethod
@@ -112,7 +108,7 @@ class RedisInbox:
         return cls(store.connection, prefix=store.namespace)
 
     def __repr__(self) -> str:
-        return f"<RedisInbox {self._where}>"
+        return f"<RedisInbox {self._wire.where}>"
 
     async def start(self) -> None:
         self._wire.bind_loop()
@@ -197,14 +193,13 @@ class RedisInbox:
         return await self._pages.count(sought)
 
     async def aclose(self) -> None:
-        if self._owned:
-            await close_client(self._client)
+        await self._wire.aclose()
 
     async def _check(self) -> None:
         """Log in, try a script, and find out what a crash of the server would cost."""
         await self._table.call(NEXT_DUE)
-        warn_of_hanging(self._client, self._where)
-        self.durable = await is_durable(self._wire, self._where)
+        warn_of_hanging(self._wire)
+        self.durable = await is_durable(self._wire)
 
     async def _take(
         self, limit: int, lease: float, first: int, number: int, wanted: Sequence[bytes]
@@ -228,7 +223,7 @@ class RedisInbox:
 
     async def _set_aside(self, row: Sequence[Any], reason: str) -> None:
         item_id, token, *_ = row
-        logger.error("%s: item %a is set aside: %s", self._where, decoded(item_id), reason)
+        logger.error("%s: item %a is set aside: %s", self._wire.where, decoded(item_id), reason)
         with suppress(StoreUnavailable):  # then it comes due again
             await self._table.run(BURY, [(item_id, token, _line(note(reason)))])
 

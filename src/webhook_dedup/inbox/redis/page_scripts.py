@@ -1,4 +1,4 @@
-"""What people look for, as Lua scripts over the keys that :mod:`.scripts` describes."""
+"""Searches by people, as Lua scripts over the keys that :mod:`.scripts` describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people look for in the inbox, read page by page and never with the bodies."""
+"""Searches by people in the inbox, read page by page and never with the bodies."""
 
 from __future__ import annotations
 

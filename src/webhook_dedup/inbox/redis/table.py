@@ -39,10 +39,9 @@ def base_of(prefix: str) -> bytes:
 class Table:
     """Runs the scripts of one inbox."""
 
-    def __init__(self, wire: Wire, base: bytes, where: str) -> None:
+    def __init__(self, wire: Wire, base: bytes) -> None:
         self._wire = wire
         self._base = base
-        self._where = where
 
     async def call(self, script: Script, *arguments: Argument) -> Any:
         """Run a script once.
@@ -55,7 +54,7 @@ class Table:
         except WrongType as error:
             name = decoded(self._base)
             raise StoreError(
-                f"{self._where}: one of the keys {name}due, {name}received, {name}dead and "
+                f"{self._wire.where}: one of the keys {name}due, {name}received, {name}dead and "
                 f"{name}letters:… holds something this library did not write; "
                 "give the inbox a prefix of its own"
             ) from error
@@ -104,7 +103,7 @@ class Table:
         row = decoded(item_id) if isinstance(item_id, bytes) else item_id
         name = f"{decoded(self._base)}item:{row}"
         return StoreError(
-            f"{self._where}: the key {name!r} holds something this library did not write; "
+            f"{self._wire.where}: the key {name!r} holds something this library did not write; "
             "give the inbox a prefix of its own"
         )
 

@@ -1,4 +1,4 @@
-"""What people look for, as statements."""
+"""Searches by people, as statements."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...policy import Duration, seconds
 from ..record import Record
 from .entry import Entries, Entry
-from .ledger import Ledger, Wanted, open_ledger
+from .ledger import EntryFilter, Ledger, open_ledger
 from .page import Kept, Page, Pen, page_of, read_page
 from .writer import Writer
 
@@ -32,7 +32,7 @@ _OVERLAP = 1.0
 class History:
     """Keeps recent deliveries and decisions, for people who ask what happened.
 
-    Pass it as an observer; other processes read it with another ``History`` of the same place::
+    Pass it as an observer; other processes read it with another ``History`` of the same store::
 
         history = History("sqlite:///webhooks.db")
         app.add_middleware(WebhookDedup, store=…, sources=[…], observers=[history])
@@ -41,7 +41,7 @@ class History:
     and logged when the store is away for long; no event ever waits for the history.
 
     Args:
-        place: A SQL or Redis store, whose connection is shared, or a URL.
+        store: A SQL or Redis store, whose connection is shared, or a URL.
         keep: How long entries are kept.
         most: How many are kept, give or take what comes between two trims and what was written
             together.
@@ -60,7 +60,7 @@ class History:
 
     def __init__(
         self,
-        place: Store | str,
+        store: Store | str,
         *,
         keep: Duration = timedelta(days=7),
         most: int = 250_000,
@@ -74,12 +74,12 @@ class History:
     ) -> None:
         if most < 1 or room < 1:
             raise ConfigError("a history needs room: most and room must be 1 or more")
-        self._place = place
+        self._store = store
         self._create = create
         self._trims = trims
         self._keep = seconds(keep, "keep")
         self._most = most
-        self._ledger: Ledger = open_ledger(place, create=create)
+        self._ledger: Ledger = open_ledger(store, create=create)
         self._closed = False
         masked = frozenset(name.lower() for name in mask_headers)
         self._writer = Writer(
@@ -105,7 +105,7 @@ class History:
         Raises:
             ConfigError: It cannot work as configured.
             SchemaError: The table is absent and may not be made, or is of another version.
-            StoreUnavailable: The place cannot be reached now; records wait meanwhile.
+            StoreUnavailable: The store cannot be reached now; records wait meanwhile.
         """
         self._reopen()
         await self._ledger.start()
@@ -147,7 +147,7 @@ class History:
             most_pages: How many written pages, of up to 200 entries, are looked at at most. When
                 there are more, :attr:`Entries.stopped_at` says where to go on.
         """
-        wanted = Wanted(source, kind, reason, event_id, since, until)
+        wanted = EntryFilter(source, kind, reason, event_id, since, until)
         found = Entries()
         looked_at, last = 0, ""
         async for page in self._below(after, wanted, min(limit + 1, _AT_ONCE)):
@@ -166,7 +166,7 @@ class History:
         del found[limit:]
         return found
 
-    async def _below(self, after: str, wanted: Wanted, at_once: int) -> AsyncIterator[Kept]:
+    async def _below(self, after: str, wanted: EntryFilter, at_once: int) -> AsyncIterator[Kept]:
         """Yield pages that may hold what is wanted, the latest first, from an id downwards."""
         below = page_of(after)
         if below != after:  # an entry's: there may be more on its page
@@ -262,5 +262,5 @@ class History:
 
     def _reopen(self) -> None:
         if self._closed:
-            self._ledger = open_ledger(self._place, create=self._create)
+            self._ledger = open_ledger(self._store, create=self._create)
             self._closed = False

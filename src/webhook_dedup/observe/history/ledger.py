@@ -14,7 +14,7 @@ from .page import LONGEST_PAGE, Kept, Page, id_at
 if TYPE_CHECKING:
     from ...contracts import Store
 
-__all__ = ["Ledger", "Wanted", "open_ledger"]
+__all__ = ["EntryFilter", "Ledger", "open_ledger"]
 
 _EXAMPLES = "sqlite:///webhooks.db, postgresql://… or redis://…"
 _LEDGERS = {
@@ -30,7 +30,7 @@ _LEDGERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EntryFilter:
     """Which entries are meant. Fields that are ``None`` admit everything.
 
     Attributes:
@@ -89,7 +89,7 @@ class Ledger(Protocol):
             keep: For how many seconds at least; ``None`` where another process decides.
         """
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+    async def find(self, wanted: EntryFilter, limit: int, below: str) -> Sequence[Kept]:
         """List pages, the highest ids first, and below the id ``below`` if it is given.
 
         None that holds a wanted entry is left out; others may be among them.
@@ -121,24 +121,24 @@ def _contains(text: str, part: str) -> bool:
     return part.casefold() in text.casefold()
 
 
-def open_ledger(place: Store | str, *, create: bool) -> Ledger:
-    """Open the ledger in a store, or in the place a URL names.
+def open_ledger(store: Store | str, *, create: bool) -> Ledger:
+    """Open the ledger in a store, or in one that a URL names.
 
     Args:
-        place: A store that shares its connection, or a URL as of a store.
+        store: A store that shares its connection, or a URL as of a store.
         create: Make the table if it is absent.
 
     Raises:
         ConfigError: Nothing can be kept there.
         MissingExtra: A driver is not installed.
     """
-    name = place.partition("://")[0].partition("+")[0] if isinstance(place, str) else place.name
+    name = store.partition("://")[0].partition("+")[0] if isinstance(store, str) else store.name
     entry = _LEDGERS.get(name)
-    if entry is None or not (isinstance(place, str) or hasattr(place, "connection")):
+    if entry is None or not (isinstance(store, str) or hasattr(store, "connection")):
         kind = name.rpartition("@")[2]  # in a URL that is none, a password is before it
         raise ConfigError(f"a history cannot be kept in {kind}; write {_EXAMPLES}")
     module, class_name = entry
     ledger = getattr(importlib.import_module(f"{__package__}.{module}"), class_name)
-    if isinstance(place, str):
-        return cast(Ledger, ledger.from_url(place, create=create))
-    return cast(Ledger, ledger.beside(place))
+    if isinstance(store, str):
+        return cast(Ledger, ledger.from_url(store, create=create))
+    return cast(Ledger, ledger.beside(store))

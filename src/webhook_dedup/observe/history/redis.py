@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
-from ...backends.redis.wire import Client, Wire
+from ...backends.redis.clients import Client
+from ...backends.redis.connect import open_client
+from ...backends.redis.wire import Wire
 from ...contracts import Sharing
 from ...errors import ConfigError
 from ...keys import digest
-from .ledger import Wanted
+from .ledger import EntryFilter
 from .page import Kept, Page
 from .scripts import FIND, OF_EVENT, SINCE, TRIM, WRITE, WRITTEN
 
@@ -33,20 +34,17 @@ class RedisLedger:
     name = "redis"
 
     def __init__(self, client: Client, *, prefix: str = "webhook_dedup:") -> None:
-        check_client(client, type(self).__name__)
+        self._wire = Wire(client, type(self).__name__, _CONNECTIONS)
         if "{}" in prefix:
             raise ConfigError(f"the prefix of a history must not contain {{}}: {prefix!a}")
-        self._client = client
-        self._owned = False
-        self._wire = Wire(client, describe(client), room_for(client, _CONNECTIONS))
         self._base = f"{prefix}{{{prefix}history}}:".encode()
 
     @classmethod
-    def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003  # no tables
+    def from_url(cls, url: str, *, create: bool) -> RedisLedger:  # noqa: ARG003 - no tables
         """Open a ledger with a client of its own."""
         client, prefix = open_client(url, timeout=_TIMEOUT, connections=_CONNECTIONS)
         ledger = cls(client, prefix=prefix)
-        ledger._owned = True
+        ledger._wire.own()
         return ledger
 
     @classmethod
@@ -63,7 +61,7 @@ class RedisLedger:
             words = [word for page in pages[start : start + _AT_ONCE] for word in _words(page)]
             await self._wire.call(WRITE, self._base, lasting, int(keep is not None), *words)
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+    async def find(self, wanted: EntryFilter, limit: int, below: str) -> Sequence[Kept]:
         # What filters ask for is not looked at on the server, which would be held up.
         latest = min(filter(None, (below, wanted.latest)), default="")
         upper = f"({latest}" if latest else "+"
@@ -87,8 +85,7 @@ class RedisLedger:
         return int(trimmed)
 
     async def aclose(self) -> None:
-        if self._owned:
-            await close_client(self._client)
+        await self._wire.aclose()
 
 
 def _words(page: Page) -> tuple[str | int, ...]:

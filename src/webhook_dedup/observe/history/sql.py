@@ -32,7 +32,7 @@ from ...backends.sql.names import beside
 from ...backends.sql.schema import OrderedText, VersionedTable
 from ...contracts import Sharing
 from ...keys import printable
-from .ledger import Wanted
+from .ledger import EntryFilter
 from .page import Kept, Page
 
 __all__ = ["SqlLedger", "schema"]
@@ -108,11 +108,11 @@ class SqlLedger:
     async def start(self) -> None:
         await self._database.start()
 
-    async def write(self, pages: Sequence[Page], keep: float | None) -> None:  # noqa: ARG002  # rows stay until they are deleted
+    async def write(self, pages: Sequence[Page], keep: float | None) -> None:  # noqa: ARG002 - rows stay until they are deleted
         asked = self._database.dialect.rows([_columns(page) for page in pages])
         await self._database.rows(self._statements.write, asked)
 
-    async def find(self, wanted: Wanted, limit: int, below: str) -> Sequence[Kept]:
+    async def find(self, wanted: EntryFilter, limit: int, below: str) -> Sequence[Kept]:
         return await self._pages(self._statements.find(wanted, limit, below))
 
     async def of_event(self, event_id: str, limit: int, *, first: bool = False) -> Sequence[Kept]:
@@ -205,13 +205,13 @@ class _Statements:
         kept = insert.on_conflict_do_nothing(index_elements=[self._pages.c.id])
         return kept.returning(self._pages.c.id)
 
-    def find(self, wanted: Wanted, limit: int, below: str) -> Select[Any]:
+    def find(self, wanted: EntryFilter, limit: int, below: str) -> Select[Any]:
         page = select(*self._kept).where(*self._conditions(wanted))
         if below:
             page = page.where(self._pages.c.id < below)
         return page.order_by(self._pages.c.id.desc()).limit(limit)
 
-    def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    def _conditions(self, wanted: EntryFilter) -> Iterator[ColumnElement[bool]]:
         pages = self._pages.c
         if wanted.source is not None:
             yield self._holds(pages.sources, wanted.source)

@@ -46,8 +46,8 @@ def fetch_https(
     if not url.startswith("https://"):
         raise OSError("only https is fetched")
     # They load a lot, and few senders have keys that are fetched.
-    from http.client import HTTPException  # noqa: PLC0415  # see above
-    from urllib.request import Request  # noqa: PLC0415  # see above
+    from http.client import HTTPException  # noqa: PLC0415 - see above
+    from urllib.request import Request  # noqa: PLC0415 - see above
 
     ends = time.monotonic() + timeout
     request = Request(url, data=body, headers=dict(headers or {}))  # noqa: S310 - https was checked
@@ -59,7 +59,7 @@ def fetch_https(
 
 
 def _opener() -> OpenerDirector:
-    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415  # see above
+    from urllib.request import HTTPRedirectHandler, build_opener  # noqa: PLC0415 - see above
 
     class NoRedirects(HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:

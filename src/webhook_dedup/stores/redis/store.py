@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from ...backends.redis.connect import check_client, close_client, describe, open_client, room_for
+from ...backends.redis.clients import Client
+from ...backends.redis.connect import open_client
 from ...backends.redis.faults import OldServer, WrongType
 from ...backends.redis.hazards import warn_of_hazards
 from ...backends.redis.script import Script
 from ...backends.redis.start import Start
-from ...backends.redis.wire import Answers, Client, Wire
+from ...backends.redis.wire import Answers, Wire
 from ...errors import StoreError
 from ...keys import check_keys
 from ...model import Bid, Claim, Outcome, Remembers, Settlement
@@ -51,12 +52,8 @@ class RedisStore:
     def __init__(
         self, client: Client, *, prefix: str = "webhook_dedup:", connections: int = 8
     ) -> None:
-        check_client(client, type(self).__name__)
-        self._client = client
-        self._owned = False
+        self._wire = Wire(client, type(self).__name__, connections)
         self._prefix = prefix
-        self._where = describe(client)
-        self._wire = Wire(client, self._where, room_for(client, connections))
         self._knows_set_nx_get = True  # until the server says otherwise
         self._start = Start(self._check)
 
@@ -90,16 +87,16 @@ class RedisStore:
             url, prefix, timeout=timeout, connections=connections, **options
         )
         store = cls(client, prefix=prefix, connections=connections)
-        store._owned = True
+        store._wire.own()
         return store
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self._where}>"
+        return f"<RedisStore {self._wire.where}>"
 
     @property
     def connection(self) -> Client:
         """The client, for an inbox beside this store."""
-        return self._client
+        return self._wire.client
 
     @property
     def namespace(self) -> str:
@@ -148,14 +145,13 @@ class RedisStore:
         return await self._wire.delete(redis_key(self._prefix, key))
 
     async def aclose(self) -> None:
-        if self._owned:
-            await close_client(self._client)
+        await self._wire.aclose()
 
     async def _check(self) -> None:
         """Log in and try the scripts on a key nobody holds."""
         probe = f"{self._prefix}start".encode("utf-8", "surrogatepass")
         await self._wire.run(RELEASE, [probe], [b"-"])
-        await warn_of_hazards(self._client, self._wire, self._where)
+        await warn_of_hazards(self._wire)
 
     async def _claim_at_once(self, bids: Sequence[Bid], now: int) -> Sequence[Claim]:
         """Claim with one plain command a key; what is held by anybody is left to the script."""
@@ -230,8 +226,8 @@ class RedisStore:
 
     def _foreign(self, key: str) -> StoreError:
         return StoreError(
-            f"{self._where}: the key {redis_key(self._prefix, key)!r} holds something this library "
-            "did not write; give the store a prefix of its own"
+            f"{self._wire.where}: the key {redis_key(self._prefix, key)!r} holds something this "
+            "library did not write; give the store a prefix of its own"
         )
 
 

@@ -39,7 +39,7 @@ class Sweeper:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._every * random.uniform(0.75, 1.25))  # noqa: S311  # no secret
+            await asyncio.sleep(self._every * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             try:
                 await self._sweep()
             except Exception:  # expired rows are tidied up later; claims go on

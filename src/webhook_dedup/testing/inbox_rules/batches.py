@@ -1,6 +1,6 @@
 """The frequent verbs take a batch."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What the rules share: hooks to override, items to put and calls on single ones."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import uuid
@@ -35,7 +35,7 @@ LONG_AGO = 1_600_000_000.0
 class InboxCase(CoroutineCase, TimedCase):
     """What a subclass may override, beside the hooks about time."""
 
-    async def spoil(self, inbox: OperableInbox, item_id: str) -> bool:  # noqa: ARG002  for overriders
+    async def spoil(self, inbox: OperableInbox, item_id: str) -> bool:  # noqa: ARG002 - for overriders
         """Make a stored delivery unreadable where it is stored; False where there is no way."""
         return False
 

@@ -1,6 +1,6 @@
 """A replay is the same delivery, to the byte."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import logging

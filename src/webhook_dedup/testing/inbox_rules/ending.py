@@ -1,6 +1,6 @@
 """What is done never runs again."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from ...contracts import OperableInbox, Sought

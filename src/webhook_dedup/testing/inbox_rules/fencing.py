@@ -1,6 +1,6 @@
 """Only the token that holds an item may act on it."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from ...contracts import OperableInbox

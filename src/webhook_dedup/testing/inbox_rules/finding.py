@@ -1,6 +1,6 @@
 """How a person finds what he means."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

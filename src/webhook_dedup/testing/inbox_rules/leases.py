@@ -1,6 +1,6 @@
 """An item is due when its due time is past."""
 
-# ruff: noqa: S101, PLR2004  a test suite asserts, and counts what it has just made
+# ruff: noqa: S101, PLR2004 - a test suite asserts, and counts what it has just made
 from __future__ import annotations
 
 from msgspec.structs import replace
@@ -101,10 +101,10 @@ class LeaseRules(InboxCase):
         """Whatever comes under a known id, what was recorded first stays."""
         item = await put(inbox, an_item(key="key", event_id="evt_1"), LONG_LEASE)
         other = replace(item.delivery, body=b"other", source="other")
-        await put(inbox, replace(item, token="other", delivery=other, key="other"), LONG_LEASE)  # noqa: S106  no secret
+        await put(inbox, replace(item, token="other", delivery=other, key="other"), LONG_LEASE)  # noqa: S106 - no secret
         kept = await known(inbox, item)
         assert replace(kept, token=item.token) == item
-        assert not await renew(inbox, replace(item, token="other"), LONG_LEASE)  # noqa: S106  no secret
+        assert not await renew(inbox, replace(item, token="other"), LONG_LEASE)  # noqa: S106 - no secret
         assert await renew(inbox, item, LONG_LEASE)
 
     async def test_put_again_leaves_the_next_holder(self, inbox: OperableInbox) -> None:

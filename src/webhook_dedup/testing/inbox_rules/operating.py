@@ -1,6 +1,6 @@
 """What a person may do with the items of an inbox."""
 
-# ruff: noqa: S101, PLR2004  a test suite asserts, and counts what it has just made
+# ruff: noqa: S101, PLR2004 - a test suite asserts, and counts what it has just made
 from __future__ import annotations
 
 from ...contracts import OperableInbox, Sought

@@ -1,6 +1,6 @@
 """Attempts are counted and kept, and every end of a hold is told apart."""
 
-# ruff: noqa: S101, PLR2004  a test suite asserts, and counts what it has just made
+# ruff: noqa: S101, PLR2004 - a test suite asserts, and counts what it has just made
 from __future__ import annotations
 
 from ...contracts import OperableInbox

@@ -1,6 +1,6 @@
 """An app takes what came from its own sources."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from collections.abc import Sequence

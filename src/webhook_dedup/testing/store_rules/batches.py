@@ -1,6 +1,6 @@
 """Every verb takes a batch."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,7 +120,7 @@ class BatchRules(StoreCase):
     async def test_repeated_key_is_refused(self, store: Store) -> None:
         """A key that stands twice in a batch is an error, and nothing of the batch is done."""
         key, twice = a_key(), a_key()
-        with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+        with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
             await store.claim(_bids([key, twice, twice]))
         held = await store.claim(_bids([key, twice]))
         assert all(each.fresh for each in held)
@@ -131,14 +131,14 @@ class BatchRules(StoreCase):
         """A key that stands twice in a batch is an error though its answer is known."""
         held = await claim(store, a_key())
         assert await complete(store, held)
-        with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+        with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
             await store.claim(_bids([held.key, held.key]))
 
     async def test_blank_key_is_refused(self, store: Store) -> None:
         """A key without any text is an error, and nothing of the batch is done."""
         for blank in _BLANKS:
             key = a_key()
-            with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+            with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
                 await store.claim(_bids([key, blank]))
             held = await claim(store, key)
             assert held.fresh, f"a batch with the key {blank!a} was claimed in part"
@@ -152,11 +152,11 @@ def _bids(keys: Iterable[str], prints: Mapping[str, bytes | None] = _NO_PRINTS) 
 
 async def _refuses(store: Store, claims: Sequence[Claim]) -> None:
     """See that every verb that ends claims refuses such a batch."""
-    with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+    with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
         await store.complete([Settlement(each, LONG_TTL) for each in claims])
-    with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+    with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
         await store.release(claims)
-    with pytest.raises(ValueError):  # noqa: PT011  the wording is the store's own
+    with pytest.raises(ValueError):  # noqa: PT011 - the wording is the store's own
         await store.renew(claims, LONG_LEASE)
 
 

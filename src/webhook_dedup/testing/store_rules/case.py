@@ -63,7 +63,7 @@ class StoreCase(CoroutineCase):
         """Return the store's idea of Unix time; a minute more or less does not matter."""
         return time.time()
 
-    async def unexpiring(self, store: Store) -> Sequence[str]:  # noqa: ARG002  for overriders
+    async def unexpiring(self, store: Store) -> Sequence[str]:  # noqa: ARG002 - for overriders
         """List what the store keeps without an expiry, if there is a way to look."""
         return ()
 

@@ -1,6 +1,6 @@
 """What a claim answers."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from ...contracts import Store

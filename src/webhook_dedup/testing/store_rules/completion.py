@@ -1,6 +1,6 @@
 """How complete, release and renew answer to the token that holds the key."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from ...contracts import Store

@@ -1,6 +1,6 @@
 """Many tasks of one process at once."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import asyncio

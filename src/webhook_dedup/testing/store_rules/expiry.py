@@ -1,6 +1,6 @@
 """Three states, two clocks."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import time

@@ -1,6 +1,6 @@
 """Only the token that holds a key may end its claim."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from ...contracts import Store

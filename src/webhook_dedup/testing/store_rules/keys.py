@@ -1,6 +1,6 @@
 """Any text is a key, and different texts are different keys."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """How a store answers those who only look."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import pytest

@@ -1,6 +1,6 @@
 """What a store remembers beside the bare claim."""
 
-# ruff: noqa: S101  a test suite asserts
+# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast

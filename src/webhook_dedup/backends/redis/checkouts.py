@@ -9,12 +9,12 @@ from weakref import WeakKeyDictionary, WeakSet
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ["Loans", "loans_of", "own", "renew_pool"]
+__all__ = ["Checkouts", "checkouts_of", "own", "renew_pool"]
 
 _KEPT_FOR = 10.0
 
 
-class Loans:
+class Checkouts:
     """Takes connections from a pool and keeps them, as a check-out costs more than a command.
 
     Each is handed in now and then, so that the pool may do with it what it does with all.
@@ -76,7 +76,7 @@ class Loans:
         await self._pool.release(connection)
 
 
-_LOANS: WeakKeyDictionary[Redis, Loans] = WeakKeyDictionary()
+_CHECKOUTS: WeakKeyDictionary[Redis, Checkouts] = WeakKeyDictionary()
 _OURS: WeakSet[Redis] = WeakSet()
 _OF_PARENTS: list[AbstractConnection] = []
 
@@ -86,18 +86,19 @@ def own(client: Redis) -> None:
     _OURS.add(client)
 
 
-def loans_of(client: Redis, at_once: int) -> Loans:
-    """Return what is on loan from a client's pool; all who use the client share it.
+def checkouts_of(client: Redis, at_once: int) -> Checkouts:
+    """Return what is checked out of a client's pool; all who use the client share it.
 
     Args:
         client: Whose pool it is. Of one that was not made here nothing is kept: the user may have
             sized it for all his own needs.
         at_once: How many are used at once.
     """
-    if client not in _LOANS:
+    if client not in _CHECKOUTS:
         pool = client.connection_pool
-        _LOANS[client] = Loans(pool, pool.max_connections - at_once if client in _OURS else 0)
-    return _LOANS[client]
+        most = pool.max_connections - at_once if client in _OURS else 0
+        _CHECKOUTS[client] = Checkouts(pool, most)
+    return _CHECKOUTS[client]
 
 
 def renew_pool(client: Redis) -> None:
@@ -105,11 +106,11 @@ def renew_pool(client: Redis) -> None:
     if client in _OURS:
         pool = cast(Any, client.connection_pool)  # redis-py leaves it without types
         # Redis-py has no public word for what a pool has made.
-        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001  # see above
+        made = (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001 - see above
         _OF_PARENTS.extend(filter(_is_of_open_loop, made))
         pool.reset()
-        if client in _LOANS:
-            _LOANS[client].forget()
+        if client in _CHECKOUTS:
+            _CHECKOUTS[client].forget()
 
 
 def _is_of_open_loop(connection: AbstractConnection) -> bool:
@@ -118,12 +119,12 @@ def _is_of_open_loop(connection: AbstractConnection) -> bool:
     The collector would close it, and the parent's loop hear of it no more: the two share their
     poll.
     """
-    reader: Any = connection._reader  # noqa: SLF001  # neither it nor its reader tells
-    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001  # see above
+    reader: Any = connection._reader  # noqa: SLF001 - neither it nor its reader tells
+    return reader is not None and not reader._loop.is_closed()  # noqa: SLF001 - see above
 
 
 async def _let_go_if_closed(connection: AbstractConnection) -> None:
     """Have a connection made again that the server has closed while it was idle."""
-    reader = connection._reader  # noqa: SLF001  # redis-py itself only finds out by reading
+    reader = connection._reader  # noqa: SLF001 - redis-py itself only finds out by reading
     if reader is not None and reader.at_eof():
         await connection.disconnect(nowait=True)

@@ -19,11 +19,11 @@ from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.client import NEVER_DECODE
 
 from .asking import Read, ask, reply, values
+from .checkouts import checkouts_of
 from .faults import may_be_replaced
-from .loans import loans_of
 from .resp import Word, packed
 
-__all__ = ["Exchange", "undisturbed"]
+__all__ = ["Sender", "undisturbed"]
 
 R = TypeVar("R")
 
@@ -32,7 +32,7 @@ _DISTURBANCES = (AttributeError, RuntimeError)
 _READ_PLAINLY = {AbstractConnection.read_response, SentinelManagedConnection.read_response}
 
 
-class Exchange:
+class Sender:
     """Sends commands and returns the server's answers, as bytes.
 
     Args:
@@ -48,7 +48,7 @@ class Exchange:
         self._client = client
         self.by_hand = _sends_plainly(client)
         if self.by_hand:
-            self._loans = loans_of(cast(Redis, client), connections)
+            self._checkouts = checkouts_of(cast(Redis, client), connections)
 
     async def send(self, command: Sequence[Word], **options: Any) -> Any:
         """Send a command, repeatedly where redis-py would; ``options`` are for redis-py."""
@@ -62,17 +62,17 @@ class Exchange:
         return await self._converse(b"".join(commands), partial(values, len(commands)))
 
     async def _converse(self, words: bytes, read: Read[R]) -> R:
-        connection = await self._loans.take()
+        connection = await self._checkouts.take()
         try:
             return await connection.retry.call_with_retry(
                 partial(ask, connection, words, read), partial(_reconnect, connection)
             )
         except driver.RedisError as error:
             if isinstance(error, driver.TimeoutError) or may_be_replaced(error):
-                await self._loans.renew()  # or each would fail a call of its own
+                await self._checkouts.renew()  # or each would fail a call of its own
             raise
         finally:
-            await self._loans.give_back(connection)
+            await self._checkouts.give_back(connection)
 
 
 async def undisturbed(client: Redis | RedisCluster, call: Awaitable[R]) -> R:

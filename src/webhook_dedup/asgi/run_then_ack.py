@@ -1,4 +1,4 @@
-"""Handle, then acknowledge: ``ack="handled"``, where the handler's response is the answer."""
+"""Run, then acknowledge: ``ack="handled"``, where the handler's response is the answer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 from ..batch import events_of
 from ..errors import LeaseLost, RejectedDelivery, WebhookDedupError
-from ..holding import Holding, Job, Standing
+from ..holding import Holding
 from ..model import Delivery, Event, Remembers
 from ..observe.record import Kind, Reason, skip
 from ..policy import RETRY_AFTER, SETTLE_PATIENCE
 from ..run import Run
+from ..standing import Job, Standing
 from ..unconfirmed import UNCONFIRMED
 from ..verdict import Verdict, judge, succeeded
 from .exchange import Exchange

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.operating import FAILED, app_inbox, command, item
 from webhook_dedup import open_store
-from webhook_dedup.cli.places import opened_history
+from webhook_dedup.cli.storage import opened_history
 from webhook_dedup.inbox.sql import SqlInbox
 from webhook_dedup.observe.history import History
 from webhook_dedup.stores.sql import SqlStore
@@ -41,7 +41,7 @@ async def test_an_inbox_elsewhere(url, beside, monkeypatch):
 
 
 async def test_the_doctor_examines_an_inbox_elsewhere(url, beside):
-    """It looks at both places, and takes neither for the other."""
+    """It looks at both urls, and takes neither for the other."""
     done = await command("doctor", "--json", "--inbox", beside, url=url)
     findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
     assert done.exit_code == 0

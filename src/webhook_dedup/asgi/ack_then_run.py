@@ -1,12 +1,12 @@
-"""Acknowledge, then handle: ``ack="first"`` and ``ack="claimed"``."""
+"""Acknowledge, then run: ``ack="first"`` and ``ack="claimed"``."""
 
 from __future__ import annotations
 
 import asyncio
 
 from ..errors import RejectedDelivery
-from ..holding import Standing
 from ..model import Delivery, Event
+from ..standing import Standing
 from .exchange import Exchange
 from .responses import acknowledge, acknowledge_claimed
 

@@ -1,6 +1,6 @@
-"""Where something was started: an event loop, in a thread of a process.
+"""Which event loop something belongs to, and whether it may still be used there.
 
-What waits on an event loop, a connection or a queue, serves the tasks of that one alone.
+A connection or a queue that waits on an event loop serves the tasks of that one alone.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 from .errors import ConfigError
 
-__all__ = ["Residence", "bind_loop", "elsewhere", "home_of"]
+__all__ = ["LoopBinding", "bind_loop", "binding_of", "used_elsewhere"]
 
 
-class Residence:
+class LoopBinding:
     """The event loop, thread and process it is made on.
 
     Attributes:
@@ -36,7 +36,7 @@ class Residence:
         return self._process is _process and self.loop.is_running()
 
     @property
-    def left(self) -> bool:
+    def stale(self) -> bool:
         """Whether it is of the past: a closed loop, or one of the process this was forked from."""
         return self._process is not _process or self.loop.is_closed()
 
@@ -49,48 +49,48 @@ class Residence:
         return self.loop.is_running() and (unmoved or _present_loop() is self.loop)
 
 
-_homes: WeakKeyDictionary[object, Residence] = WeakKeyDictionary()
+_bindings: WeakKeyDictionary[object, LoopBinding] = WeakKeyDictionary()
 _lock = Lock()
 
 
-def bind_loop(connection: object, name: str, on_move: Callable[[], object] = bool) -> Residence:
-    """Let what keeps connections live on the present event loop for as long as that one runs.
+def bind_loop(connection: object, name: str, on_move: Callable[[], object] = bool) -> LoopBinding:
+    """Bind what keeps connections to the present event loop, for as long as that one runs.
 
     Args:
         connection: An engine or a client, which stores and inboxes may share.
         name: Of a store that is connected by it.
-        on_move: Called when it has lived on another one, which it has left for good.
+        on_move: Called when it was bound to another one, which has ended for good.
 
     Returns:
         The same for all who share it.
 
     Raises:
-        ConfigError: It lives on another event loop that runs.
+        ConfigError: It is bound to another event loop that runs.
     """
     with _lock:
-        home = _homes.get(connection)
-        if home is not None and home.here:
-            return home
-        if home is not None:
-            if home.alive:
-                raise elsewhere(name)
-            if home.left:
+        binding = _bindings.get(connection)
+        if binding is not None and binding.here:
+            return binding
+        if binding is not None:
+            if binding.alive:
+                raise used_elsewhere(name)
+            if binding.stale:
                 on_move()
-        _homes[connection] = home = Residence()
-        return home
+        _bindings[connection] = binding = LoopBinding()
+        return binding
 
 
-def home_of(connection: object) -> Residence | None:
-    """Return where an engine or a client lives, ``None`` where it is not in use."""
+def binding_of(connection: object) -> LoopBinding | None:
+    """Return the binding of an engine or a client, ``None`` if it is not in use."""
     try:
         with _lock:
-            home = _homes.get(connection)
+            binding = _bindings.get(connection)
     except TypeError:  # what no dictionary may hold weakly was never bound
         return None
-    return home if home is not None and home.alive else None
+    return binding if binding is not None and binding.alive else None
 
 
-def elsewhere(name: str) -> ConfigError:
+def used_elsewhere(name: str) -> ConfigError:
     """Make the error about a store that is used on two event loops at a time."""
     return ConfigError(
         f"this {name} store runs on another event loop, that of another thread, and cannot serve "

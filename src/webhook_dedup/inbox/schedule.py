@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 
-__all__ = ["Agenda"]
+__all__ = ["Schedule"]
 
 _STALE_KEPT = 256
 
 
-class Agenda:
+class Schedule:
     """Knows which id comes due first, on the monotonic clock."""
 
     def __init__(self) -> None:

@@ -1,19 +1,19 @@
-"""A response that nobody hears, because its sender was answered before."""
+"""A response that goes to nobody, because the sender was answered before."""
 
 from __future__ import annotations
 
-from ..desk.text import inert
+from ..admin.text import inert
 from ..verdict import Refusal, succeeded
 from .types import Message
 
-__all__ = ["Unheard"]
+__all__ = ["ConsumedResponse"]
 
 LONGEST_SAID = 500  # characters
 _MOST_BYTES = 4 * LONGEST_SAID  # none has more in UTF-8
 _TEXT = (b"text/", b"json", b"xml", b"x-www-form-urlencoded")
 
 
-class Unheard:
+class ConsumedResponse:
     """A ``send`` that consumes a response and keeps its status and, if it refuses, its beginning.
 
     Attributes:

@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple, cast
 
 import typer
 
+from ..admin.lookup import Storage
 from ..contracts import OperableInbox, Sharing, Store
-from ..desk.lookup import Rooms
 from ..errors import ConfigError, StoreError, TableAbsent
 from ..inbox import inbox_beside
 from ..observe.history import History
@@ -18,13 +18,13 @@ from ..stores import open_store
 
 __all__ = [
     "InboxUrl",
-    "Places",
     "StoreUrl",
+    "Urls",
     "inbox_of",
     "is_within_process",
     "opened_history",
     "opened_inbox",
-    "opened_rooms",
+    "opened_storage",
     "opened_store",
 ]
 
@@ -44,7 +44,7 @@ InboxUrl = Annotated[
 _SQL = ("sqlite", "postgres", "postgresql")
 
 
-class Places(NamedTuple):
+class Urls(NamedTuple):
     """URLs, as the options have them.
 
     Attributes:
@@ -56,10 +56,10 @@ class Places(NamedTuple):
     inbox: str
 
     @property
-    def outliving(self) -> Places:
+    def outliving(self) -> Urls:
         """The same, but for a store that nobody else can look into: the inbox's goes for it."""
         hidden = not self.store or is_within_process(self.store)
-        return Places(self.inbox, self.inbox) if self.inbox and hidden else self
+        return Urls(self.inbox, self.inbox) if self.inbox and hidden else self
 
 
 def is_within_process(url: str) -> bool:
@@ -109,9 +109,9 @@ async def inbox_of(store: Store, elsewhere: str = "") -> AsyncIterator[OperableI
 
 
 @asynccontextmanager
-async def opened_inbox(places: Places) -> AsyncIterator[OperableInbox]:
+async def opened_inbox(urls: Urls) -> AsyncIterator[OperableInbox]:
     """Open the inbox of an app; its store is not needed where the inbox lies elsewhere."""
-    async with opened_store(places.inbox or places.store) as store, inbox_of(store) as inbox:
+    async with opened_store(urls.inbox or urls.store) as store, inbox_of(store) as inbox:
         yield inbox
 
 
@@ -142,11 +142,11 @@ async def _is_kept(history: History, store: Store, *, empty_too: bool) -> bool:
 
 
 @asynccontextmanager
-async def opened_rooms(places: Places) -> AsyncIterator[Rooms]:
+async def opened_storage(urls: Urls) -> AsyncIterator[Storage]:
     """Open all that an app keeps."""
     async with (
-        opened_store(places.store) as store,
-        inbox_of(store, places.inbox) as inbox,
+        opened_store(urls.store) as store,
+        inbox_of(store, urls.inbox) as inbox,
         opened_history(store) as history,
     ):
-        yield Rooms(store, inbox, history)
+        yield Storage(store, inbox, history)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..desk.actions import Subject, subject_of_item
-from ..desk.lookup import Rooms, stories_of
-from ..desk.runs import runs_begun
-from ..desk.story import Story
+from ..admin.actions import Subject, subject_of_item
+from ..admin.lookup import Storage, stories_of
+from ..admin.runs import runs_begun
+from ..admin.story import Story
 from ..errors import TableAbsent
 from ..model import Item
 from ..observe.history import Entry, Request
@@ -19,7 +19,7 @@ from ..observe.record import Kind
 from .arrival import Arrival, arrival_of, arrival_of_item
 from .gathered import around
 
-__all__ = ["Dossier", "dossier", "find_item"]
+__all__ = ["DeliveryDetails", "details_of", "find_item"]
 
 _BATCH = "batch:"
 _MOST_COPIES = 200
@@ -50,7 +50,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class DeliveryDetails:
     """What one page shows.
 
     Attributes:
@@ -78,35 +78,37 @@ class Dossier:
     request: Request | None
 
 
-async def find_item(rooms: Rooms, delivery_id: str) -> Item | None:
+async def find_item(storage: Storage, delivery_id: str) -> Item | None:
     """Return a delivery that waits or is dead."""
     try:
-        return await rooms.inbox.get(delivery_id) if delivery_id else None
+        return await storage.inbox.get(delivery_id) if delivery_id else None
     except TableAbsent:  # an app without sources has none
         return None
 
 
-async def dossier(rooms: Rooms, subject: Subject, mask: frozenset[str]) -> Dossier | None:
+async def details_of(
+    storage: Storage, subject: Subject, mask: frozenset[str]
+) -> DeliveryDetails | None:
     """Put together what is known; ``None`` if that is nothing.
 
     Args:
-        rooms: Where to look.
+        storage: Where to look.
         subject: What to look for.
         mask: Names of headers to mask beside the usual ones, in lower case.
     """
-    item = await find_item(rooms, subject.delivery_id)
+    item = await find_item(storage, subject.delivery_id)
     if item is not None:
         subject = subject_of_item(item)
-    story = await _story(rooms, subject)
+    story = await _story(storage, subject)
     if item is None and not story.known:
         return None
     copies, arrived = _copies(story)
     if not subject.delivery_id and copies:
         latest = copies[-1].delivery_id or ""
         subject = Subject(latest, subject.event_id, subject.source, subject.tenant)
-    entries = await _entries(rooms, subject, story)
+    entries = await _entries(storage, subject, story)
     runs = _in_full(_runs(entries), item) or _runs_of(item)
-    return Dossier(
+    return DeliveryDetails(
         subject=subject,
         story=story,
         item=item,
@@ -120,10 +122,10 @@ async def dossier(rooms: Rooms, subject: Subject, mask: frozenset[str]) -> Dossi
     )
 
 
-async def _story(rooms: Rooms, subject: Subject) -> Story:
+async def _story(storage: Storage, subject: Subject) -> Story:
     if not subject.event_id:
         return Story("", subject.source, subject.tenant)
-    stories = await stories_of(rooms, subject.event_id, subject.source, subject.tenant)
+    stories = await stories_of(storage, subject.event_id, subject.source, subject.tenant)
     return next(story for story in stories if story.tenant == subject.tenant)
 
 
@@ -154,11 +156,11 @@ def _first_and_latest(rows: list[_T], most: int) -> list[_T]:
     return rows if len(rows) <= most else [rows[0], *rows[1 - most :]]
 
 
-async def _entries(rooms: Rooms, subject: Subject, story: Story) -> list[Entry]:
+async def _entries(storage: Storage, subject: Subject, story: Story) -> list[Entry]:
     row = subject.delivery_id or None
     entries = [entry for entry in story.entries if entry.record.delivery_id == row]
-    if entries and subject.event_id.startswith(_BATCH) and rooms.history is not None:
-        beside = await around(rooms.history, entries[0])
+    if entries and subject.event_id.startswith(_BATCH) and storage.history is not None:
+        beside = await around(storage.history, entries[0])
         together = {entry.id: entry for entry in (*entries, *beside)}
         return sorted(together.values(), key=lambda entry: entry.record.at)
     return entries

@@ -1,4 +1,4 @@
-"""What the pages show: the rooms of an app, from within it or from outside."""
+"""What the pages show: the storage of an app, reached from within it or from outside."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol, cast
 
+from ..admin.lookup import Storage
 from ..contracts import Forgetful, OperableInbox, Store
 from ..dedup import Dedup
-from ..desk.lookup import Rooms
 from ..errors import MissingPower, StoreError, TableAbsent
 from ..observe.history import History
 from ..observe.log import fields
 from ..observe.record import Record
 from ..routes import Route
 
-__all__ = ["DedupPlace", "Place", "StorePlace"]
+__all__ = ["DedupDeployment", "Deployment", "StoreDeployment"]
 
 _LOOK_AGAIN = 2.0  # seconds between looks for a history that is not there yet
 
 logger = logging.getLogger("webhook_dedup")
 
 
-class Place(Protocol):
+class Deployment(Protocol):
     """An app whose deliveries are shown."""
 
     @property
     def routes(self) -> Mapping[str, Route] | None:
         """Its sources by name; ``None`` where only the app knows them."""
 
-    async def rooms(self) -> Rooms:
-        """Return where it keeps what it knows."""
+    async def storage(self) -> Storage:
+        """Return its store, inbox and history."""
 
     def record(self, record: Record) -> None:
         """Keep what a person did."""
@@ -45,7 +45,7 @@ class Place(Protocol):
         """
 
 
-class DedupPlace:
+class DedupDeployment:
     """An app, from within its own process.
 
     Args:
@@ -62,10 +62,10 @@ class DedupPlace:
     def routes(self) -> Mapping[str, Route]:
         return self._dedup.routes.by_name
 
-    async def rooms(self) -> Rooms:
+    async def storage(self) -> Storage:
         # Asked each time, since a Dedup that is started again may have others.
         inbox = cast(OperableInbox, self._dedup.inbox)
-        return Rooms(self._dedup.store, inbox, self._history)
+        return Storage(self._dedup.store, inbox, self._history)
 
     def record(self, record: Record) -> None:
         _record(record, self._history)
@@ -75,7 +75,7 @@ class DedupPlace:
         return await _forget(self._dedup.seen or self._dedup.store, key)
 
 
-class StorePlace:
+class StoreDeployment:
     """An app, from outside, by the store that it uses.
 
     Args:
@@ -94,12 +94,12 @@ class StorePlace:
         self._opening = asyncio.Lock()
         self._look_at = 0.0
 
-    async def rooms(self) -> Rooms:
+    async def storage(self) -> Storage:
         async with self._opening:
             if self._history is None and monotonic() >= self._look_at:
                 self._history = await self._opened()
                 self._look_at = monotonic() + _LOOK_AGAIN
-        return Rooms(self._store, self._inbox, self._history)
+        return Storage(self._store, self._inbox, self._history)
 
     def record(self, record: Record) -> None:
         _record(record, self._history)

@@ -1,4 +1,4 @@
-"""What an ``IdempotencyMiddleware`` was told."""
+"""The options of ``IdempotencyMiddleware``, and how they are checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..providers import Parsed
 from ..urls import route_path
 
 __all__ = [
-    "Rules",
+    "Options",
     "below",
     "caller_of",
     "error_status",
@@ -30,7 +30,7 @@ Holds = Callable[[Scope], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Options:
     """The options of the middleware, checked; see there."""
 
     store: Dedup | Store | str

@@ -14,9 +14,9 @@ from tests.proxy import Proxy
 from tests.redis_groups import RedisSentinel
 from tests.servers import wait_until
 from tests.stores.sql_support import bids, outcomes
-from webhook_dedup.backends.redis import loans
-from webhook_dedup.backends.redis.exchange import undisturbed
+from webhook_dedup.backends.redis import checkouts
 from webhook_dedup.backends.redis.resp import packed
+from webhook_dedup.backends.redis.sending import undisturbed
 from webhook_dedup.backends.redis.wire import Wire
 from webhook_dedup.errors import StoreError, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
@@ -196,7 +196,7 @@ async def test_a_look_at_the_server_waits_its_turn(redis_url):
         Proxy.to(redis_url) as proxy,
         aioredis.from_url(proxy.through(redis_url), max_connections=3) as client,
     ):
-        wire = Wire(client, "here", 3)
+        wire = Wire(client, "a test", 3)
         proxy.black_hole()
         working = [asyncio.ensure_future(wire.delete(b"nothing")) for _ in range(3)]
         await asyncio.sleep(0)
@@ -223,8 +223,8 @@ async def test_connections_go_back_to_their_pool_now_and_then(redis_url, monkeyp
         await release(connection)
 
     monkeypatch.setattr(pool, "release", counted)
-    now = loans.monotonic()
-    monkeypatch.setattr(loans, "monotonic", lambda: now)
+    now = checkouts.monotonic()
+    monkeypatch.setattr(checkouts, "monotonic", lambda: now)
     for _ in range(10):
         await claim(store, a_key())
     assert not returned

@@ -16,7 +16,7 @@ from .policy import SETTLE_PATIENCE
 from .unconfirmed import UNCONFIRMED
 from .verdict import Verdict, judge
 
-__all__ = ["Errand", "event_for", "key_text"]
+__all__ = ["Operation", "event_for", "key_text"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def event_for(scope: str, key: object) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Operation:
     """Work to be done once.
 
     Attributes:
@@ -195,5 +195,5 @@ class Errand:
         self.dedup.record(skip(Kind.SKIPPED, self.event, claim, warning=misused))
 
     def tell(self, kind: Kind, **fields: Any) -> None:
-        """Record something about this errand."""
+        """Record something about this operation."""
         self.dedup.record.about(kind, self.event, **fields)

@@ -12,7 +12,7 @@ from ..model import Item, Key
 from ..observe.history import Entries, Entry, History
 from .story import Story
 
-__all__ = ["Rooms", "key_of_request", "keys_of", "stories_of", "tenant_in"]
+__all__ = ["Storage", "key_of_request", "keys_of", "stories_of", "tenant_in"]
 
 _MOST_ITEMS = 100
 _MOST_REQUESTS = 100
@@ -37,12 +37,12 @@ def key_of_request(request: str, event_id: str, source: str, tenant: str) -> str
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
-    """Where an app keeps what it knows.
+class Storage:
+    """What an app writes to.
 
     Attributes:
-        store: Its claims.
-        inbox: Its accepted deliveries.
+        store: Its store of claims.
+        inbox: Its inbox of accepted deliveries.
         history: Its history, if it keeps one.
     """
 
@@ -52,27 +52,27 @@ class Rooms:
 
 
 async def stories_of(
-    rooms: Rooms, event_id: str, source: str | None, tenant: str, request: str = ""
+    storage: Storage, event_id: str, source: str | None, tenant: str, request: str = ""
 ) -> list[Story]:
     """Tell what is known of an event id, of each source and tenant that it came from.
 
     Args:
-        rooms: Where to look.
+        storage: Where to look.
         event_id: The provider's event id.
         source: Only of this source, whose story is told even if nothing is known.
         tenant: Only of this tenant, unless it is empty.
         request: Method and path of a key of ``IdempotencyMiddleware``, where no history has them.
     """
     entries = Entries()
-    if rooms.history is not None:
-        entries = await rooms.history.story(event_id, source)
+    if storage.history is not None:
+        entries = await storage.history.story(event_id, source)
     cut = bool(entries.stopped_at)
-    items = await _items(rooms.inbox, Sought(source=source, event_id=event_id))
+    items = await _items(storage.inbox, Sought(source=source, event_id=event_id))
     stories = {} if source is None else {(source, tenant): Story(event_id, source, tenant)}
     _sort(entries, items, stories, event_id)
     places = sorted(place for place in stories if tenant in {"", place[1]})
     told = [replace(stories[place], cut=cut) for place in places]
-    return [await _with_claim(rooms.store, story, request) for story in told]
+    return [await _with_claim(storage.store, story, request) for story in told]
 
 
 async def _items(inbox: OperableInbox, sought: Sought) -> Sequence[Item]:

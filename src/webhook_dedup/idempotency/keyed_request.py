@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from ..asgi.responses import replay
 from ..asgi.scopes import BodyOnce, ClientLeft, read_body
 from ..asgi.types import ASGIApp, Message, Receive, Scope, Send
-from ..errand import Errand
 from ..errors import IdempotencyMismatch, InProgress, RejectedDelivery, StoreError
 from ..keys import joined
 from ..model import Claim, Event, Key
+from ..operation import Operation
 from ..portal import shared
 from ..providers import Parsed
 from .handling import Handling
 from .key import body_key, fingerprint, header_key
+from .options import Options
 from .problem import Problem, caller_unknown, no_response_kept, store_away, unusable
-from .rules import Rules
 from .waiting import claim_or_wait
 
-__all__ = ["Exchange"]
+__all__ = ["KeyedRequest"]
 
 LONGEST_RETRY = 5.0  # most requests end long before their lease
 _HELD = "webhook_dedup.idempotency"
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class KeyedRequest:
     """One request that is guarded.
 
     Attributes:
-        rules: Of the middleware.
+        options: Those of the middleware.
         app: The app behind it.
         scope, receive, send: The request.
     """
 
-    rules: Rules
+    options: Options
     app: ASGIApp
     scope: Scope
     receive: Receive
@@ -46,24 +46,24 @@ class Exchange:
         try:
             await self._answer()
         except Problem as problem:
-            await problem.answer(self.send, self.rules.docs)
+            await problem.answer(self.send, self.options.docs)
         except RejectedDelivery as exc:
-            await unusable(exc).answer(self.send, self.rules.docs)
+            await unusable(exc).answer(self.send, self.options.docs)
         except ClientLeft:
             return
 
     async def _answer(self) -> None:
-        key = header_key(self.scope["headers"], self.rules.header)
-        if key is None and self.rules.client_id is None:
+        key = header_key(self.scope["headers"], self.options.header)
+        if key is None and self.options.client_id is None:
             return await self._without_key(self.receive)
-        body = await read_body(self.receive, self.scope["headers"], self.rules.max_body)
+        body = await read_body(self.receive, self.scope["headers"], self.options.max_body)
         key = key or self._client_id(body)
         if key is None:
             return await self._without_key(BodyOnce(body, self.receive))
         event = self._event(key, body)
         if event.key in self._held:  # by a middleware around this one, which does its work
             return await self.app(self.scope, BodyOnce(body, self.receive), self.send)
-        return await self._run_or_replay(await self._errand(event), body)
+        return await self._run_or_replay(await self._operation(event), body)
 
     @property
     def _held(self) -> frozenset[Key]:
@@ -71,9 +71,9 @@ class Exchange:
         return held
 
     async def _without_key(self, receive: Receive) -> None:
-        if self.rules.required(self.scope):
+        if self.options.required(self.scope):
             raise Problem(
-                self.rules.missing_status,
+                self.options.missing_status,
                 "key_missing",
                 "Idempotency-Key is missing",
                 f"This operation needs {self._where()}; send the same one with every retry.",
@@ -81,17 +81,17 @@ class Exchange:
         await self.app(self.scope, receive, self.send)
 
     def _where(self) -> str:
-        header = f"the header {self.rules.header.decode().title()}"
-        return header if self.rules.client_id is None else f"{header} or a client id in its body"
+        header = f"the header {self.options.header.decode().title()}"
+        return header if self.options.client_id is None else f"{header} or a client id in its body"
 
     def _client_id(self, body: bytes) -> str | None:
-        if self.rules.client_id is None:
+        if self.options.client_id is None:
             return None
         parsed = Parsed(
-            self.scope["headers"], body, method=self.scope["method"], most=self.rules.max_body
+            self.scope["headers"], body, method=self.scope["method"], most=self.options.max_body
         )
         try:
-            found = self.rules.client_id(parsed)
+            found = self.options.client_id(parsed)
         except RejectedDelivery as exc:
             if exc.code == "malformed_json":  # it has no id, and what it is the app may know
                 return None
@@ -99,59 +99,60 @@ class Exchange:
         return None if found is None else body_key(found)
 
     def _event(self, key: str, body: bytes) -> Event:
-        caller = self.rules.caller(self.scope)
+        caller = self.options.caller(self.scope)
         if caller is None or not caller.strip():
             raise caller_unknown()
         method, path = self.scope["method"].upper(), self.scope["path"]
         return Event(
-            key=Key(self.rules.scope, joined([method, path, key]), caller),
-            source=self.rules.scope,
+            key=Key(self.options.scope, joined([method, path, key]), caller),
+            source=self.options.scope,
             id=key,
             type=f"{method} {path}",
             fingerprint=fingerprint(self.scope, body),
         )
 
-    async def _errand(self, event: Event) -> Errand:
+    async def _operation(self, event: Event) -> Operation:
         try:
-            dedup = await shared(self.rules.store)
+            dedup = await shared(self.options.store)
         except StoreError as exc:
             raise store_away() from exc
-        return Errand(dedup, event, self.rules.lease, self.rules.ttl)
+        return Operation(dedup, event, self.options.lease, self.options.ttl)
 
-    async def _run_or_replay(self, errand: Errand, body: bytes) -> None:
-        claim, sent = await self._claim(errand)
+    async def _run_or_replay(self, operation: Operation, body: bytes) -> None:
+        claim, sent = await self._claim(operation)
         if claim.fresh:
-            await self._run(errand, claim, body, sent)
+            await self._run(operation, claim, body, sent)
         elif claim.result is None:
             raise no_response_kept()
         else:
             await replay(self._as_replayed, claim.result)
 
-    async def _run(self, errand: Errand, claim: Claim, body: bytes, sent: float) -> None:
+    async def _run(self, operation: Operation, claim: Claim, body: bytes, sent: float) -> None:
         held = self._held
         # Not in a copy: middlewares around this one look into theirs for the route, afterwards.
-        self.scope[_HELD] = held | {errand.event.key}
+        self.scope[_HELD] = held | {operation.event.key}
         try:
-            handling = Handling(errand, claim, self.scope, self.receive, self.send, self.rules.docs)
+            docs = self.options.docs
+            handling = Handling(operation, claim, self.scope, self.receive, self.send, docs)
             await handling.run(self.app, body, sent)
         finally:
             self.scope[_HELD] = held
 
-    async def _claim(self, errand: Errand) -> tuple[Claim, float]:
+    async def _claim(self, operation: Operation) -> tuple[Claim, float]:
         try:
-            return await claim_or_wait(errand, self.rules.wait)
+            return await claim_or_wait(operation, self.options.wait)
         except StoreError as exc:
             raise store_away() from exc
         except IdempotencyMismatch as exc:
             raise Problem(
-                self.rules.mismatch_status,
+                self.options.mismatch_status,
                 "key_reused",
                 "Idempotency-Key is already used",
                 "This key came before with another request; give each request a key of its own.",
             ) from exc
         except InProgress as exc:
             raise Problem(
-                self.rules.in_progress_status,
+                self.options.in_progress_status,
                 "in_progress",
                 "A request is outstanding for this Idempotency-Key",
                 "The first request with this key is still being handled; send it again later.",
@@ -161,5 +162,5 @@ class Exchange:
     async def _as_replayed(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             status = message["status"]
-            message = {**message, "status": self.rules.replay_status.get(status, status)}
+            message = {**message, "status": self.options.replay_status.get(status, status)}
         await self.send(message)

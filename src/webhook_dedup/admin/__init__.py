@@ -1,0 +1,1 @@
+"""Looking up events and acting on them by hand, for the command line and the dashboard alike."""
