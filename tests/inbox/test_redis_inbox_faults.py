@@ -451,6 +451,20 @@ async def test_corrupt_row(inbox, raw, prefix, caplog, spoilt):
     assert await inbox.purge([bad.id]) == 1
 
 
+async def test_a_row_that_cannot_be_set_aside_now(inbox, raw, prefix, monkeypatch):
+    """What was taken beside it is handed over, and not held for a lease by nobody."""
+    bad, good = [await put(inbox, an_item(), 0.0) for _ in range(2)]
+    await raw.hset(key_of(prefix, f"item:{bad.id}"), "head", "{}")
+
+    async def away(*_):
+        raise StoreUnavailable("told to fail")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox._table, "run", away)
+        assert (await take_one(inbox, LONG)).id == good.id
+    assert not (await known(inbox, bad)).dead
+
+
 @pytest.mark.parametrize("field", ["head", "body", "key"])
 async def test_row_without_a_field(inbox, raw, prefix, field):
     """A row that lost a part is kept; only one without its delivery is set aside."""

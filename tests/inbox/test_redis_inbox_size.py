@@ -52,6 +52,8 @@ async def test_looking_for_some_of_many(own):
     assert found.id == items[-11].id
     assert await own.bury(items[2_500], an_attempt("too LATE"))
     assert [each.id for each in await own.find(Sought(error="Late"))] == [items[2_500].id]
+    assert await own.bury(items[7], an_attempt("Échec"))
+    assert [each.id for each in await own.find(Sought(error="éCHEC"))] == [items[7].id]
     assert not await own.find(Sought(error="nowhere"))
 
 
@@ -141,6 +143,22 @@ async def test_a_backlog_of_large_bodies_is_read_a_few_at_a_time(redis_server, o
     assert sorted(taken) == sorted(item.id for item in items)
 
 
+async def test_a_take_is_bounded_whatever_its_limit(own):
+    """Who asks for all that is due does not hold up the server for it."""
+    await own.put([an_item() for _ in range(1_100)], 0.0)
+    assert [len(await own.take(10_000, LONG)) for _ in range(3)] == [1_000, 100, 0]
+
+
+async def test_what_lies_behind_the_backlog_of_another_app_takes_few_calls(redis_server, own):
+    """Who wants one item asks for more at a time where it must pass by thousands."""
+    await own.put([an_item(source="other") for _ in range(3_000)], 0.0)
+    mine = await put(own, an_item(source="own"), 0.0)
+    with redis_server.client() as look:
+        look.config_resetstat()
+        assert [each.id for each in await own.take(1, LONG, sources=["own"])] == [mine.id]
+        assert look.info("commandstats")["cmdstat_evalsha"]["calls"] < 10
+
+
 async def test_pages_of_items_received_at_once(own):
     """Items that arrived at the same moment are each on one page, though the last one leaves."""
     items = [an_item() for _ in range(1_200)]
@@ -150,6 +168,27 @@ async def test_pages_of_items_received_at_once(own):
         seen += [each.id for each in page]
         after = page[-1].id
     assert seen == sorted(item.id for item in items)
+
+
+async def test_items_received_at_once_that_leave_as_they_are_looked_at(own):
+    """Each comes once, those that stay too, though the one to go on behind is always gone."""
+    items = [an_item() for _ in range(600)]
+    await own.put(items, LONG)
+    seen = []
+    async for item_id in own._pages.ids(Sought()):
+        seen.append(item_id.decode())
+        if len(seen) > 100:
+            assert await own.purge(seen[-1:]) == 1
+    assert seen == sorted(item.id for item in items)
+
+
+async def test_a_filter_holds_up_the_server_for_a_few_items_at_a_time(redis_server, own):
+    """Between two portions of what is looked through others have their turn."""
+    await own.put([an_item() for _ in range(1_000)], LONG)
+    with redis_server.client() as look:
+        look.config_resetstat()
+        assert await own.count(Sought(source="none of which there is anything")) == 0
+        assert look.info("commandstats")["cmdstat_evalsha"]["calls"] >= 4
 
 
 async def test_purging_page_by_page(own):

@@ -11,8 +11,9 @@ from sqlalchemy import event
 from tests.inbox.sql_support import TABLE, meddle, opened
 from tests.stores import sql_support
 from webhook_dedup.contracts import Sought
+from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.inbox.sql.rows import escaped, unescaped
-from webhook_dedup.testing.inbox_rules.case import a_grave, an_attempt, an_item, take_one
+from webhook_dedup.testing.inbox_rules.case import a_grave, an_attempt, an_item, known, take_one
 from webhook_dedup.testing.timed import LONG_LEASE
 
 url = sql_support.url
@@ -73,6 +74,29 @@ async def one_of_three_is_dead(url, caplog, change, **parameters):
         assert (dead.id, dead.delivery.body) == (items[1].id, b"1")
         assert dead.history[-1].error
         assert await inbox.purge([dead.id]) == 1
+
+
+async def test_a_row_that_cannot_be_set_aside_now(url, monkeypatch):
+    """What was taken beside it is handed over, and not held for a lease by nobody."""
+    async with opened(url) as inbox:
+        bad, good = an_item(), an_item()
+        await inbox.put([bad, good], 0.0)
+        await meddle(inbox, f"UPDATE {TABLE} SET head = :head WHERE id = :id", head=b"", id=bad.id)
+
+        async def away(*_):
+            raise StoreUnavailable("told to fail")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(inbox, "bury", away)
+            assert (await take_one(inbox, LONG_LEASE)).id == good.id
+        assert not (await known(inbox, bad)).dead
+
+
+async def test_a_take_is_bounded_whatever_its_limit(url):
+    """Who asks for all that is due does not get more at once than there is room for."""
+    async with opened(url) as inbox:
+        await inbox.put([an_item() for _ in range(600)], 0.0)
+        assert [len(await inbox.take(10_000, LONG_LEASE)) for _ in range(3)] == [500, 100, 0]
 
 
 @pytest.mark.parametrize("change", ["history = :bad", "history = history || :bad || history"])

@@ -19,7 +19,7 @@ from tests.stores.sql_support import (
 from webhook_dedup.errors import StoreUnavailable
 from webhook_dedup.keys import digest
 from webhook_dedup.model import Bid, Outcome, new_token
-from webhook_dedup.testing.store_rules.case import a_key, claim
+from webhook_dedup.testing.store_rules.case import LONG_LEASE, a_key, claim
 
 CROWD = 200  # more than go together
 LEASE = 0.3
@@ -98,6 +98,23 @@ async def test_an_expired_row_is_taken_for_a_whole_lease_after_a_wait(postgres_u
         granted = await waiting
         assert granted.fresh
         assert granted.remaining > 0
+
+
+@pytest.mark.parametrize("verb", ["release", "renew"])
+async def test_who_lost_a_key_while_it_waited_is_refused(postgres_url, verb):
+    """A holder whose key is being taken by another neither frees nor prolongs it."""
+    async with opened(postgres_url) as store:
+        held = await claim(store, a_key())
+        async with session(postgres_url) as other, other.transaction():
+            taking = f"UPDATE {TABLE} SET token = 'other', expires_at = $2 WHERE digest = $1"
+            await other.execute(taking, digest(held.key), NEVER)
+            calls = {"release": store.release, "renew": lambda each: store.renew(each, LEASE)}
+            waiting = asyncio.ensure_future(calls[verb]([held]))
+            await waits_for_lock(postgres_url)
+        assert await waiting == [False]
+        (stands,) = await store.look([held.key])
+        assert stands.holder == "other"
+        assert stands.remaining > LONG_LEASE
 
 
 async def test_a_lock_held_too_long_is_an_outage(postgres_url):

@@ -2,9 +2,16 @@
 
 import time
 
+import pytest
+from msgspec.structs import replace
+
 from tests.stores import sql_support
 from tests.stores.sql_support import bids, opened, outcomes, session, statements_of
+from webhook_dedup.keys import digest
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
+from webhook_dedup.stores.sql.rounds import settle
+from webhook_dedup.stores.sql.statements import Row
+from webhook_dedup.stores.sql.verbs import completing, releasing
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, LONG_TTL, a_key, claim, complete
 
 url = sql_support.url
@@ -55,6 +62,45 @@ async def test_a_batch_beyond_every_limit_is_answered_in_order(url):
         fresh = claims[1::3]
         assert all(await store.complete([Settlement(claim, LONG_TTL) for claim in fresh]))
         assert await store.release(claims) == [i % 3 == 2 for i in range(len(batch))]
+
+
+class LeftAlone:
+    """A database that leaves a held key alone, shows it, and writes it the next time."""
+
+    def __init__(self, held):
+        stands = (held.token, False, None, None, held.first_seen, 0.0, LONG_LEASE)
+        self.row = Row(digest(held.key), held.key, *stands)
+        self.times = 0
+
+    async def count(self, *_):
+        self.times += 1
+        return self.times - 1
+
+    async def rows(self, *_):
+        return [self.row]
+
+
+@pytest.mark.parametrize("verb", ["complete", "release"])
+async def test_what_was_left_alone_and_is_held_is_asked_for_again(url, verb):
+    """A claim that was written between the two statements is neither done nor lost yet."""
+    async with opened(url) as store:
+        held, spoken = await claim(store, a_key()), (store._statements, store._dialect)
+        verbs = {
+            "complete": (completing(*spoken), Settlement(held, LONG_TTL)),
+            "release": (releasing(*spoken), held),
+        }
+        ask, (asks, asked) = LeftAlone(held), verbs[verb]
+        assert await settle(ask, verb=asks, read=store._statements.read, batch=[asked]) == [True]
+        assert ask.times == 2
+
+
+async def test_a_claim_of_unknown_date_is_completed(url):
+    """A filter before this store may not know when a key was first seen: it is as of then."""
+    async with opened(url) as store:
+        undated = replace(await claim(store, a_key()), key=a_key(), first_seen=None)
+        assert await complete(store, undated)
+        copy = await claim(store, undated.key)
+        assert (copy.outcome, copy.first_seen is None) == (Outcome.DUPLICATE, False)
 
 
 async def test_the_text_of_postgres_statements_never_changes(postgres_url):
