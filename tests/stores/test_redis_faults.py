@@ -534,6 +534,7 @@ async def test_fail_over():
         store = RedisStore.from_url(url, timeout=1)
         held = await claim(store, a_key())
         with group.master.client() as look:
+            look.set("later", "than the claim")  # it is this client's writes that are waited for
             assert look.wait(1, 5000) == 1
         group.master.kill()
         bid = Bid(a_key(), new_token(), 60)

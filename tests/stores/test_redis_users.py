@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from redis import ResponseError
 
+from webhook_dedup.backends.redis.faults import translate
 from webhook_dedup.contracts import Sought
 from webhook_dedup.errors import ConfigError, StoreError
 from webhook_dedup.inbox.redis import RedisInbox
@@ -116,6 +118,20 @@ async def test_what_a_script_lacks(redis_server, room, lacking):
     with pytest.raises(ConfigError, match=r"forbids this user a command or a key.* \+@sortedset"):
         await started.start()
     await started.aclose()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The user executing the script can't access at least one of the keys mentioned",
+        "ACL failure in script: No permissions to access a key",
+        "user_script:23: ERR ACL failure in script: User me has no permissions to run the 'set'",
+    ],
+)
+def test_what_servers_call_a_script_that_lacks_a_right(said):
+    """Redis before 7.2 and Valkey 9 have words for it, and no code."""
+    error = translate(ResponseError(said), "Redis")
+    assert "forbids this user a command or a key" in str(error)
 
 
 async def test_a_refused_completion_frees_nothing(redis_server):

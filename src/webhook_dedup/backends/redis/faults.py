@@ -25,8 +25,8 @@ _FAULTS = (driver.RedisError, driver.RedisClusterException, OSError, asyncio.Tim
 
 # redis-py strips the code from errors it has a class for, and a script buries it in its text.
 _CODE = re.compile(r"(?:^|[ :-])([A-Z]{3,})(?= )")
-# Before 7.2 there is no code where a script may not run a command or touch a key.
-_FORBIDDEN_TO_A_SCRIPT = "The user executing the script can't"
+# Redis before 7.2 and Valkey have no code where a script may not run a command or touch a key.
+_FORBIDDEN_TO_A_SCRIPT = ("The user executing the script can't", "ACL failure in script")
 _CODE_OF_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (driver.AuthenticationError, "NOAUTH"),
     (driver.AuthorizationError, "NOPERM"),
@@ -182,7 +182,7 @@ def code_of(error: Exception) -> str | None:
         if isinstance(error, kind):
             return code
     if isinstance(error, driver.ResponseError):
-        if _FORBIDDEN_TO_A_SCRIPT in str(error):
+        if any(said in str(error) for said in _FORBIDDEN_TO_A_SCRIPT):
             return "NOPERM"
         codes = [code for code in _CODE.findall(str(error)) if code in _AWAY or code in _WRONG]
         return codes[0] if codes else None

@@ -110,10 +110,22 @@ _SQLITE_HINTS = {
     "disk image is malformed": "stop the app, and put a backup in its place",
     "file is not a database": "name another file",
 }
+# By text, because psycopg gives no code of what ends a log-in.
+_CROWD_HINTS = dict.fromkeys(
+    ("too many clients", "too many connections", "connection slots"),
+    "let fewer connect, or raise the limit of the server or the user",
+)
 _HOST_HINTS = {
     _NO_PRIMARY: "is target_session_attrs= in the URL as meant, or a fail-over under way?",
 }
-_HINTS = {**_HOST_HINTS, **_SQLITE_HINTS, **_TLS_HINTS, **_POOLER_HINTS, **_ENCODING_HINTS}
+_HINTS = {
+    **_HOST_HINTS,
+    **_CROWD_HINTS,
+    **_SQLITE_HINTS,
+    **_TLS_HINTS,
+    **_POOLER_HINTS,
+    **_ENCODING_HINTS,
+}
 
 
 def fault_of(error: BaseException) -> Fault:
