@@ -27,7 +27,7 @@ from .runner import Runner
 from .source import Source
 from .standing import Job
 from .startup_warnings import warn_at_startup
-from .store_loops import claim_loop
+from .store_loops import joining_loop
 from .stores import MemoryStore, SeenCache, open_store
 from .worker import AT_WORK
 
@@ -175,7 +175,7 @@ class Dedup:
             self.store = open_store(self._url)
             self.inbox = self._find_inbox()
         self._used = True
-        with claim_loop(self):
+        with joining_loop(self):
             self._in_use_on = binding = LoopBinding()
         try:
             await self._start_all()

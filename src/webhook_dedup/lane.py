@@ -98,7 +98,7 @@ class Lane(Generic[T, R]):
         """Let the tasks that the loop woke together with this caller make their calls too.
 
         The callers of a batch go on together once it is answered: without this turn the first of
-        them would call alone, and the others wait for it. A caller who stays alone is not queued.
+        them would call alone, and the others wait for it. Who stays alone is taken off the queue.
         """
         try:
             await asyncio.sleep(0)

@@ -47,7 +47,7 @@ class First:
 
 
 class _Unentered:
-    """What is true of no side effect yet, though every object is true by default."""
+    """Refuses to be asked whether it is true before it is entered, as every object would be."""
 
     def __bool__(self) -> NoReturn:
         raise TypeError(
@@ -99,13 +99,13 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
         ttl: Duration = REMEMBERED,
         scope: str = "once",
     ) -> None:
-        self._door = _Door(store, key, lease, ttl, scope)
+        self._entry = _Entry(store, key, lease, ttl, scope)
         self._cancellations = 0
 
     @property
     def idempotency_key(self) -> str:
         """What ``first.idempotency_key`` is."""
-        return self._door.idempotency_key
+        return self._entry.idempotency_key
 
     @overload
     @staticmethod
@@ -152,7 +152,7 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
             ttl: As of :class:`once`.
             scope: As of :class:`once`.
         """
-        operation = _Door(store, key, lease, ttl, scope).operation(await shared(store))
+        operation = _Entry(store, key, lease, ttl, scope).operation(await shared(store))
         claim, sent = await operation.claim()
         if claim.done:
             return None
@@ -174,14 +174,14 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
         use are asked on their own event loop, from any other thread; a URL's store lives on an
         event loop in a thread of its own, as does a store object that is not in use yet.
         """
-        return _Blocking(_Door(store, key, lease, ttl, scope).blocking())
+        return _Blocking(_Entry(store, key, lease, ttl, scope).blocking())
 
     async def __aenter__(self) -> First:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("once must be entered by a task")
         self._cancellations = cancellations()
-        return await self._door.enter(await shared(self._door.store), task.cancel)
+        return await self._entry.enter(await shared(self._entry.store), task.cancel)
 
     async def __aexit__(
         self,
@@ -189,7 +189,7 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        lost = await self._door.leave(exc)
+        lost = await self._entry.leave(exc)
         if lost and self._take_back_cancellation() and isinstance(exc, asyncio.CancelledError):
             raise lost from exc
 
@@ -200,11 +200,11 @@ class once(_Unentered):  # noqa: N801 - reads as a word of the language, as cont
 
 
 class _Blocking(_Unentered, AbstractContextManager[First]):
-    def __init__(self, way: AbstractContextManager[First]) -> None:
-        self._way = way
+    def __init__(self, manager: AbstractContextManager[First]) -> None:
+        self._manager = manager
 
     def __enter__(self) -> First:
-        return self._way.__enter__()
+        return self._manager.__enter__()
 
     def __exit__(
         self,
@@ -212,10 +212,10 @@ class _Blocking(_Unentered, AbstractContextManager[First]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return self._way.__exit__(exc_type, exc, traceback)
+        return self._manager.__exit__(exc_type, exc, traceback)
 
 
-class _Door:
+class _Entry:
     """Enters and leaves one ``with``, for its async and its blocking form."""
 
     def __init__(

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from .contracts import Store, never_waits
 from .loop_binding import binding_of, used_elsewhere
 
-__all__ = ["StoreUser", "claim_loop", "loop_of"]
+__all__ = ["StoreUser", "joining_loop", "loop_of"]
 
 
 class StoreUser(Protocol):
@@ -30,7 +30,7 @@ _lock = Lock()
 
 
 @contextmanager
-def claim_loop(user: StoreUser) -> Iterator[None]:
+def joining_loop(user: StoreUser) -> Iterator[None]:
     """Let a user, within the ``with``, bind itself to the present event loop.
 
     Raises:

@@ -14,9 +14,9 @@ KEPT = 10_000
 class UnknownSources:
     """Knows for how long an item is left: twice as long each time it is met again.
 
-    The app that it belongs to asks for it when it comes due, as this one does. What this one got by
-    chance must not be kept from there for long, and what nobody asks for must not be met all the
-    time.
+    The app that it belongs to takes it when it comes due, as this one did. An item that this one
+    took by chance must soon be free for that app, and one that nobody wants must not be taken all
+    the time.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ..observe.history import Entry, Request
 from ..observe.masking import MASK, masked_headers, masked_query
 from ..observe.record import Kind
 from .arrival import Arrival, arrival_of, arrival_of_item
-from .gathered import around
+from .entries import around
 
 __all__ = ["DeliveryDetails", "details_of", "find_item"]
 

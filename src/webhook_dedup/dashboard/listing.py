@@ -15,7 +15,7 @@ from ..errors import SchemaError
 from ..observe.history import Entries, Entry, History
 from ..observe.record import Kind
 from .arrival import Arrival, State, arrival_of_item, kinds_of
-from .gathered import AROUND, Gathered
+from .entries import AROUND, EntriesByDelivery
 
 __all__ = ["DeliveryFilter", "Listing", "entry_id", "found_in_inbox", "listed"]
 
@@ -144,7 +144,7 @@ async def found_in_inbox(
 
 async def _from_history(history: History, wanted: DeliveryFilter, after: str) -> Listing:
     found: list[Arrival] = []
-    gathered = Gathered(history, whole=not (after or wanted.marked or wanted.text))
+    gathered = EntriesByDelivery(history, whole=not (after or wanted.marked or wanted.text))
     if after:
         gathered.add(await _just_above(history, wanted, after))
     for _ in range(_MOST_LOOKED_AT // _AT_ONCE):

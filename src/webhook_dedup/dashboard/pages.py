@@ -21,7 +21,7 @@ from .listing import DeliveryFilter, Listing, listed
 from .live import Recent, recent
 from .outcome import outcome_of
 from .show import Show
-from .traffic import senders, traffic
+from .traffic import senders, traffic_of
 
 __all__ = ["Pages", "filter_of", "subject_of"]
 
@@ -144,12 +144,12 @@ class Pages:
     async def sources(self, request: Request) -> Response:
         """Show the sources, what they did and what is known of their providers."""
         storage = await self._show.deployment.storage()
-        lately = await traffic(storage.history) if storage.history is not None else None
+        traffic = await traffic_of(storage.history) if storage.history is not None else None
         return await self._show.page(
             request,
             "sources.html",
-            senders=senders(self._show.deployment, lately),
-            lately=lately,
+            senders=senders(self._show.deployment, traffic),
+            traffic=traffic,
             knows_routes=self._show.deployment.routes is not None,
         )
 

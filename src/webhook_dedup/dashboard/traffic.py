@@ -13,7 +13,7 @@ from ..providers import PRESETS, Preset
 from ..routes import Route
 from .deployment import Deployment
 
-__all__ = ["Lately", "Sender", "Traffic", "senders", "traffic"]
+__all__ = ["Activity", "Sender", "Traffic", "senders", "traffic_of"]
 
 LONGEST = 3_600.0
 _MOST_ENTRIES = 5_000
@@ -21,7 +21,7 @@ _AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Lately:
+class Activity:
     """What one source did in the time that was looked at.
 
     Attributes:
@@ -67,14 +67,14 @@ class Traffic:
         seconds: Over how long a time.
     """
 
-    sources: Mapping[str, Lately] = field(default_factory=dict)
+    sources: Mapping[str, Activity] = field(default_factory=dict)
     seconds: float = LONGEST
 
 
-async def traffic(history: History) -> Traffic:
+async def traffic_of(history: History) -> Traffic:
     """Count the last hour, or as much of it as can be read in a moment."""
     now = time.time()
-    sources: dict[str, Lately] = {}
+    sources: dict[str, Activity] = {}
     after, looked_at = "", 0
     while looked_at < _MOST_ENTRIES:
         entries = await history.find(since=now - LONGEST, limit=_AT_ONCE, after=after)
@@ -86,9 +86,9 @@ async def traffic(history: History) -> Traffic:
     return Traffic(sources, max(1.0, now - entries[-1].record.at))
 
 
-def _count(entries: Iterable[Entry], sources: dict[str, Lately]) -> None:
+def _count(entries: Iterable[Entry], sources: dict[str, Activity]) -> None:
     for entry in entries:
-        sources.setdefault(entry.record.source, Lately()).add(entry)
+        sources.setdefault(entry.record.source, Activity()).add(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,13 @@ class Sender:
         name: Its name.
         preset: What is known of its provider, if that is known.
         route: Its configuration, where the app itself shows it.
-        lately: What it did; ``None`` without a history.
+        activity: What it did; ``None`` without a history.
     """
 
     name: str
     preset: Preset | None
     route: Route | None
-    lately: Lately | None
+    activity: Activity | None
 
     @property
     def forgets_early(self) -> bool:
@@ -117,16 +117,16 @@ class Sender:
         )
 
 
-def senders(deployment: Deployment, lately: Traffic | None) -> Sequence[Sender]:
+def senders(deployment: Deployment, traffic: Traffic | None) -> Sequence[Sender]:
     """List the sources of an app, and whatever else its history tells of."""
     routes = deployment.routes or {}
-    seen = lately.sources if lately else {}
+    seen = traffic.sources if traffic else {}
     return [
         Sender(
             name,
             routes[name].source.preset if name in routes else PRESETS.get(name),
             routes.get(name),
-            seen.get(name, Lately()) if lately else None,
+            seen.get(name, Activity()) if traffic else None,
         )
         for name in sorted({*routes, *seen})
     ]

@@ -13,8 +13,8 @@ from ..model import Claim, Event, Key
 from ..operation import Operation
 from ..portal import shared
 from ..providers import Parsed
-from .handling import Handling
 from .key import body_key, fingerprint, header_key
+from .keyed_run import KeyedRun
 from .options import Options
 from .problem import Problem, caller_unknown, no_response_kept, store_away, unusable
 from .waiting import claim_or_wait
@@ -133,8 +133,8 @@ class KeyedRequest:
         self.scope[_HELD] = held | {operation.event.key}
         try:
             docs = self.options.docs
-            handling = Handling(operation, claim, self.scope, self.receive, self.send, docs)
-            await handling.run(self.app, body, sent)
+            keyed = KeyedRun(operation, claim, self.scope, self.receive, self.send, docs)
+            await keyed.run(self.app, body, sent)
         finally:
             self.scope[_HELD] = held
 

@@ -15,12 +15,12 @@ from ..operation import Operation
 from ..verdict import judge
 from .problem import store_away
 
-__all__ = ["Handling"]
+__all__ = ["KeyedRun"]
 
 _UNKEPT = frozenset({409, 425, 429})  # what the same request may not get again
 
 
-class Handling:
+class KeyedRun:
     """Runs the app under a claim and forwards its response.
 
     The run ends when the app returns. The claim is settled then, or a second after the last message

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..observe.history import Entry, History
 from .arrival import Arrival, State, arrival_of, entries_of
 
-__all__ = ["AROUND", "Gathered", "around"]
+__all__ = ["AROUND", "EntriesByDelivery", "around"]
 
 AROUND = 120.0
 """Seconds after its arrival in which most of what is recorded of a delivery is recorded."""
@@ -20,7 +20,7 @@ _BATCH = "batch:"
 _FINAL = {State.HANDLED, State.SKIPPED, State.REJECTED}
 
 
-class Gathered:
+class EntriesByDelivery:
     """Entries of a history, read from the latest on, by delivery.
 
     To ask for the story of one event is to search the whole history, so it is asked only where
