@@ -319,21 +319,26 @@ class Picky(CueStore):
         return await super().complete(done)
 
 
+async def held_for_two(made):
+    """Claim a batch of two."""
+    job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
+    standing = await claim_events(made.engine, job, "")
+    return Holding(made.engine, Recorder((made.records,)), job, standing)
+
+
+def noted_in(told):
+    return lambda event, completed: told.append((event.id, completed))
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_completion_in_time_is_told_though_that_of_another_item_is_not(cancelled):
     """Each item of a request is told of once, when it is done, whoever still waits for it."""
     told, store = [], Picky(clock=LoopClock())
     async with virtual(BatchWork(), store=store) as made:
-        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
-        record = Recorder((made.records,))
-        holding = Holding(made.engine, record, job, await claim_events(made.engine, job, ""))
+        holding = await held_for_two(made)
         store.refused = str(a_batch("b").key)
-
-        def later(event, completed):
-            told.append((event.id, completed))
-
-        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=later))
+        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=noted_in(told)))
         if cancelled:
             await asyncio.sleep(0)
             completing.cancel()
@@ -356,17 +361,11 @@ async def test_item_that_another_holder_has_is_told_of_though_nobody_waits(answe
     """Its effect may be repeated, which no other record would say."""
     told, store = [], Picky(clock=LoopClock())
     async with virtual(BatchWork(), store=store) as made:
-        job = Job(a_batch("a", "b"), Policy(), 3600.0, BatchWork())
-        record = Recorder((made.records,))
-        holding = Holding(made.engine, record, job, await claim_events(made.engine, job, ""))
+        holding = await held_for_two(made)
         await made.store.forget(str(a_batch("a").key))
         await held_elsewhere(made, "a", lease=5)
         store.refused = str(a_batch("b").key)
-
-        def later(event, completed):
-            told.append((event.id, completed))
-
-        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=later))
+        completing = asyncio.ensure_future(holding.complete(patience=5.0, later=noted_in(told)))
         await asyncio.sleep(1 if answered else 0)
         completing.cancel()
         await eventually(lambda: told)

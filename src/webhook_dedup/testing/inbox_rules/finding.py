@@ -3,7 +3,7 @@
 # ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from ...contracts import OperableInbox, Sought
@@ -202,35 +202,21 @@ class FindingRules(InboxCase):
     async def test_pages_go_on_while_items_change(self, inbox: OperableInbox) -> None:
         """A page begins where the last one ended, also when its last item changed its state."""
         graves = [await a_grave(inbox, received_at=float(at)) for at in range(6)]
-        sought, after = Sought(state="dead"), ""
-        seen: list[str] = []
-        while page := await inbox.find(sought, limit=2, after=after):
-            seen.extend(each.id for each in page)
-            after = page[-1].id
-            await inbox.requeue([each.id for each in page])
-        assert seen == [each.id for each in graves]
+        shown = await _by_pages(inbox, Sought(state="dead"), 2, inbox.requeue)
+        assert shown == [each.id for each in graves]
 
     async def test_pages_go_on_though_their_last_item_leaves(self, inbox: OperableInbox) -> None:
         """What was shown is not shown again where somebody brought back what was shown last."""
         graves = [await a_grave(inbox, received_at=float(at)) for at in range(6)]
-        sought, after = Sought(state="dead"), ""
-        seen: list[str] = []
-        while page := await inbox.find(sought, limit=2, after=after):
-            seen.extend(each.id for each in page)
-            after = page[-1].id
-            await inbox.requeue([after])
-        assert seen == [each.id for each in graves]
+        sought = Sought(state="dead")
+        shown = await _by_pages(inbox, sought, 2, lambda page: inbox.requeue(page[-1:]))
+        assert shown == [each.id for each in graves]
 
     async def test_pages_lose_nothing_when_items_go(self, inbox: OperableInbox) -> None:
         """Where the last item of a page is gone, the next page loses none that is left."""
         graves = [await a_grave(inbox, received_at=float(at)) for at in range(6)]
-        seen: list[str] = []
-        after = ""
-        while page := await inbox.find(Sought(), limit=2, after=after):
-            seen.extend(each.id for each in page)
-            after = page[-1].id
-            await inbox.purge([each.id for each in page])
-        assert seen == [each.id for each in graves]
+        shown = await _by_pages(inbox, Sought(), 2, inbox.purge)
+        assert shown == [each.id for each in graves]
 
     async def _finds(self, inbox: OperableInbox, sought: Sought, items: Iterable[Item]) -> None:
         """See that exactly these items are found and counted."""
@@ -239,13 +225,20 @@ class FindingRules(InboxCase):
         assert await inbox.count(sought) == len(expected), sought
 
 
-async def _by_pages(inbox: OperableInbox, sought: Sought, limit: int) -> list[str]:
-    """Walk through all pages, to the first empty one."""
+async def _by_pages(
+    inbox: OperableInbox,
+    sought: Sought,
+    limit: int,
+    between: Callable[[Sequence[str]], Awaitable[Any]] | None = None,
+) -> list[str]:
+    """Walk through all pages, to the first empty one; ``between`` is called with each one's ids."""
     seen: list[str] = []
     after = ""
-    while page := await inbox.find(sought, limit=limit, after=after):
+    while page := [each.id for each in await inbox.find(sought, limit=limit, after=after)]:
         assert len(page) <= limit
-        seen.extend(each.id for each in page)
+        seen.extend(page)
         assert len(seen) == len(set(seen)), "an item stands on two pages"
-        after = page[-1].id
+        after = page[-1]
+        if between is not None:
+            await between(page)
     return seen
