@@ -60,10 +60,21 @@ class RedisCluster(_Group):
             yield
             while keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
                 here.execute_command("MIGRATE", HOST, target.port, keys[0], 0, 5000)
+            # Else what the source sent before may have a later epoch, and take the slot back.
+            there.execute_command("CLUSTER", "BUMPEPOCH")
         for node in sorted(self.nodes, key=lambda node: node is not target):
             with node.client() as client:
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", goal)
+        wait_until(lambda: self._all_know(slot, goal), what="the slot at its new node")
         self._moved[slot] = target
+
+    def _all_know(self, slot: int, owner: bytes) -> bool:
+        for node in self.nodes:
+            with node.client() as client:
+                ranges = client.execute_command("CLUSTER", "SLOTS")
+            if not any(first <= slot <= last and at[2] == owner for first, last, at, *_ in ranges):
+                return False
+        return True
 
     def _first(self, slot: int) -> RedisServer:
         return next(node for index, node in enumerate(self.nodes) if slot in self._share(index))
