@@ -136,7 +136,7 @@ async def test_a_batch(app):
         app, "/sendgrid", "sendgrid", "--secret", SENDGRID.signing, "--event", "1", "--event", "2"
     )
     assert done.exit_code == 0, done.output
-    assert app.items == [2]
+    await until(lambda: app.items == [2])
     assert "--event 1 --event 2" in done.stdout
 
 
