@@ -102,7 +102,7 @@ class StoreError(WebhookDedupError):
 
 
 class StoreUnavailable(StoreError):
-    """The store was not reached or did not answer in time. The call may be repeated."""
+    """The store was not reached, did not answer in time or is full. The call may be repeated."""
 
 
 class SchemaError(StoreError):

@@ -196,7 +196,7 @@ async def test_handled_items_are_told_of_as_they_are_done(monkeypatch):
 
         async def complete(self, done):
             if any(each.claim.key.endswith(f":{self.refused}") for each in done):
-                raise StoreError("a disk that is full for this one")
+                raise StoreError("told to refuse this one")
             return await super().complete(done)
 
     monkeypatch.setattr(run_then_ack, "SETTLE_PATIENCE", 0.05)

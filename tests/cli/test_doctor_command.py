@@ -224,7 +224,23 @@ async def test_a_user_of_redis_with_too_few_rights(redis_server):
     code, found = await doctor(redis_server.url.replace("redis://", "redis://app:pw@"))
     assert (code, found["inbox reached"]["level"]) == (1, "failure")
     assert "forbids this user a command or a key" in found["inbox reached"]["text"]
-    assert "is the server running" not in found["inbox reached"]["remedy"]
+    assert "is the server" not in found["inbox reached"]["remedy"]
+
+
+async def test_a_redis_that_still_loads_its_data():
+    """22: what answers is not said to be down."""
+
+    async def answer(reader, writer):
+        while await reader.read(2**16):
+            writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        code, found = await doctor(f"redis://127.0.0.1:{port}/0")
+    assert (code, found["store reached"]["level"]) == (1, "failure")
+    assert "is still loading its data" in found["store reached"]["text"]
+    assert "ready" in found["store reached"]["remedy"]
 
 
 async def test_a_right_that_is_missing_later(redis_server):
@@ -308,7 +324,7 @@ async def test_a_role_that_may_not_even_read(postgres_url):
         code, found = await doctor(guest)
     assert (code, found["store reached"]["level"]) == (1, "failure")
     assert "permission denied" in found["store reached"]["text"]
-    assert "is the server running" not in found["store reached"]["remedy"]
+    assert "is the server" not in found["store reached"]["remedy"]
 
 
 async def test_a_database_that_only_reads(postgres_url):

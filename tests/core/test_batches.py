@@ -315,7 +315,7 @@ class Picky(CueStore):
 
     async def complete(self, done):
         if self.refused in {each.claim.key for each in done}:
-            raise StoreError("a disk that is full for this one")
+            raise StoreError("told to refuse this one")
         return await super().complete(done)
 
 

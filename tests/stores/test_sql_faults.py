@@ -257,6 +257,20 @@ async def test_errors_show_nothing_of_what_was_to_be_kept(postgres_url, whose):
     assert answer not in told
 
 
+@pytest.mark.parametrize("key", ["disk is full", "disk I/O error", "is locked"])
+async def test_a_refused_row_with_the_words_of_an_outage(postgres_url, key):
+    """Psycopg quotes the row that a server refuses, and what that says is no part of the error."""
+    url = postgres_url.replace("postgresql", "postgresql+psycopg", 1)
+    async with opened(url) as store, session(postgres_url) as connection:
+        await store.start()
+        await connection.execute(
+            "ALTER TABLE webhook_dedup_claims ADD CHECK (key NOT LIKE '% of the words%')"
+        )
+        with pytest.raises(StoreError, match="violates check") as caught:
+            await claim(store, f"{key} of the words")
+    assert type(caught.value) is StoreError
+
+
 async def test_a_full_server_is_an_outage(postgres_url):
     """A server that takes no more connections is a passing state, not a mistake."""
     async with role(postgres_url, "LOGIN CONNECTION LIMIT 0") as crowded, opened(crowded) as store:

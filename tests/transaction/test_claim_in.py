@@ -239,6 +239,13 @@ def test_absent_table(bare_engine):
         claim_in(connection, "evt_1")
 
 
+@pytest.mark.parametrize("key", ["the disk is full", "the door is locked", "no such user"])
+def test_absent_table_for_a_key_with_the_words_of_another_error(bare_engine, key):
+    """SQLAlchemy shows the key beside the error, and what it says is no part of that."""
+    with bare_engine.connect() as connection, pytest.raises(SchemaError, match="is absent"):
+        claim_in(connection, key)
+
+
 def test_other_faults_pass_unchanged(engine):
     """What the database says about anything else reaches the caller as it was said."""
     with engine.begin() as connection:

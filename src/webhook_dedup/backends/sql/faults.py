@@ -36,14 +36,14 @@ _AWAY_CLASSES = (
 )
 _READ_ONLY = "25006"  # a primary that was replaced
 _ABSENT = {"42P01"}
-# Without room for the -shm beside its file SQLite reads nothing either, and calls it an I/O error.
-_SQLITE_AWAY = ("disk is full", "disk I/O error")
 # How asyncpg names a connection that is gone, or that has had the server's last word.
 _GONE = {
     "InterfaceError": "connection is closed",
     "InternalClientError": "cannot switch to state",
 }
 _NO_PRIMARY = "None of the hosts match"  # asyncpg's word where target_session_attrs asks for one
+# Without room for the -shm beside its file SQLite reads nothing either, and calls it an I/O error.
+_AWAY_WITHOUT_CODE = (_NO_PRIMARY, "disk is full", "disk I/O error")
 # psycopg does not give the code of what ends a log-in. A person must mend what is wrong here, and
 # whatever a server or a pooler ends it with, but for some of their words.
 _WRONG_HERE = ("no password supplied", "certificate", "private key", "channel binding", "invalid ")
@@ -131,16 +131,17 @@ _HINTS = {
 def fault_of(error: BaseException) -> Fault:
     """Tell what can be done about an error of SQLAlchemy or a driver."""
     state = _sqlstate(error)
-    text = str(error)
+    text = str(_driver_error(error))  # SQLAlchemy's shows the parameters, which are any words
     if any(said in text for said in _POOLER_HINTS):
         return Fault.OTHER
-    if state in _CONFLICTS or "is locked" in text:
+    uncoded = "" if state else text  # what has a code may quote a row
+    if state in _CONFLICTS or "is locked" in uncoded:
         return Fault.CONFLICT
     if _is_of_a_lost_connection(error):
         return Fault.LOST
-    if _is_away(error, state):
+    if _is_away(error, state) or any(said in uncoded for said in _AWAY_WITHOUT_CODE):
         return Fault.AWAY
-    if state in _ABSENT or "no such table" in text:
+    if state in _ABSENT or "no such table" in uncoded:
         return Fault.SCHEMA
     return Fault.OTHER
 
@@ -166,10 +167,13 @@ def is_of_a_replica(error: BaseException | None) -> bool:
     return error is not None and _sqlstate(error) == _READ_ONLY
 
 
-def _sqlstate(error: BaseException) -> str:
+def _driver_error(error: BaseException) -> BaseException:
     # Behind SQLAlchemy's error stands the driver's, except where connecting failed.
-    driver = getattr(error, "orig", None) or error
-    return getattr(driver, "sqlstate", None) or ""
+    return getattr(error, "orig", None) or error
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(_driver_error(error), "sqlstate", None) or ""
 
 
 def _is_of_a_lost_connection(error: BaseException) -> bool:
@@ -186,8 +190,6 @@ def _is_away(error: BaseException, state: str) -> bool:
     if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
         of_tls = isinstance(error, ssl.SSLError)
         return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
-    if any(said in str(error) for said in (_NO_PRIMARY, *_SQLITE_AWAY)):
-        return True
     away = state == _READ_ONLY or state.startswith(_AWAY_CLASSES)
     return away or _is_psycopg_without(error)
 
@@ -210,7 +212,7 @@ def _must_be_mended(said: str) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    driver = getattr(error, "orig", None) or error
+    driver = _driver_error(error)
     lines = str(driver).strip().splitlines()
     return lines[0] if lines else type(driver).__name__
 

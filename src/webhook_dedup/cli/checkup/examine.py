@@ -21,7 +21,7 @@ __all__ = ["examined", "examined_inbox"]
 logger = logging.getLogger("webhook_dedup")
 _UNREADABLE = ("inbox tables", "inbox reached")
 _LET_IT_START = "start the app once: it makes its tables"
-_LET_IT_BE_REACHED = "is the server running, and does the URL name it?"
+_LET_IT_BE_REACHED = "is the server up and ready, and does the URL name it?"
 _LET_IT_BE_CHANGED = "change the URL, or what its user may do, as it says"
 
 
@@ -94,12 +94,12 @@ def _away(findings: Iterable[Finding]) -> bool:
     return any("reached" in finding.check for finding in findings)
 
 
-async def _started(room: Any, name: str) -> list[Finding]:
+async def _started(backend: Any, name: str) -> list[Finding]:
     """Start a store or an inbox, and take down what it warns of."""
     with _warnings() as told:
         try:
-            if isinstance(room, Startable):
-                await room.start()
+            if isinstance(backend, Startable):
+                await backend.start()
         except SchemaError as exc:
             return [_of_tables(name, str(exc))]
         except (ConfigError, StoreError) as exc:

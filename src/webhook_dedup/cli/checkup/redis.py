@@ -71,7 +71,7 @@ async def examine_redis(store: Sharing, kept: Sequence[str]) -> list[Finding]:
 
 
 async def _rights(client: Client, absent: str, kept: Sequence[str]) -> list[Finding]:
-    tried = {right: words for room in kept for right, words in _TRIED[room].items()}
+    tried = {right: words for part in kept for right, words in _TRIED[part].items()}
     missing = [
         right
         for right, words in tried.items()
