@@ -412,7 +412,7 @@ async def test_a_file_that_another_program_keeps_locked(tmp_path):
         other.execute("BEGIN EXCLUSIVE")
         code, found = await doctor(f"sqlite:///{file}?timeout=0.1")
     assert (code, found["store reached"]["level"]) == (1, "failure")
-    assert found["store reached"]["remedy"] == "another program keeps it locked"
+    assert found["store reached"]["remedy"] == "another process keeps it locked"
 
 
 def permit(mode, *paths):

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _NOTHING: Sql = ("SELECT 1", ())
 _AT_ONCE = 64  # other processes wait for the file meanwhile
-_WAITED_IN_VAIN = {Fault.CONFLICT, Fault.AWAY}  # for the file's lock, or the one connection
+_WAITED_IN_VAIN = {Fault.CONFLICT, Fault.AWAY}  # for a lock, the one connection, or room
 
 
 class AiosqliteDriver:

@@ -106,7 +106,7 @@ _SQLITE_HINTS = {
     "readonly database": "the file and its directory must be writable for this process",
     "disk is full": "make room on the disk",
     "disk I/O error": "is there room on the disk, and is it a local one?",
-    "database is locked": "another program keeps it locked",
+    "database is locked": "another process keeps it locked",
     "disk image is malformed": "stop the app, and put a backup in its place",
     "file is not a database": "name another file",
 }
