@@ -173,6 +173,8 @@ class Settler:
             self.start(settling)
 
     def _tell(self, event: Event, exc: Exception) -> None:
-        unforeseen = None if isinstance(exc, StoreError) else exc
-        detail = f"{self._store.store.name}: {exc}"
-        self._record.about(Kind.STORE_ERROR, event, detail=detail, error=unforeseen)
+        if isinstance(exc, StoreError):  # it names the store
+            self._record.about(Kind.STORE_ERROR, event, detail=str(exc))
+        else:
+            detail = f"{self._store.store.name}: {exc}"
+            self._record.about(Kind.STORE_ERROR, event, detail=detail, error=exc)
