@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from ...errors import StoreUnavailable, WebhookDedupError
 from .aiosqlite_driver import AiosqliteDriver
 from .asyncpg_driver import AsyncpgDriver
 from .dialects import Dialect
 from .direct import Ask, BySqlalchemy, Driver, is_ours
-from .faults import Fault, fault_of, is_of_a_replica, translated
+from .faults import IF_HELD, Fault, fault_of, is_of_a_replica, translated
 
 __all__ = ["Connections"]
 
@@ -114,7 +115,10 @@ class Connections:
             await self._driver.finish()
 
     def _no_answer(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._store}: no answer within {self._timeout:g} s")
+        said = f"{self._store}: no answer within {self._timeout:g} s"
+        if _is_lent_out(self._engine):
+            said += f", and no connection of its engine was free; {IF_HELD}"
+        return StoreUnavailable(said)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
@@ -143,3 +147,14 @@ def _driver_of(engine: AsyncEngine) -> Driver | None:
     """Return the shortest way to the database of an engine, if there is one below SQLAlchemy."""
     driver = _DRIVERS.get(engine.dialect.driver) if is_ours(engine) else None
     return None if driver is None else driver(engine)
+
+
+def _is_lent_out(engine: AsyncEngine) -> bool:
+    """Whether all that an engine of the user's keeps is in use, perhaps by his handlers."""
+    pool = engine.sync_engine.pool
+    return (
+        not is_ours(engine)
+        and isinstance(pool, QueuePool)
+        and not pool.checkedin()
+        and pool.checkedout() >= pool.size()
+    )

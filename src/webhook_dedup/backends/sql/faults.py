@@ -10,7 +10,10 @@ from sqlalchemy import exc as sqlalchemy_errors
 
 from ...errors import SchemaError, StoreError, StoreUnavailable
 
-__all__ = ["Fault", "fault_of", "is_of_a_replica", "translated"]
+__all__ = ["IF_HELD", "Fault", "fault_of", "is_of_a_replica", "translated"]
+
+IF_HELD = "if handlers hold its connections, give the store an engine of its own"
+"""What to do where none of an engine's connections comes free."""
 
 
 class Fault(enum.Enum):
@@ -115,10 +118,12 @@ _CROWD_HINTS = dict.fromkeys(
     ("too many clients", "too many connections", "connection slots"),
     "let fewer connect, or raise the limit of the server or the user",
 )
+_POOL_HINTS = {"QueuePool limit": IF_HELD}  # SQLAlchemy's word where all are lent for too long
 _HOST_HINTS = {
     _NO_PRIMARY: "is target_session_attrs= in the URL as meant, or a fail-over under way?",
 }
 _HINTS = {
+    **_POOL_HINTS,
     **_HOST_HINTS,
     **_CROWD_HINTS,
     **_SQLITE_HINTS,
