@@ -22,12 +22,20 @@ _DAY = dt.timedelta(days=1)
 class Authority:
     """A certificate authority of one test's own.
 
+    Args:
+        folder: Where its files are written.
+        name: Its own, and that of its file.
+        lasts: How long from now its certificates are valid, as is its own.
+
     Attributes:
         certificate: The file by which clients trust it.
     """
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(
+        self, folder: Path, name: str = "authority", *, lasts: dt.timedelta = _DAY
+    ) -> None:
         self._folder = folder
+        self._lasts = lasts
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
         issued = self._issue(
@@ -66,7 +74,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now + self._lasts)
             .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
             # Python 3.13 and later insist on these.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)

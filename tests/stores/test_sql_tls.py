@@ -1,13 +1,14 @@
 """PostgreSQL behind TLS, as the URLs of hosts and of other libraries ask for it."""
 
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.stores.sql_support import bids, opened, outcomes
 from tests.tls import Authority, UpgradingProxy
-from webhook_dedup.errors import ConfigError
+from webhook_dedup.errors import ConfigError, StoreUnavailable
 from webhook_dedup.model import Outcome, Settlement
 from webhook_dedup.stores.sql import SqlStore
 from webhook_dedup.testing.store_rules.case import LONG_TTL, a_key, claim
@@ -62,6 +63,18 @@ async def test_a_certificate_that_is_not_trusted(postgres_url, authority, tmp_pa
     options = {"sslmode": "verify-full", "sslrootcert": another}
     async with behind(postgres_url, driver, authority.server(), **options) as store:
         with pytest.raises(ConfigError, match="sslrootcert="):
+            await store.start()
+
+
+@pytest.mark.parametrize(
+    ("driver", "error"), [("postgresql", StoreUnavailable), ("postgresql+psycopg", ConfigError)]
+)
+async def test_a_certificate_that_has_expired(postgres_url, tmp_path, driver, error):
+    """It is an outage until it is renewed, but for psycopg, which does not say what is wrong."""
+    authority = Authority(tmp_path, lasts=timedelta(hours=-1))
+    options = {"sslmode": "verify-full", "sslrootcert": authority.certificate}
+    async with behind(postgres_url, driver, authority.server(), **options) as store:
+        with pytest.raises(error, match="renew it"):
             await store.start()
 
 

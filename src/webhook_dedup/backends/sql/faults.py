@@ -72,10 +72,13 @@ _POOLER_HINTS = {
     "no such user": "check the user, and the users that the pooler knows",
     "authentication failed": "check the user and password",
 }
-# What OpenSSL says when it is the files in the URL that are wrong.
+_EXPIRED = "certificate has expired"
+# What OpenSSL says when it is the files in the URL that are wrong. Of a certificate's faults libpq
+# names none.
 _TLS_HINTS = {
     "certificate verify failed": (
-        "name its CA in sslrootcert=, and the host in the URL as the certificate does"
+        "name its CA in sslrootcert=, and the host in the URL as the certificate does, or renew it "
+        "if it has expired"
     ),
     "KEY_VALUES_MISMATCH": "sslkey= in the URL is not the key of sslcert=",
     "PEM lib": "sslcert= in the URL needs its key, in the same file or in sslkey=",
@@ -123,6 +126,7 @@ _HOST_HINTS = {
     _NO_PRIMARY: "is target_session_attrs= in the URL as meant, or a fail-over under way?",
 }
 _HINTS = {
+    _EXPIRED: "renew it",
     **_POOL_HINTS,
     **_HOST_HINTS,
     **_CROWD_HINTS,
@@ -193,8 +197,9 @@ def _is_of_a_lost_connection(error: BaseException) -> bool:
 
 def _is_away(error: BaseException, state: str) -> bool:
     if isinstance(error, OSError | asyncio.TimeoutError | sqlalchemy_errors.TimeoutError):
-        of_tls = isinstance(error, ssl.SSLError)
-        return not (of_tls and any(said in str(error) for said in _TLS_HINTS))
+        if not isinstance(error, ssl.SSLError) or _EXPIRED in str(error):  # which is being mended
+            return True
+        return not any(said in str(error) for said in _TLS_HINTS)
     away = state == _READ_ONLY or state.startswith(_AWAY_CLASSES)
     return away or _is_psycopg_without(error)
 
