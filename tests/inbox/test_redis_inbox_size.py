@@ -1,5 +1,6 @@
 """A Redis inbox with many items, and with large ones."""
 
+import asyncio
 import os
 import time
 
@@ -12,6 +13,8 @@ from webhook_dedup.testing.inbox_rules.case import an_attempt, an_item, put, tak
 
 LONG = 600.0
 MANY = 20_000
+HANG = 20.0
+"""Seconds after which a search that goes round in circles is ended."""
 MEGABYTE = 1024 * 1024
 
 
@@ -200,6 +203,15 @@ async def test_purging_page_by_page(own):
         purged += await own.purge([each.id for each in page])
         after = page[-1].id
     assert purged == 250
+
+
+async def test_pages_of_what_came_lately(own):
+    """Behind an id only those that follow are found, however far before it they begin."""
+    items = [an_item(received_at=1_000.0 * number) for number in range(700)]
+    await own.put(items, LONG)
+    lately = Sought(younger_than=time.time() - 99_500.0)
+    found = await asyncio.wait_for(own.find(lately, limit=1_000, after=items[399].id), HANG)
+    assert [each.id for each in found] == [item.id for item in items[400:]]
 
 
 async def test_requeueing_page_by_page(own):

@@ -16,6 +16,7 @@ from tests.stores.sql_support import (
     until,
 )
 from webhook_dedup.model import Outcome, Settlement
+from webhook_dedup.stores.sql.statements import SWEPT_AT_ONCE
 from webhook_dedup.stores.sql.sweeper import Sweeper
 from webhook_dedup.testing.store_rules.case import LONG_LEASE, LONG_TTL, a_key, claim
 
@@ -38,6 +39,15 @@ async def test_purge_deletes_what_has_expired_and_nothing_else(url):
         assert await store.purge() == 2_205
         assert await rows_of(store) == 15
         assert await store.purge() == 0
+
+
+async def test_a_sweep_is_bounded_whatever_has_expired(url):
+    """No statement holds the database up for all that expired in a long while."""
+    async with opened(url) as store:
+        await store.claim(bids(SWEPT_AT_ONCE + 1, lease=SHORT))
+        await asyncio.sleep(PAST_SHORT)
+        swept = [await store._database.work(store._sweep) for _ in range(3)]
+        assert swept == [SWEPT_AT_ONCE, 1, 0]
 
 
 async def test_sweeps_run_by_themselves(url):
