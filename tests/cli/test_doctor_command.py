@@ -17,6 +17,7 @@ import pytest
 import redis as redis_driver
 
 from tests.cli.operating import FAILED, app_inbox, command, item
+from tests.redis_support import still_loading
 from tests.servers import DURABLE, RedisServer, wait_until
 from tests.stores.sql_support import role, session
 from webhook_dedup import open_store
@@ -229,15 +230,8 @@ async def test_a_user_of_redis_with_too_few_rights(redis_server):
 
 async def test_a_redis_that_still_loads_its_data():
     """22: what answers is not said to be down."""
-
-    async def answer(reader, writer):
-        while await reader.read(2**16):
-            writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        code, found = await doctor(f"redis://127.0.0.1:{port}/0")
+    async with still_loading() as url:
+        code, found = await doctor(url)
     assert (code, found["store reached"]["level"]) == (1, "failure")
     assert "is still loading its data" in found["store reached"]["text"]
     assert "ready" in found["store reached"]["remedy"]

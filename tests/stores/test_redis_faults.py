@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from tests.binaries import redis_binaries
 from tests.proxy import Proxy
 from tests.redis_groups import RedisCluster, RedisSentinel
+from tests.redis_support import still_loading
 from tests.servers import RedisServer, wait_until
 from webhook_dedup.errors import ConfigError, StoreError, StoreUnavailable
 from webhook_dedup.model import Bid, Outcome, Settlement, new_token
@@ -147,16 +148,11 @@ async def test_server_that_comes_back(redis_server):
 
 async def test_server_that_still_loads_its_data():
     """Until it has read what it had written it is away, and nobody is sent to look for it."""
-
-    async def answer(reader, writer):
-        while await reader.read(2**16):
-            writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        store = RedisStore.from_url(f"redis://127.0.0.1:{port}/0")
-        with pytest.raises(StoreUnavailable, match=f"{port}/0 is still loading its data"):
+    async with still_loading() as url:
+        store = RedisStore.from_url(url)
+        with pytest.raises(
+            StoreUnavailable, match=f"{url.rpartition(':')[2]} is still loading its data"
+        ):
             await claim(store, a_key())
         await store.aclose()
 
